@@ -1,0 +1,1 @@
+"""The pure part: standard library and NumPy, no files, no clock, no global random state."""

@@ -1,0 +1,75 @@
+"""Every random stream of a run, derived from (run seed, purpose, member, interval); none is carried.
+
+The derivation is one 64-bit hash: the finaliser of SplitMix64 (Steele, Lea, Flood 2014, "Fast splittable
+pseudorandom number generators") applied after each part is added. It works on arrays, so that a draw for
+100,000 members costs one pass; a generator object is built only for whom something more is drawn.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+Index = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # SplitMix64's increment, 2^64 / golden ratio
+_SHIFTS = (np.uint64(30), np.uint64(27), np.uint64(31))
+_FACTORS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
+
+
+def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    x = (x ^ (x >> _SHIFTS[0])) * _FACTORS[0]
+    x = (x ^ (x >> _SHIFTS[1])) * _FACTORS[1]
+    return x ^ (x >> _SHIFTS[2])
+
+
+@lru_cache(maxsize=1024)
+def _purpose(purpose: str) -> np.uint64:
+    return np.uint64(int.from_bytes(hashlib.blake2b(purpose.encode(), digest_size=8).digest(), "little"))
+
+
+def _hash(seed: int, purpose: str, members: Index, intervals: Index) -> npt.NDArray[np.uint64]:
+    x = np.full(np.broadcast(members, intervals).shape, seed & 0xFFFFFFFFFFFFFFFF, dtype=np.uint64)
+    with np.errstate(over="ignore"):  # arithmetic modulo 2^64 is what is meant
+        for part in (_purpose(purpose), members.astype(np.uint64), intervals.astype(np.uint64)):
+            x = _mix(x + _GOLDEN + part)
+    return x
+
+
+def derive(seed: int, purpose: str, member: int = 0, interval: int = 0) -> int:
+    """One seed in [0, 2**63), so that it fits SQLite's integers and every generator.
+
+    Args:
+        seed: The run's seed, any integer; taken modulo 2**64.
+        purpose: What the stream is for, e.g. "train".
+        member: Slot in the population.
+        interval: Interval, epoch or whatever else counts the streams of this purpose.
+    """
+    one = np.array([member]), np.array([interval])
+    return int(_hash(seed, purpose, *one)[0] >> np.uint64(1))
+
+
+@dataclass(frozen=True)
+class Rng:
+    """The random streams of a run. Holds no position: asking twice for the same draw gives it twice.
+
+    Attributes:
+        seed: The run's seed.
+    """
+
+    seed: int
+
+    def uniform(self, purpose: str, members: Index, intervals: Index) -> Floats:
+        """[R] draws in [0, 1), one per (member, interval), without building a generator."""
+        return (_hash(self.seed, purpose, members, intervals) >> np.uint64(11)) * 2.0**-53
+
+    def integers(self, purpose: str, members: Index, intervals: Index, high: int) -> Index:
+        """[R] draws in [0, high), one per (member, interval). `high` at least 1, far below 2**53."""
+        return (self.uniform(purpose, members, intervals) * high).astype(np.int64)
+
+    def generator(self, purpose: str, member: int, interval: int) -> np.random.Generator:
+        """A NumPy generator for whoever draws more than one number."""
+        return np.random.Generator(np.random.PCG64(derive(self.seed, purpose, member, interval)))

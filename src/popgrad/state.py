@@ -1,0 +1,109 @@
+"""State as plain data: what travels when a member inherits.
+
+A state is made of nested dictionaries (string or integer keys), lists and tuples of tensors, NumPy arrays, numbers,
+strings, booleans and None. It is taken apart into a *tree* (plain JSON) and its *leaves* (tensors), and put
+together again; copies, digests, checkpoints and shared memory all go through these two.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from popgrad.core.errors import UsageError
+
+State = dict[str, Any]
+Tree = Any
+"""JSON: scalars as they are, {"f": hex} floats, {"t": i} and {"n": i} the i-th leaf as a tensor or an array,
+{"d": [[key, tree], ...]} dictionaries, {"l": [tree, ...]} lists, {"u": [tree, ...]} tuples."""
+
+
+def flatten(state: object) -> tuple[Tree, list[torch.Tensor]]:
+    """Take a state apart; the leaves alias the state's own memory.
+
+    Raises:
+        UsageError: An entry is not plain data; names where it is.
+    """
+    leaves: list[torch.Tensor] = []
+    return _flatten(state, leaves, "state"), leaves
+
+
+def _flatten(node: object, leaves: list[torch.Tensor], path: str) -> Tree:
+    if isinstance(node, torch.Tensor):
+        leaves.append(node.detach())
+        return {"t": len(leaves) - 1}
+    if isinstance(node, np.ndarray):
+        leaves.append(torch.from_numpy(np.ascontiguousarray(node).reshape(node.shape)))
+        return {"n": len(leaves) - 1}
+    if node is None or isinstance(node, bool | int | str):
+        return node
+    if isinstance(node, float):
+        return {"f": float(node).hex()}
+    if isinstance(node, Mapping):
+        for key in node:
+            if type(key) not in (str, int):
+                raise UsageError(f"{path} has the key {key!r}: keys of a state are strings or integers")
+        return {"d": [[key, _flatten(value, leaves, f"{path}[{key!r}]")] for key, value in node.items()]}
+    if isinstance(node, list | tuple):
+        items = [_flatten(value, leaves, f"{path}[{i}]") for i, value in enumerate(node)]
+        return {"l" if isinstance(node, list) else "u": items}
+    raise UsageError(
+        f"{path} is a {type(node).__module__}.{type(node).__qualname__}: a state holds dictionaries, lists, tensors, "
+        "arrays, numbers, strings, booleans and None (turn NumPy scalars into Python numbers)"
+    )
+
+
+def unflatten(tree: Tree, leaves: Sequence[torch.Tensor]) -> Any:
+    """Put a state together again; it aliases `leaves`."""
+    if not isinstance(tree, dict):
+        return tree
+    ((kind, content),) = tree.items()
+    match kind:
+        case "t":
+            return leaves[content]
+        case "n":
+            return leaves[content].numpy()
+        case "f":
+            return float.fromhex(content)
+        case "d":
+            return {key: unflatten(value, leaves) for key, value in content}
+        case "l":
+            return [unflatten(value, leaves) for value in content]
+        case "u":
+            return tuple(unflatten(value, leaves) for value in content)
+    raise ValueError(f"not a state's tree: {kind!r}")
+
+
+def clone(state: Any) -> Any:
+    """A copy that shares no memory, in torch's own (64-byte aligned) allocations."""
+    tree, leaves = flatten(state)
+    return unflatten(tree, [leaf.clone() for leaf in leaves])
+
+
+def to(state: Any, device: torch.device | str) -> Any:
+    """The state with every tensor on `device`; entries that are there already are shared, not copied."""
+    tree, leaves = flatten(state)
+    return unflatten(tree, [leaf.to(device) for leaf in leaves])
+
+
+def raw(leaf: torch.Tensor) -> torch.Tensor:
+    """The leaf's bytes, a flat uint8 tensor on the CPU; a view where it can be."""
+    return leaf.cpu().contiguous().reshape(-1).view(torch.uint8)
+
+
+def digest(state: Any) -> str:
+    """SHA-256 (hex) of everything in the state: structure, keys, types, shapes and bits."""
+    tree, leaves = flatten(state)
+    return digest_leaves(tree, leaves)
+
+
+def digest_leaves(tree: Tree, leaves: Sequence[torch.Tensor]) -> str:
+    """The same, of a state that is taken apart already."""
+    sha = hashlib.sha256(json.dumps(tree).encode())
+    for leaf in leaves:
+        sha.update(f"{leaf.dtype} {list(leaf.shape)}".encode())
+        sha.update(raw(leaf).numpy())
+    return sha.hexdigest()

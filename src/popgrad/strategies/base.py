@@ -1,0 +1,23 @@
+"""What a strategy is: two pure functions. A file beside this one is a factory of one of these."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from popgrad.core.population import Plan, Population
+from popgrad.core.seeding import Index, Rng
+
+Memory = Mapping[str, object]
+"""A strategy's own small JSON-able data, stored with each decision."""
+
+
+class Strategy(NamedTuple):
+    """Population and memory in, plan and memory out.
+
+    Attributes:
+        init: () -> the memory before the first decision.
+        step: (rng, population, ready [R], memory) -> (plan, memory). Pure: equal arguments, equal results.
+            Raises `NobodyLeftError` where it cannot go on.
+    """
+
+    init: Callable[[], Memory]
+    step: Callable[[Rng, Population, Index, Memory], tuple[Plan, Memory]]
