@@ -1,0 +1,193 @@
+"""Who may import whom, read from the source. A module that LAYERS does not know fails, so it stays whole."""
+
+import ast
+import sys
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).parents[1] / "src"
+
+EVERYTHING = "*"  # all but the command line
+LAYERS: dict[str, tuple[str, ...]] = {
+    # part: what of ours it may import, beside itself. The longest name that fits a module is its part.
+    "popgrad.core": (),
+    "popgrad.mini": (),
+    "popgrad.state": ("popgrad.core",),
+    "popgrad.strategies": ("popgrad.core",),
+    "popgrad.data": ("popgrad.core",),
+    "popgrad.nn": ("popgrad.core",),
+    "popgrad.metrics": ("popgrad.core",),
+    "popgrad.store": ("popgrad.core", "popgrad.state"),
+    "popgrad.tasks": ("popgrad.core", "popgrad.state", "popgrad.data", "popgrad.nn", "popgrad.metrics"),
+    "popgrad.executors": ("popgrad.core", "popgrad.state", "popgrad.tasks.base"),
+    "popgrad.executors.vectorised": (
+        *("popgrad.core", "popgrad.state", "popgrad.executors"),
+        *("popgrad.tasks.base", "popgrad.tasks.torch"),
+    ),
+    "popgrad.report": ("popgrad.core", "popgrad.state", "popgrad.store"),
+    "popgrad.config": ("popgrad.core", "popgrad.data", "popgrad.tasks", "popgrad.strategies"),
+    "popgrad.original": (
+        *("popgrad.core", "popgrad.data", "popgrad.tasks", "popgrad.strategies"),
+        "popgrad.config",  # it reads the original's JSON into it
+    ),
+    "popgrad.run": (EVERYTHING,),
+    "popgrad": (EVERYTHING,),  # the package's own __init__.py alone
+    "popgrad.cli": (EVERYTHING,),  # and nothing imports it but __main__
+    "popgrad.__main__": (EVERYTHING, "popgrad.cli"),
+}
+
+# core is pure: NumPy and what of the standard library touches no files, no clock and no global random state.
+CORE_THIRD_PARTY = {"numpy"}
+CORE_BANNED = {"datetime", "io", "os", "pathlib", "random", "secrets", "shutil", "tempfile", "time", "uuid"}
+
+# What numpy.random has beside its global generator's functions.
+NUMPY_EXPLICIT = {"Generator", "BitGenerator", "SeedSequence", "PCG64", "Philox", "default_rng"}
+
+
+def modules() -> dict[str, Path]:
+    """Dotted name -> file, packages by their `__init__.py`."""
+    found = {}
+    for path in sorted((SRC / "popgrad").rglob("*.py")):
+        parts = path.relative_to(SRC).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def within(name: str, part: str) -> bool:
+    return name == part or (part != "popgrad" and name.startswith(f"{part}."))
+
+
+def part_of(module: str) -> str | None:
+    return max((part for part in LAYERS if within(module, part)), key=len, default=None)
+
+
+def imports(source: str, module: str, *, package: bool, known: Collection[str]) -> Iterator[tuple[int, str]]:
+    """(line, module imported), inside functions too; relative ones resolved.
+
+    Args:
+        source: The module's text.
+        module: Its dotted name.
+        package: Whether it is an `__init__.py`.
+        known: Our modules: tells `from popgrad import run`, a module, from a name in `popgrad`.
+    """
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                up = node.level - 1 if package else node.level
+                here = module.split(".")
+                base = ".".join([*here[: len(here) - up], *([node.module] if node.module else [])])
+            for alias in node.names:
+                inner = f"{base}.{alias.name}"
+                yield node.lineno, inner if inner in known else base
+
+
+def broken_layers(source: str, module: str, *, package: bool, known: Collection[str]) -> list[str]:
+    """What a module imports and must not, one line each."""
+    part = part_of(module)
+    if part is None:
+        return [f"{module} has no line in LAYERS: say there what it may import"]
+    allowed = LAYERS[part]
+    broken = []
+    for line, target in imports(source, module, package=package, known=known):
+        top = target.split(".")[0]
+        if top == "popgrad":
+            free = EVERYTHING in allowed and not within(target, "popgrad.cli")
+            if not (free or within(target, part) or any(within(target, a) for a in allowed)):
+                may = ", ".join(allowed) or "nothing of ours"
+                broken.append(f"{module}:{line} imports {target}; {part} may import {may}")
+        elif part == "popgrad.core" and (
+            top in CORE_BANNED or (top not in sys.stdlib_module_names and top not in CORE_THIRD_PARTY)
+        ):
+            broken.append(f"{module}:{line} imports {target}; core is pure: standard library and NumPy")
+    return broken
+
+
+def dotted(node: ast.expr) -> str:
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def global_randomness(source: str, module: str) -> list[str]:
+    """Uses of NumPy's global generator, and generators seeded by the operating system."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        used = []
+        if isinstance(node, ast.Attribute):
+            base = dotted(node.value)
+            used = [node.attr] if base in ("np.random", "numpy.random") else []
+        elif isinstance(node, ast.ImportFrom) and node.module == "numpy.random":
+            used = [alias.name for alias in node.names]
+        elif isinstance(node, ast.Call) and dotted(node.func).endswith("default_rng") and not node.args:
+            found.append(f"{module}:{node.lineno} default_rng() without a seed")
+        found += [f"{module}:{node.lineno} np.random.{name}" for name in used if name not in NUMPY_EXPLICIT]
+    return found
+
+
+@pytest.mark.parametrize("module", modules())
+def test_a_module_imports_only_what_its_layer_may(module: str) -> None:
+    path = modules()[module]
+    package = path.name == "__init__.py"
+    assert broken_layers(path.read_text(), module, package=package, known=modules()) == []
+
+
+@pytest.mark.parametrize("module", [name for name in modules() if not within(name, "popgrad.executors")])
+def test_only_executors_touch_the_global_generators(module: str) -> None:
+    assert global_randomness(modules()[module].read_text(), module) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("popgrad.core.space", "import torch"),
+        ("popgrad.core.space", "import scipy.stats"),
+        ("popgrad.core.space", "def f():\n    import random"),
+        ("popgrad.core.space", "from popgrad.state import digest"),
+        ("popgrad.core.space", "from ..state import digest"),
+        ("popgrad.core.space", "from .. import state"),
+        ("popgrad.core.space", "from popgrad import state"),
+        ("popgrad.core.space", "import popgrad"),
+        ("popgrad.strategies.pbt", "from popgrad.executors.serial import Serial"),
+        ("popgrad.strategies", "from ..executors import serial"),
+        ("popgrad.store.journal", "if True:\n    from popgrad.tasks.base import Task"),
+        ("popgrad.executors.serial", "from popgrad.tasks.torch import TorchTask"),
+        ("popgrad.executors.serial", "from popgrad.tasks import torch"),
+        ("popgrad.report.figures", "from popgrad.run import run"),
+        ("popgrad.mini", "from popgrad.core.errors import UsageError"),
+        ("popgrad.run", "from popgrad import cli"),
+        ("popgrad.unheard_of", "import math"),
+    ],
+)
+def test_the_check_finds_what_is_broken(module: str, source: str) -> None:
+    known = {"popgrad", "popgrad.state", "popgrad.cli", "popgrad.executors.serial", "popgrad.tasks.torch"}
+    assert len(broken_layers(source, module, package=module == "popgrad.strategies", known=known)) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("popgrad.core.space", "import math, numpy as np\nfrom .errors import UsageError"),
+        ("popgrad.strategies", "from .pbt import pbt\nfrom popgrad.core.seeding import Rng"),
+        ("popgrad.executors.serial", "from popgrad.tasks.base import Task\nfrom .base import E"),
+        ("popgrad.executors.vectorised", "from popgrad.tasks import torch"),
+        ("popgrad.run", "import torch, popgrad.executors.serial\nfrom popgrad.report import figures"),
+        ("popgrad", "from popgrad.run import run"),
+        ("popgrad.__main__", "from popgrad.cli import main"),
+    ],
+)
+def test_the_check_lets_through_what_is_allowed(module: str, source: str) -> None:
+    known = {"popgrad", "popgrad.tasks.torch", "popgrad.strategies.pbt"}
+    package = module in ("popgrad", "popgrad.strategies")
+    assert broken_layers(source, module, package=package, known=known) == []
+
+
+def test_the_check_finds_global_randomness() -> None:
+    bad = "np.random.seed(0)\nnumpy.random.rand(3)\nfrom numpy.random import shuffle\nnp.random.default_rng()"
+    assert len(global_randomness(bad, "m")) == 4
+    good = "np.random.default_rng(1)\nx: np.random.Generator\nnp.random.PCG64(2)\nrng.random()"
+    assert global_randomness(good, "m") == []
