@@ -1,0 +1,262 @@
+"""The data sets that are known by name, and how they are found on disk."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import platformdirs
+import torch
+
+from popgrad.core.errors import DataError, UsageError
+from popgrad.data.folders import class_names, read_folder
+from popgrad.data.idx import content_md5, read_idx
+from popgrad.data.splits import Splits, stratified
+
+Pair = tuple[torch.Tensor, torch.Tensor]
+
+
+class DataFile(NamedTuple):
+    """A file of a data set: its name without .gz, and the MD5 of its content after decompression."""
+
+    name: str
+    md5: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What is known of a data set before any of it is read.
+
+    Attributes:
+        name: What users call it, and the folder that holds it.
+        files: Four IDX files: training images, training labels, test images, test labels.
+        mirrors: Addresses, http or https, under which `<file>.gz` is found; tried in this order.
+        mean: Mean of the training pixels, scaled to [0, 1].
+        std: Their standard deviation.
+        shape: (channels, height, width) of an image.
+        classes: Labels are 0 to classes - 1.
+    """
+
+    name: str
+    files: tuple[DataFile, ...]
+    mirrors: tuple[str, ...]
+    mean: float
+    std: float
+    shape: tuple[int, int, int] = (1, 28, 28)
+    classes: int = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Raw:
+    """A data set as stored: images [n, C, H, W] uint8 with labels [n] int64, for each part.
+
+    Attributes:
+        train: Images and labels to train on.
+        test: Images and labels of the test set.
+        validation: Images and labels of a validation set that came with the data; None where none did.
+    """
+
+    train: Pair
+    test: Pair
+    validation: Pair | None = None
+
+
+_NAMES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+
+
+def _files(*digests: str) -> tuple[DataFile, ...]:
+    return tuple(DataFile(name, digest) for name, digest in zip(_NAMES, digests, strict=True))
+
+
+DATASETS: dict[str, Dataset] = {
+    dataset.name: dataset
+    for dataset in (
+        Dataset(  # LeCun, Cortes, Burges
+            name="mnist",
+            files=_files(
+                "6bbc9ace898e44ae57da46a324031adb",
+                "a25bea736e30d166cdddb491f175f624",
+                "2646ac647ad5339dbf082846283269ea",
+                "27ae3e4e09519cfbb04c329615203637",
+            ),
+            mirrors=(
+                "https://ossci-datasets.s3.amazonaws.com/mnist/",
+                "https://storage.googleapis.com/cvdf-datasets/mnist/",
+            ),
+            mean=0.1307,
+            std=0.3081,
+        ),
+        Dataset(  # Xiao, Rasul, Vollgraf 2017, arXiv 1708.07747
+            name="fashion-mnist",
+            files=_files(
+                "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+                "9018921c3c673c538a1fc5bad174d6f9",
+                "8181f5470baa50b63fa0f6fddb340f0a",
+                "15d484375f8d13e6eb1aabb0c3f46965",
+            ),
+            mirrors=(
+                "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+                "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+            ),
+            mean=0.2860,
+            std=0.3530,
+        ),
+    )
+}
+
+
+def dataset_named(dataset: str | Dataset) -> Dataset:
+    """The data set of that name; a `Dataset` is passed through.
+
+    Raises:
+        UsageError: No data set has that name.
+    """
+    if isinstance(dataset, Dataset):
+        return dataset
+    if dataset not in DATASETS:
+        raise UsageError(f"data set {dataset!r} is unknown; known are {', '.join(sorted(DATASETS))}")
+    return DATASETS[dataset]
+
+
+def data_dir(given: Path | str | None = None) -> Path:
+    """Where data is looked for: the directory given, else $POPGRAD_DATA, else the user's cache directory."""
+    chosen = given or os.environ.get("POPGRAD_DATA") or platformdirs.user_cache_dir("popgrad")
+    return Path(chosen).expanduser()
+
+
+def find_file(place: Path, name: str) -> Path | None:
+    """The file of that name in `place`, in any spelling: compressed first, as a download writes it."""
+    dotted = name.replace("-idx", ".idx")
+    spellings = (f"{name}.gz", name, f"{dotted}.gz", dotted)
+    return next((place / spelling for spelling in spellings if (place / spelling).is_file()), None)
+
+
+def load(dataset: str | Dataset, directory: Path | str | None = None) -> Raw:
+    """Read a data set from `<directory>/<name>/` or else `<directory>/` itself, whichever has it first.
+
+    Either of them may hold the four IDX files, or folders train/ and test/ (and val/) of PNG files.
+
+    Args:
+        dataset: A name in `DATASETS`, or a description of one's own.
+        directory: None: as `data_dir` says.
+
+    Raises:
+        UsageError: No data set has that name.
+        DataError: Nothing was found, or what was found is another known data set, is damaged, or has
+            images or labels that do not fit the data set.
+    """
+    known, root = dataset_named(dataset), data_dir(directory)
+    places = (root / known.name, root)
+    for place in places:
+        files = [find_file(place, file.name) for file in known.files]
+        paths = [path for path in files if path is not None]
+        if len(paths) == len(known.files):
+            return _load_idx(known, paths)
+        if (place / "train").is_dir() and (place / "test").is_dir():
+            return _load_folders(known, place)
+    raise DataError(
+        f"{known.name} is not complete in {places[0]} nor in {places[1]}{_incomplete(known, places)}: "
+        f"looked for {known.files[0].name}[.gz] and three more IDX files, or for train/ and test/ of PNG files; "
+        f"get it with `popgrad data {known.name} --dir {root}`, or name its place with --data-dir or POPGRAD_DATA"
+    )
+
+
+def _incomplete(known: Dataset, places: tuple[Path, ...]) -> str:
+    """What else is missing, where a part of the data is there."""
+    for place in places:
+        absent = [file.name for file in known.files if find_file(place, file.name) is None]
+        if len(absent) < len(known.files):
+            return f" ({place} lacks {', '.join(absent)})"
+        folders = [name for name in ("train", "test") if not (place / name).is_dir()]
+        if len(folders) == 1:
+            return f" ({place} lacks {folders[0]}/)"
+    return ""
+
+
+def _load_idx(known: Dataset, paths: list[Path]) -> Raw:
+    # The known sets share their file names; the training labels, 60 kB, tell them apart.
+    digest = content_md5(paths[1])
+    for other in DATASETS.values():
+        if digest == other.files[1].md5 != known.files[1].md5:
+            raise DataError(
+                f"{paths[1]}: these are the labels of {other.name}, not of {known.name}; "
+                f"keep each in a folder of its name"
+            )
+    tensors = [read_idx(path) for path in paths]
+    parts = []
+    for i in (0, 2):
+        images, labels = tensors[i], tensors[i + 1]
+        images = images[:, None] if images.dim() == 3 else images
+        if labels.is_floating_point():
+            raise DataError(f"{paths[i + 1]}: labels are whole numbers, these are {labels.dtype}")
+        parts.append(_checked(known, images, labels.long(), paths[i], paths[i + 1]))
+    return Raw(train=parts[0], test=parts[1])
+
+
+def _load_folders(known: Dataset, place: Path) -> Raw:
+    classes = class_names(place / "train")  # those of the others, too: a class may be absent from them
+    found: dict[str, Pair] = {}
+    for folder in (place / name for name in ("train", "test", "val") if (place / name).is_dir()):
+        if classes is None and class_names(folder) is not None:
+            raise DataError(
+                f"{folder}: its classes have names, those of train/ have numbers; name them alike"
+            )
+        images, labels = read_folder(folder, classes=classes)
+        found[folder.name] = _checked(known, images, labels, folder, folder)
+    return Raw(train=found["train"], test=found["test"], validation=found.get("val"))
+
+
+def _checked(
+    known: Dataset, images: torch.Tensor, labels: torch.Tensor, images_at: Path, labels_at: Path
+) -> Pair:
+    if images.dtype != torch.uint8 or images.shape[1:] != known.shape:
+        raise DataError(
+            f"{images_at}: images are {images.dtype} {list(images.shape[1:])}, "
+            f"those of {known.name} torch.uint8 {list(known.shape)} (channels, height, width)"
+        )
+    if len(images) == 0 or labels.shape != (len(images),):
+        raise DataError(
+            f"{labels_at}: labels of shape {list(labels.shape)} for {len(images)} images "
+            f"in {images_at.name}; there must be one for each, and at least one"
+        )
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= known.classes:
+        raise DataError(f"{labels_at}: labels from {low} to {high}, allowed are 0 to {known.classes - 1}")
+    return images, labels
+
+
+def splits(
+    dataset: str | Dataset, directory: Path | str | None = None, *, validation: int = 5000, seed: int = 0
+) -> Splits:
+    """Training, validation and test data, ready to be trained on.
+
+    Args:
+        dataset: A name in `DATASETS`, or a description of one's own.
+        directory: None: as `data_dir` says.
+        validation: Samples to split off the training data, stratified by class; 5,000 of MNIST's 60,000 leave
+            55,000. Not used where the data has a val/ folder of its own.
+        seed: Decides which samples are split off.
+
+    Returns:
+        Images [n, C, H, W] float32, (pixel / 255 - mean) / std, with labels [n] int64.
+
+    Raises:
+        UsageError: No data set has that name, or `validation` does not fit its training data.
+        DataError: As `load`.
+    """
+    known = dataset_named(dataset)
+    raw = load(known, directory)
+    if raw.validation is not None:
+        train, held_out = raw.train, raw.validation
+    else:
+        train, held_out = stratified(*raw.train, validation=validation, seed=seed)
+
+    def normalised(images: torch.Tensor, labels: torch.Tensor) -> Pair:
+        return images.float().div_(255).sub_(known.mean).div_(known.std), labels
+
+    return Splits(normalised(*train), normalised(*held_out), normalised(*raw.test))

@@ -1,0 +1,165 @@
+"""Downloads of the known data sets, checked before they are put in place."""
+
+import http.client
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from popgrad.core.errors import DataError, UsageError
+from popgrad.data.datasets import DataFile, Dataset, dataset_named, find_file
+from popgrad.data.idx import content_md5
+
+Progress = Callable[[str, int, int | None], None]
+"""Called as `progress(file name, bytes so far, bytes in all or None)`."""
+
+_TIMEOUT = 30.0  # seconds without an answer or a byte, long for any of the mirrors
+_TRIES = 20  # requests for one file to one mirror, before it is given up
+_CHUNK = 1 << 16
+_MOST_BYTES = (
+    1 << 28
+)  # a file of the known sets has at most 26 MB compressed; a server must not fill the disk
+
+
+def download(
+    dataset: str | Dataset,
+    directory: Path | str,
+    *,
+    mirrors: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> list[Path]:
+    """Fetch a data set into `<directory>/<name>/`, where `load` finds it.
+
+    A file that is there and right is kept. Others are written to `<file>.part`, checked by the MD5 of their
+    decompressed content and only then renamed. What a broken connection left is gone on with, also by a later
+    call. A mirror that sends something else, or nothing, gives way to the next.
+
+    Args:
+        dataset: A name in `DATASETS`, or a description of one's own.
+        directory: Created where it is missing.
+        mirrors: http or https addresses to use instead of the data set's own.
+        progress: Told of each piece that arrives.
+
+    Returns:
+        The four files, in the order of `Dataset.files`.
+
+    Raises:
+        UsageError: No data set has that name, or a mirror is neither http nor https.
+        DataError: The directory cannot be written, or no mirror had a file; with each one's reason.
+    """
+    known = dataset_named(dataset)
+    addresses = [mirror if mirror.endswith("/") else f"{mirror}/" for mirror in mirrors or known.mirrors]
+    for address in addresses:
+        if not address.startswith(("http://", "https://")):
+            raise UsageError(f"mirror {address!r}: only http:// and https:// addresses are fetched from")
+    place = Path(directory).expanduser() / known.name
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        return [_obtain(file, place, addresses, progress) for file in known.files]
+    except OSError as error:  # what a mirror does is caught where it happens
+        raise DataError(
+            f"{place}: cannot be written ({error.strerror or error}); choose another --dir"
+        ) from None
+
+
+def _obtain(file: DataFile, place: Path, mirrors: Sequence[str], progress: Progress | None) -> Path:
+    present = find_file(place, file.name)
+    if present is not None and _is_right(present, file):
+        return present
+    target, part = place / f"{file.name}.gz", place / f"{file.name}.gz.part"
+    reasons = []
+    for mirror in mirrors:
+        report = partial(progress, target.name) if progress else _unheard
+        reason = None if _is_right(part, file) else _fetch_from(f"{mirror}{target.name}", part, file, report)
+        if reason is None:
+            os.replace(part, target)
+            return target
+        reasons.append(f"{mirror}: {reason}")
+    raise DataError(f"{target.name} could not be fetched: {'; '.join(reasons)}")
+
+
+def _unheard(done: int, total: int | None) -> None:
+    """Where nobody asked for progress."""
+
+
+def _is_right(path: Path, file: DataFile) -> bool:
+    try:
+        return content_md5(path) == file.md5
+    except DataError:  # absent, or the start of a file
+        return False
+
+
+def _fetch_from(
+    url: str, part: Path, file: DataFile, report: Callable[[int, int | None], None]
+) -> str | None:
+    """Fetch from one mirror until the file is complete and right: None; else the reason why it is not."""
+    inherited = _size(part) > 0  # from an earlier call or another mirror
+    reason = ""
+    for _ in range(_TRIES):
+        before = _size(part)
+        try:
+            _transfer(url, part, report)
+        except (OSError, http.client.HTTPException) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            if _size(part) <= before:
+                return reason
+            continue  # the connection broke, but it brought something: go on from there
+        if _is_right(part, file):
+            return None
+        part.unlink()
+        reason = f"what it sends is not {file.name} (the MD5 of the content differs)"
+        if not inherited:
+            return reason
+        inherited = False  # what was there before may be to blame: once more from the start
+    return reason
+
+
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    """An opener for http and https alone, redirections included: urllib's default also follows to ftp."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(),
+        urllib.request.UnknownHandler(),
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPSHandler(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPRedirectHandler(),
+        urllib.request.HTTPErrorProcessor(),
+    ):
+        opener.add_handler(handler)
+    return opener
+
+
+def _transfer(url: str, part: Path, report: Callable[[int, int | None], None]) -> None:
+    """One request: append to what is there, or start over where the server does not go on from it."""
+    have = _size(part)
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        with _opener().open(request, timeout=_TIMEOUT) as response:
+            done = have if response.status == http.HTTPStatus.PARTIAL_CONTENT else 0
+            if done and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+                part.unlink()
+                raise ConnectionError("it answered with another range than asked for")
+            length = response.headers.get("Content-Length")
+            total = done + int(length) if length and length.isdecimal() else None
+            with part.open("ab" if done else "wb") as out:
+                while chunk := response.read(_CHUNK):
+                    done += out.write(chunk)
+                    if done > _MOST_BYTES:
+                        part.unlink()
+                        raise ConnectionError(f"it sends more than {_MOST_BYTES} bytes")
+                    report(done, total)
+            if total is not None and done < total:
+                raise ConnectionError(f"the connection closed after {done} of {total} bytes")
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not have:
+            raise
+        part.unlink()  # longer than the file
+        _transfer(url, part, report)

@@ -1,0 +1,114 @@
+"""IDX files, the format that MNIST comes in: gzip-compressed or plain, told apart by content, not by name.
+
+The format, from LeCun's MNIST page: two zero bytes, a byte for the type, a byte for the number of dimensions,
+each dimension as a big-endian 32-bit number, then the values, big-endian, last dimension fastest.
+"""
+
+import gzip
+import hashlib
+import io
+import math
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from popgrad.core.errors import DataError
+
+_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_GZIP = b"\x1f\x8b"  # RFC 1952; no IDX file starts so, its first two bytes are zero
+_DEFLATE = 1032  # no deflate stream grows by more than this factor (zlib's technical notes)
+_CHUNK = 1 << 20
+
+
+@contextmanager
+def _content(path: Path) -> Iterator[tuple[io.BufferedIOBase, int]]:
+    """Open a file, uncompressed; with the most bytes that it can hold. Whatever goes wrong is a DataError."""
+    try:
+        with path.open("rb") as raw:
+            size = path.stat().st_size
+            compressed = raw.peek(2)[:2] == _GZIP
+            if compressed:
+                with gzip.GzipFile(fileobj=raw) as stream:
+                    yield stream, size * _DEFLATE
+            else:
+                yield raw, size
+    except EOFError:
+        raise DataError(f"{path}: the gzip data ends too early; fetch the file again") from None
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path}: the gzip data is damaged ({error}); fetch the file again") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def content_md5(path: Path | str) -> str:
+    """The MD5 of a file's content, decompressed where it is gzip: compressors differ, content does not.
+
+    Returns:
+        32 hexadecimal digits, in lower case.
+
+    Raises:
+        DataError: The file cannot be read, or its gzip data is truncated or damaged.
+    """
+    digest = hashlib.md5(usedforsecurity=False)
+    with _content(Path(path)) as (stream, _):
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _read_up_to(stream: io.BufferedIOBase, most: int) -> bytearray:
+    """At most so many bytes; in pieces, so that memory follows what is there and not what was promised."""
+    found = bytearray()
+    while len(found) < most and (chunk := stream.read(min(_CHUNK, most - len(found)))):
+        found += chunk
+    return found
+
+
+def _header(stream: io.BufferedIOBase, path: Path) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    magic = _read_up_to(stream, 4)
+    if len(magic) < 4:
+        raise DataError(
+            f"{path}: too short for an IDX file: {len(magic)} bytes, its header alone has 8 or more"
+        )
+    if magic[:2] != b"\0\0" or magic[2] not in _TYPES or magic[3] == 0:
+        known = ", ".join(f"{code:02x}" for code in _TYPES)
+        raise DataError(
+            f"{path}: not an IDX file: it starts with {magic.hex(' ')}, "
+            f"IDX with 00 00, a type ({known}) and the number of dimensions"
+        )
+    sizes = _read_up_to(stream, 4 * magic[3])
+    if len(sizes) < 4 * magic[3]:
+        raise DataError(f"{path}: too short: it ends within the sizes of its {magic[3]} dimensions")
+    return np.dtype(_TYPES[magic[2]]), tuple(int(size) for size in np.frombuffer(sizes, ">u4"))
+
+
+def read_idx(path: Path | str) -> torch.Tensor:
+    """Read an IDX file, gzip-compressed or plain.
+
+    Returns:
+        A tensor of the file's shape and type (uint8, int8, int16, int32, float32 or float64), in torch's own
+        memory.
+
+    Raises:
+        DataError: The file cannot be read, is truncated or damaged gzip, is not IDX, or holds fewer or more
+            bytes than its header promises.
+    """
+    path = Path(path)
+    with _content(path) as (stream, most):
+        dtype, shape = _header(stream, path)
+        expected = math.prod(shape) * dtype.itemsize
+        # One byte more than promised: it tells a longer file, and reads gzip to its checksum.
+        values = _read_up_to(stream, expected + 1) if expected <= most else bytearray()
+    if len(values) != expected:
+        found = "more" if len(values) > expected else str(len(values)) if expected <= most else "far fewer"
+        raise DataError(f"{path}: shape {list(shape)} takes {expected} bytes after the header, found {found}")
+    try:
+        array = np.frombuffer(values, dtype).reshape(shape)
+    except ValueError as error:  # too many dimensions, or huge ones beside a zero
+        raise DataError(f"{path}: shape {list(shape)} cannot be held ({error})") from None
+    return torch.tensor(array.astype(dtype.newbyteorder("="), copy=False))
