@@ -1,0 +1,143 @@
+"""Dimensions that list their values: Choice, Ordinal, Constant."""
+# ruff: noqa: D102, ARG002  # documented once, in `popgrad.core.space.Dimension`; a constant has little to ask
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from popgrad.core.population import Change, Value
+from popgrad.core.values import (
+    draw_factor,
+    fraction,
+    is_number,
+    number,
+    position,
+    scalar,
+    set_options,
+    spec_of,
+    suffix,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of several options without an order. Perturbed by drawing another option, uniformly."""
+
+    options: tuple[Value, ...]
+    init_only: bool = False
+    kind: ClassVar[str] = "choice"
+    scale: ClassVar[str] = "category"
+
+    def __post_init__(self) -> None:
+        set_options(self)
+
+    def sample(self, rng: np.random.Generator) -> Value:
+        return self.options[int(rng.integers(len(self.options)))]
+
+    def perturb(
+        self, rng: np.random.Generator, value: Value, factors: Sequence[float]
+    ) -> tuple[Value, Change]:
+        here = position(self, self.options, value)
+        if len(self.options) == 1:
+            return self.options[0], "kept"
+        other = int(rng.integers(len(self.options) - 1))
+        return self.options[other + (other >= here)], "resampled"
+
+    def clip(self, value: Value) -> Value:
+        return self.check(value)
+
+    def encode(self, value: Value) -> float:
+        return fraction(position(self, self.options, value), 0, len(self.options) - 1)
+
+    def check(self, value: Value) -> Value:
+        return self.options[position(self, self.options, value)]
+
+    def describe(self) -> str:
+        return f"one of {', '.join(map(str, self.options))}{suffix(self)}"
+
+    def spec(self) -> dict[str, Any]:
+        return spec_of(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Ordinal:
+    """One of several options in a meaningful order. A factor above 1 moves to the next, below 1 to the previous."""
+
+    options: tuple[Value, ...]
+    init_only: bool = False
+    kind: ClassVar[str] = "ordinal"
+    scale: ClassVar[str] = "ordinal"
+
+    def __post_init__(self) -> None:
+        set_options(self)
+
+    def sample(self, rng: np.random.Generator) -> Value:
+        return self.options[int(rng.integers(len(self.options)))]
+
+    def perturb(
+        self, rng: np.random.Generator, value: Value, factors: Sequence[float]
+    ) -> tuple[Value, Change]:
+        here, last = position(self, self.options, value), len(self.options) - 1
+        up = draw_factor(rng, factors) > 1
+        if last == 0:
+            return self.options[0], "kept"
+        if here == (last if up else 0):
+            up = not up
+        return (self.options[here + 1], "next") if up else (self.options[here - 1], "previous")
+
+    def clip(self, value: Value) -> Value:
+        if not all(is_number(option) for option in self.options):
+            return self.check(value)
+        x = number(value)
+        return min(self.options, key=lambda option: abs(float(option) - x))
+
+    def encode(self, value: Value) -> float:
+        return fraction(position(self, self.options, value), 0, len(self.options) - 1)
+
+    def check(self, value: Value) -> Value:
+        return self.options[position(self, self.options, value)]
+
+    def describe(self) -> str:
+        return f"in order {', '.join(map(str, self.options))}{suffix(self)}"
+
+    def spec(self) -> dict[str, Any]:
+        return spec_of(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """One value that is written before every segment like any other, and never explored."""
+
+    value: Value
+    kind: ClassVar[str] = "constant"
+    scale: ClassVar[str] = "category"
+    init_only: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "value", scalar("value", self.value))
+
+    def sample(self, rng: np.random.Generator) -> Value:  # nothing to draw
+        return self.value
+
+    def perturb(
+        self, rng: np.random.Generator, value: Value, factors: Sequence[float]
+    ) -> tuple[Value, Change]:
+        return self.value, "inherited"
+
+    def clip(self, value: Value) -> Value:
+        return self.value
+
+    def encode(self, value: Value) -> float:
+        return 0.0
+
+    def check(self, value: Value) -> Value:
+        position(self, (self.value,), value)
+        return self.value
+
+    def describe(self) -> str:
+        return f"constant {self.value}"
+
+    def spec(self) -> dict[str, Any]:
+        return spec_of(self)

@@ -1,0 +1,237 @@
+"""Dimensions between two numbers: Uniform, LogUniform, OneMinus, Integer."""
+# ruff: noqa: D102  # their methods are documented once, in `popgrad.core.space.Dimension`
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from popgrad.core.errors import UsageError
+from popgrad.core.population import Change, Value
+from popgrad.core.values import (
+    draw_factor,
+    flag,
+    fraction,
+    nearest,
+    number,
+    set_bounds,
+    spec_of,
+    suffix,
+    whole,
+    within,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Uniform:
+    """A float, uniform in [low, high]. Perturbed by value * factor.
+
+    A value nearer to zero than a hundredth of the range moves as if it were that hundredth, because zero
+    times any factor is zero and the value could never leave.
+    """
+
+    low: float
+    high: float
+    init_only: bool = False
+    kind: ClassVar[str] = "uniform"
+    scale: ClassVar[str] = "linear"
+
+    def __post_init__(self) -> None:
+        set_bounds(self, number)
+
+    def sample(self, rng: np.random.Generator) -> float:
+        u = rng.random()
+        return nearest((1 - u) * self.low + u * self.high, self.low, self.high)
+
+    def perturb(
+        self, rng: np.random.Generator, value: Value, factors: Sequence[float]
+    ) -> tuple[float, Change]:
+        x = number(value)
+        return _move(x, draw_factor(rng, factors), self.low, self.high, _linear(x, self.low, self.high))
+
+    def clip(self, value: Value) -> float:
+        return nearest(number(value), self.low, self.high)
+
+    def encode(self, value: Value) -> float:
+        return fraction(self.clip(value), self.low, self.high)
+
+    def check(self, value: Value) -> float:
+        return within(self, number(value), self.low, self.high)
+
+    def describe(self) -> str:
+        return f"uniform {self.low}..{self.high}{suffix(self)}"
+
+    def spec(self) -> dict[str, Any]:
+        return spec_of(self)
+
+
+@dataclass(frozen=True, slots=True)
+class LogUniform:
+    """A float, log-uniform in [low, high], low above 0. Perturbed by value * factor."""
+
+    low: float
+    high: float
+    init_only: bool = False
+    kind: ClassVar[str] = "log_uniform"
+    scale: ClassVar[str] = "log"
+
+    def __post_init__(self) -> None:
+        set_bounds(self, number)
+        if self.low <= 0:
+            raise UsageError(f"low = {self.low}: a log-uniform needs low above 0 (use uniform to include 0)")
+
+    def sample(self, rng: np.random.Generator) -> float:
+        return nearest(_log_uniform(rng, self.low, self.high), self.low, self.high)
+
+    def perturb(
+        self, rng: np.random.Generator, value: Value, factors: Sequence[float]
+    ) -> tuple[float, Change]:
+        x = number(value)
+        return _move(x, draw_factor(rng, factors), self.low, self.high, lambda f: x * f)
+
+    def clip(self, value: Value) -> float:
+        return nearest(number(value), self.low, self.high)
+
+    def encode(self, value: Value) -> float:
+        return fraction(math.log(self.clip(value)), math.log(self.low), math.log(self.high))
+
+    def check(self, value: Value) -> float:
+        return within(self, number(value), self.low, self.high)
+
+    def describe(self) -> str:
+        return f"log-uniform {self.low}..{self.high}{suffix(self)}"
+
+    def spec(self) -> dict[str, Any]:
+        return spec_of(self)
+
+
+@dataclass(frozen=True, slots=True)
+class OneMinus:
+    """A float in [low, high], high below 1, whose distance to 1 is what matters: a momentum, a discount.
+
+    1 - x is log-uniform, and is what the factor multiplies: 0.99 becomes 0.992 or 0.9875 by 0.8 or 1.25.
+    """
+
+    low: float
+    high: float
+    init_only: bool = False
+    kind: ClassVar[str] = "one_minus"
+    scale: ClassVar[str] = "one-minus"
+
+    def __post_init__(self) -> None:
+        set_bounds(self, number)
+        if self.high >= 1:
+            raise UsageError(f"high = {self.high}: a one-minus needs high below 1, for example 0.999")
+
+    def sample(self, rng: np.random.Generator) -> float:
+        return nearest(1 - _log_uniform(rng, 1 - self.high, 1 - self.low), self.low, self.high)
+
+    def perturb(
+        self, rng: np.random.Generator, value: Value, factors: Sequence[float]
+    ) -> tuple[float, Change]:
+        x = number(value)
+        return _move(x, draw_factor(rng, factors), self.low, self.high, lambda f: 1 - (1 - x) * f)
+
+    def clip(self, value: Value) -> float:
+        return nearest(number(value), self.low, self.high)
+
+    def encode(self, value: Value) -> float:
+        return fraction(*(-math.log(1 - x) for x in (self.clip(value), self.low, self.high)))
+
+    def check(self, value: Value) -> float:
+        return within(self, number(value), self.low, self.high)
+
+    def describe(self) -> str:
+        return f"one-minus {self.low}..{self.high}{suffix(self)}"
+
+    def spec(self) -> dict[str, Any]:
+        return spec_of(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Integer:
+    """An integer in [low, high], both included; `log` makes it log-uniform (low at least 1).
+
+    Perturbed by value * factor, rounded, and by at least 1 in the factor's direction.
+    """
+
+    low: int
+    high: int
+    log: bool = False
+    init_only: bool = False
+    kind: ClassVar[str] = "integer"
+
+    def __post_init__(self) -> None:
+        set_bounds(self, whole)
+        flag("log", self.log)
+        if self.log and self.low < 1:
+            raise UsageError(f"low = {self.low}: a log integer needs low of at least 1 (or log = false)")
+
+    @property
+    def scale(self) -> str:
+        return "log" if self.log else "linear"
+
+    def sample(self, rng: np.random.Generator) -> int:
+        if not self.log:
+            return int(rng.integers(self.low, self.high, endpoint=True))
+        # Half a unit beyond each bound, so that the two ends get the share that rounding gives the others.
+        return self._nearest(_log_uniform(rng, self.low - 0.5, self.high + 0.5))
+
+    def perturb(self, rng: np.random.Generator, value: Value, factors: Sequence[float]) -> tuple[int, Change]:
+        x, factor = whole(value), draw_factor(rng, factors)
+        move = (lambda f: x * f) if self.log else _linear(x, self.low, self.high)
+        for f in (factor, 1 / factor):
+            target = move(f)
+            near = self._nearest(target)
+            new = near if near != x else nearest(x + (1 if target > x else -1), self.low, self.high)
+            if new != x:
+                return new, f
+        return x, "kept"  # only a factor of 1, which `check_factors` refuses, gets here
+
+    def _nearest(self, x: float) -> int:
+        return round(nearest(x, float(self.low), float(self.high)))
+
+    def clip(self, value: Value) -> int:
+        return self._nearest(number(value))
+
+    def encode(self, value: Value) -> float:
+        x = self.clip(value)
+        if not self.log:
+            return fraction(x, self.low, self.high)
+        return fraction(math.log(x), math.log(self.low), math.log(self.high))
+
+    def check(self, value: Value) -> int:
+        return within(self, whole(value), self.low, self.high)
+
+    def describe(self) -> str:
+        return f"{'log-' if self.log else ''}integer {self.low}..{self.high}{suffix(self)}"
+
+    def spec(self) -> dict[str, Any]:
+        return spec_of(self)
+
+
+def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    """Log-uniform in [low, high], up to rounding; low above 0."""
+    return math.exp(rng.uniform(math.log(low), math.log(high)))
+
+
+def _linear(x: float, low: float, high: float) -> Callable[[float], float]:
+    """By x * factor, but near zero as if x were a hundredth of the range, because zero has to be left too."""
+    least = high / 100 - low / 100
+    if abs(x) >= least:
+        return lambda f: x * f
+    return lambda f: x + (f - 1) * math.copysign(least, x or 1.0)
+
+
+def _move(
+    x: float, factor: float, low: float, high: float, move: Callable[[float], float]
+) -> tuple[float, Change]:
+    """Apply the factor, or its inverse when the value sits at the bound, and clip."""
+    for f in (factor, 1 / factor):
+        new = nearest(move(f), low, high)
+        if new != x:
+            return new, f
+    # Less than the spacing of floats (at 1 - 1e-16, at 5e-324): the neighbouring float is a move, too.
+    return math.nextafter(x, high if x < high else low), factor
