@@ -21,7 +21,7 @@ test: check ## The same as check
 check: lint types tests ## Everything that must pass: format, lint, types, tests
 
 format: $(VENV)/.installed-dev ## Format the code and put right what lint can
-	$(BIN)/ruff check --fix .
+	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
 lint: $(VENV)/.installed-dev ## Look at format and style, change nothing
@@ -59,7 +59,7 @@ clean: ## Remove what was built; keeps .venv and runs
 $(VENV)/.installed: $(PINS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "popgrad needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": name another with make PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip $(INSTALL) hatchling
+	$(BIN)/pip $(INSTALL) hatchling editables
 	$(BIN)/pip $(INSTALL) --no-build-isolation --editable .
 	@touch $@
 

@@ -166,7 +166,7 @@ def follow(found: list[Block], page: str, script: Path, main: types.ModuleType) 
         file = next((mark.removeprefix("file=") for mark in block.marks if mark.startswith("file=")), None)
         if file:
             (script.parent / file).write_text(block.text)
-            importlib.invalidate_caches()  # a file this new can have its folder's listing from before it
+            importlib.invalidate_caches()  # they may list the folder from before
         elif block.language == "python":
             text = "\n" * (block.line - 1) + block.text
             code = compile(text, str(script), "exec", dont_inherit=True)
