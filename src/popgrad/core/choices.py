@@ -63,7 +63,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Ordinal:
-    """One of several options in a meaningful order. A factor above 1 moves to the next, below 1 to the previous."""
+    """One of several options in a meaningful order. A factor above 1 moves to the next, else back."""
 
     options: tuple[Value, ...]
     init_only: bool = False

@@ -17,7 +17,7 @@ def generation(rng: Rng, population: Population, ready: Index, *, exploit: Explo
     """Scores in, plan out: the ready members keep, or inherit and explore.
 
     Training and scoring lie between two calls. Synchronous PBT is `ready` = everyone, asynchronous PBT is
-    whoever just finished. The paper scores an heir again right after it inherits; here its next interval does.
+    whoever just finished. The paper scores an heir right after it inherits; here its next interval does.
 
     Args:
         rng: The run's streams; an heir explores with its own, drawn from (member, completed intervals).

@@ -1,0 +1,86 @@
+"""PBT as its settings promise."""
+
+import math
+
+import numpy as np
+import pytest
+
+from popgrad.core.errors import UsageError
+from popgrad.core.population import Population
+from popgrad.core.seeding import Rng
+from popgrad.core.space import LogUniform, Space
+from popgrad.strategies import pbt, random_search
+
+SPACE = Space({"lr": LogUniform(1e-9, 1e9)})
+
+
+def population(scores, intervals=3):
+    n = len(scores)
+    return Population(
+        np.array(scores), np.full(n, intervals), np.full(n, 30), [{"lr": 1.0 + i} for i in range(n)]
+    )
+
+
+def plan(members, seed=0, **settings):
+    strategy = pbt(SPACE, **settings)
+    return strategy.step(Rng(seed), members, np.arange(len(members)), strategy.init())[0]
+
+
+def heirs(got):
+    return [member for member, source in zip(got.members, got.sources, strict=True) if member != source]
+
+
+def test_by_default_the_worst_fifth_inherits_and_moves_by_four_fifths_or_its_inverse():
+    members = population(np.arange(10.0))
+    got = plan(members)
+    assert heirs(got) == [0, 1]
+    for heir in (0, 1):
+        assert got.changes[heir]["lr"] in (0.8, 1.25)
+        assert got.hparams[heir]["lr"] == members.hparams[got.sources[heir]]["lr"] * got.changes[heir]["lr"]
+
+
+def test_a_fraction_of_zero_is_random_search_while_all_are_finite():
+    members = population(np.arange(10.0))
+    other = random_search(SPACE)
+    assert plan(members, fraction=0.0) == other.step(Rng(0), members, np.arange(10), other.init())[0]
+
+
+def test_during_burn_in_only_failed_members_are_replaced():
+    scores = [math.nan, *np.arange(9.0)]
+    assert heirs(plan(population(scores, intervals=1), burn_in=2)) == [0]
+    assert heirs(plan(population(scores, intervals=2), burn_in=2)) == [0, 1]
+
+
+def test_burn_in_counts_each_members_own_intervals():
+    members = population(np.arange(10.0))
+    members.intervals[1] = 1
+    assert heirs(plan(members, burn_in=2)) == [0]
+
+
+def test_resampling_can_replace_perturbation():
+    got = plan(population(np.arange(10.0)), resample_probability=1.0)
+    assert [got.changes[heir]["lr"] for heir in heirs(got)] == ["resampled"] * 2
+
+
+def test_two_heirs_and_two_runs_draw_differently():
+    members = population(np.arange(40.0))
+    values = [
+        tuple(h["lr"] for h in plan(members, seed, resample_probability=1.0).hparams[:8]) for seed in (0, 1)
+    ]
+    assert len(set(values[0] + values[1])) == 16
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"fraction": 0.6}, "fraction = 0.6"),
+        ({"factors": (1.0,)}, "factors"),
+        ({"resample_probability": 2}, "resample_probability = 2"),
+        ({"burn_in": -1}, "burn_in = -1"),
+        ({"burn_in": 1.5}, "burn_in = 1.5"),
+        ({"burn_in": True}, "burn_in = True"),
+    ],
+)
+def test_settings_out_of_range_are_refused_by_name_when_the_strategy_is_built(settings, says):
+    with pytest.raises(UsageError, match=says):
+        pbt(SPACE, **settings)
