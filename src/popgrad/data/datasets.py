@@ -133,7 +133,7 @@ def find_file(place: Path, name: str) -> Path | None:
     """The file of that name in `place`, in any spelling: compressed first, as a download writes it."""
     dotted = name.replace("-idx", ".idx")
     spellings = (f"{name}.gz", name, f"{dotted}.gz", dotted)
-    return next((place / spelling for spelling in spellings if (place / spelling).is_file()), None)
+    return next((place / spelling for spelling in spellings if os.path.isfile(place / spelling)), None)
 
 
 def load(dataset: str | Dataset, directory: Path | str | None = None) -> Raw:
@@ -159,10 +159,11 @@ def load(dataset: str | Dataset, directory: Path | str | None = None) -> Raw:
             return _load_idx(known, paths)
         if (place / "train").is_dir() and (place / "test").is_dir():
             return _load_folders(known, place)
+    first = known.files[0].name
     raise DataError(
         f"{known.name} is not complete in {places[0]} nor in {places[1]}{_incomplete(known, places)}: "
-        f"looked for {known.files[0].name}[.gz] and three more IDX files, or for train/ and test/ of PNG files; "
-        f"get it with `popgrad data {known.name} --dir {root}`, or name its place with --data-dir or POPGRAD_DATA"
+        f"looked for {first}[.gz] and three more IDX files, or for folders train/ and test/ of PNG files; "
+        f"get it with `popgrad data {known.name} --dir {root}`, or give its place: --data-dir or POPGRAD_DATA"
     )
 
 

@@ -32,9 +32,10 @@ def download(
 ) -> list[Path]:
     """Fetch a data set into `<directory>/<name>/`, where `load` finds it.
 
-    A file that is there and right is kept. Others are written to `<file>.part`, checked by the MD5 of their
-    decompressed content and only then renamed. What a broken connection left is gone on with, also by a later
-    call. A mirror that sends something else, or nothing, gives way to the next.
+    A file that is there and right is kept, and so are all four in `<directory>/` itself. Others are written
+    to `<file>.part`, checked by the MD5 of their decompressed content and only then renamed. What a broken
+    connection left is gone on with, also by a later call. A mirror that sends something else, or nothing,
+    gives way to the next.
 
     Args:
         dataset: A name in `DATASETS`, or a description of one's own.
@@ -54,7 +55,11 @@ def download(
     for address in addresses:
         if not address.startswith(("http://", "https://")):
             raise UsageError(f"mirror {address!r}: only http:// and https:// addresses are fetched from")
-    place = Path(directory).expanduser() / known.name
+    root = Path(directory).expanduser()
+    place = root / known.name
+    beside = [find_file(root, file.name) for file in known.files]
+    if all(path and _is_right(path, file) for path, file in zip(beside, known.files, strict=True)):
+        return [path for path in beside if path]
     try:
         place.mkdir(parents=True, exist_ok=True)
         return [_obtain(file, place, addresses, progress) for file in known.files]
@@ -77,7 +82,7 @@ def _obtain(file: DataFile, place: Path, mirrors: Sequence[str], progress: Progr
             os.replace(part, target)
             return target
         reasons.append(f"{mirror}: {reason}")
-    raise DataError(f"{target.name} could not be fetched: {'; '.join(reasons)}")
+    raise DataError(f"{target.name} could not be fetched: {'; '.join(reasons) or 'no mirror is known'}")
 
 
 def _unheard(done: int, total: int | None) -> None:

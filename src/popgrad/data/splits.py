@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.model_selection import train_test_split
 
 from popgrad.core.errors import UsageError
 
@@ -83,6 +82,8 @@ def stratified(
     Raises:
         UsageError: The lengths differ, or `validation` leaves a class without a sample on one side.
     """
+    from sklearn.model_selection import train_test_split  # here: it takes longer to import than MNIST to read
+
     n = len(inputs)
     if targets.shape != (n,):
         raise UsageError(
