@@ -22,7 +22,7 @@ Tree = Any
 
 
 def flatten(state: object) -> tuple[Tree, list[torch.Tensor]]:
-    """Take a state apart; the leaves alias the state's own memory.
+    """Take a state apart; tensors among the leaves alias the state's own memory.
 
     Raises:
         UsageError: An entry is not plain data; names where it is.
@@ -36,7 +36,7 @@ def _flatten(node: object, leaves: list[torch.Tensor], path: str) -> Tree:
         leaves.append(node.detach())
         return {"t": len(leaves) - 1}
     if isinstance(node, np.ndarray):
-        leaves.append(torch.from_numpy(np.ascontiguousarray(node).reshape(node.shape)))
+        leaves.append(torch.from_numpy(np.array(node, order="C")))  # a copy: the array may be read-only
         return {"n": len(leaves) - 1}
     if node is None or isinstance(node, bool | int | str):
         return node

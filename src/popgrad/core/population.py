@@ -1,4 +1,4 @@
-"""The words of popgrad as frozen data: Population, Plan, Assignment, Outcome, Segment.
+"""The words of popgrad as frozen data: Population, Plan, Decision, Assignment, Outcome, Segment.
 
 In the shape descriptions N is the size of the population and R the number of ready members.
 """
@@ -54,6 +54,21 @@ class Plan:
     sources: tuple[int, ...]
     hparams: tuple[Hparams, ...]
     changes: tuple[Changes, ...]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A plan as it was obeyed, with the strategy's memory after it.
+
+    Attributes:
+        number: Decisions of a run count from 0.
+        plan: What was obeyed.
+        memory: The strategy's own JSON-able data, handed back to it at the next decision.
+    """
+
+    number: int
+    plan: Plan
+    memory: Mapping[str, object]
 
 
 @dataclass(frozen=True)

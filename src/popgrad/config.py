@@ -1,0 +1,178 @@
+"""The typed configuration of a run, read from TOML or JSON and from `key=value` settings."""
+
+import json
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tomli_w
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from popgrad.core.errors import UsageError
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+@dataclass(frozen=True)
+class Interval:
+    """How long a member trains between two decisions.
+
+    Attributes:
+        count: At least 1.
+        epochs: Whether `count` counts epochs, else steps.
+    """
+
+    count: int
+    epochs: bool
+
+
+def parse_interval(text: str) -> Interval:
+    """Read "275", "275 steps", "1 epoch".
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    match = re.fullmatch(r"\s*(\d+)\s*(steps?|epochs?)?\s*", text)
+    if match is None or int(match[1]) < 1:
+        raise ValueError('an interval is a number of steps ("275") or of epochs ("1 epoch"), at least 1')
+    return Interval(int(match[1]), (match[2] or "").startswith("epoch"))
+
+
+def _interval(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError('an interval is a number of steps ("275") or of epochs ("1 epoch")')
+    parse_interval(str(value))
+    return str(value)
+
+
+def _seconds(value: object) -> object:
+    """Numbers are seconds; "90s", "10m", "1.5h", "2d" are understood."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", value) if isinstance(value, str) else None
+    return float(match[1]) * _UNITS[match[2] or "s"] if match else value
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
+
+
+class StrategyConfig(_Model):
+    """Which strategy, and its own settings."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: str = Field("pbt", description="pbt or random-search")
+
+    def options(self) -> dict[str, Any]:
+        """The strategy's own settings, as its factory takes them."""
+        return dict(self.model_extra or {})
+
+
+class RunConfig(_Model):
+    """All that a run is told."""
+
+    task: str = Field(description="a built-in task, module:Name or file.py:Name")
+    options: dict[str, Any] = Field({}, description="arguments of the task")
+    space: dict[str, dict[str, Any]] = Field({}, description="dimensions that replace or add to the task's")
+    population: int = Field(10, ge=1, description="members")
+    intervals: int = Field(20, ge=1, description="intervals that each member trains")
+    interval: Annotated[str, BeforeValidator(_interval)] = Field(
+        "1 epoch", description="training between two decisions: steps, or epochs"
+    )
+    seed: int = Field(0, ge=0, lt=2**63, description="every random stream derives from it")
+    strategy: StrategyConfig = StrategyConfig()  # type: ignore[call-arg]
+    executor: str = Field("processes", description="serial or processes")
+    workers: int | None = Field(None, ge=1, description="worker processes; one per core when not given")
+    device: str = Field("auto", description="cpu, cuda, cuda:0,1 or auto")
+    max_time: Annotated[float | None, BeforeValidator(_seconds)] = Field(
+        None, gt=0, description="seconds after which no further interval is started"
+    )
+    target_score: float | None = Field(None, description="score at which no further interval is started")
+    initial: list[dict[str, Any]] = Field([], description="hyperparameters of the first members; names may be missing")
+    weights: str | None = Field(None, description="file of weights that every member starts from")
+    data_dir: str | None = Field(None, description="where data lies")
+    made_with: dict[str, str] = Field({}, description="versions, written by popgrad and not read")
+
+    @property
+    def each(self) -> Interval:
+        """`interval`, read."""
+        return parse_interval(self.interval)
+
+
+def parse(values: Mapping[str, Any]) -> RunConfig:
+    """A configuration from plain values.
+
+    Raises:
+        UsageError: One line that names each key, what was given and what is allowed.
+    """
+    try:
+        return RunConfig.model_validate(dict(values))
+    except ValidationError as error:
+        raise UsageError("; ".join(_explain(dict(each)) for each in error.errors())) from None
+
+
+def _explain(error: dict[str, Any]) -> str:
+    key = ".".join(map(str, error["loc"]))
+    if error["type"] == "extra_forbidden":
+        return f"unknown key {key!r}; known are {', '.join(RunConfig.model_fields)}"
+    if error["type"] == "missing":
+        return f"{key} is missing"
+    return f"{key}: given {error['input']!r}; {error['msg'].removeprefix('Value error, ')}"
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The plain values of a TOML or JSON file.
+
+    Raises:
+        UsageError: It cannot be read, or is neither.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {path}: {error}") from None
+    except (json.JSONDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        kind = "JSON" if path.suffix == ".json" else "TOML"
+        raise UsageError(f"{path} is not {kind}: {error}") from None
+    if not isinstance(values, dict):
+        raise UsageError(f"{path} holds a {type(values).__name__}; a configuration is a table of keys")
+    return values
+
+
+def write(config: RunConfig) -> str:
+    """The configuration as TOML, which `read` and `parse` take back."""
+    return tomli_w.dumps(config.model_dump(exclude_none=True, exclude_defaults=False))
+
+
+def override(values: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:
+    """Values with "key=value" settings over them; a dot goes into a table ("strategy.fraction=0.3").
+
+    A value is read as TOML (number, true, [list], {table}, "quoted"), else taken as text. A key that no
+    configuration has is an argument of the task: "batch_size=64" is "options.batch_size=64".
+
+    Raises:
+        UsageError: A setting has no "=", or goes into something that is not a table.
+    """
+    result: dict[str, Any] = json.loads(json.dumps(dict(values)))
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        path = key.strip().split(".")
+        if not equals or not all(path):
+            raise UsageError(f"--set {setting!r}: write key=value, such as seed=1 or strategy.fraction=0.25")
+        if path[0] not in RunConfig.model_fields:
+            path = ["options", *path]
+        table = result
+        for part in path[:-1]:
+            table = table.setdefault(part, {})
+            if not isinstance(table, dict):
+                raise UsageError(f"--set {setting!r}: {part!r} is not a table")
+        table[path[-1]] = _value(text.strip())
+    return result
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"x = {text}")["x"]
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return text

@@ -1,0 +1,147 @@
+"""What an executor is, and the one way a segment is trained."""
+
+import random
+import time
+import traceback
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from popgrad.core.errors import PopgradError, UsageError
+from popgrad.core.population import Assignment, Outcome, SegmentId, Telemetry
+from popgrad.core.seeding import derive
+from popgrad.state import State, Tree, digest_leaves, flatten
+from popgrad.tasks.base import Context, Task
+
+Save = Callable[[str, Tree, Sequence[torch.Tensor]], None]
+"""Writes a checkpoint: (digest, tree, leaves)."""
+
+
+class Executor(Protocol):
+    """Owns the states; trains, evaluates, inherits; decides nothing.
+
+    A state is held from the moment its segment is finished until `retain` lets it go; it is never changed.
+    """
+
+    @property
+    def fingerprint(self) -> dict[str, object]:
+        """What the bits of a result depend on, as `fingerprint.fingerprint` gives it where members are trained."""
+
+    def submit(self, assignments: Sequence[Assignment]) -> None:
+        """Take segments to train. Their sources must be held."""
+
+    def next(self) -> Outcome:
+        """Wait for the next finished segment. Raises `RunError` where nothing can finish any more."""
+
+    def holds(self, segment: SegmentId) -> bool:
+        """Whether the final state of a segment is here."""
+
+    def put(self, segment: SegmentId, state: State) -> None:
+        """Take the final state of a segment, as read from a checkpoint."""
+
+    def state(self, segment: SegmentId) -> State:
+        """A copy of the final state of a segment."""
+
+    def retain(self, segments: Collection[SegmentId]) -> None:
+        """Let every other state go."""
+
+    def close(self) -> None:
+        """Give everything back. Segments in training are abandoned."""
+
+
+def train_segment(
+    task: Task, assignment: Assignment, source: State | None, device: torch.device, save: Save | None, worker: str
+) -> tuple[Outcome, Tree, list[torch.Tensor]]:
+    """Train and evaluate one segment; every executor that trains members one by one does it here.
+
+    Args:
+        task: The task.
+        assignment: What to train.
+        source: State to start from, which the task may change; None = a fresh member.
+        device: Where to compute.
+        save: Writes the checkpoint of the final state; None = no checkpoint.
+        worker: Name for the telemetry.
+
+    Returns:
+        The outcome, and the final state taken apart. An exception of the task's is an outcome with `error`; errors that
+        popgrad raises on purpose (a hyperparameter that reaches nothing) concern the whole run and are raised.
+    """
+    curve: list[tuple[int, str, float]] = []
+
+    def log(step: int, **numbers: float) -> None:
+        curve.extend((step, name, float(value)) for name, value in numbers.items())
+
+    begin = time.perf_counter()
+    ctx = Context(assignment.member, assignment.interval, assignment.first_step, device, assignment.seed, log)
+    try:
+        with seeded(ctx):
+            state = _trained(task, assignment, source, ctx)
+            metrics = {
+                str(name): float(value)
+                for name, value in task.evaluate(state, assignment.hparams, "validation", ctx).items()
+            }
+        tree, leaves = flatten(state)
+        leaves = [leaf.cpu() for leaf in leaves]
+        digest = digest_leaves(tree, leaves)
+        if save is not None:
+            save(digest, tree, leaves)
+        samples = state.get("position", 0) if isinstance(state, dict) else 0
+        outcome = Outcome(assignment.id, metrics, digest, samples if isinstance(samples, int) else 0)
+    except PopgradError:
+        raise
+    except Exception:
+        outcome, tree, leaves = Outcome(assignment.id, error=traceback.format_exc()), None, []
+    facts = Telemetry(time.perf_counter() - begin, worker, tuple(curve))
+    return Outcome(outcome.id, outcome.metrics, outcome.digest, outcome.samples, outcome.error, facts), tree, leaves
+
+
+def _trained(task: Task, assignment: Assignment, source: State | None, ctx: Context) -> State:
+    if source is None:
+        _seed(derive(ctx.run_seed, "init", ctx.member, ctx.interval))
+        source = task.init(assignment.hparams, ctx)
+        _seed(ctx.seed("train"))
+    return task.train(source, assignment.hparams, assignment.steps, ctx)
+
+
+def _seed(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002  # the user's code may draw from the global generator
+    torch.manual_seed(seed)
+
+
+@contextmanager
+def seeded(ctx: Context) -> Iterator[None]:
+    """All global generators seeded for a segment, and given back as they were, like grad mode."""
+    python, legacy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    grad = torch.is_grad_enabled()
+    torch.set_grad_enabled(True)
+    _seed(ctx.seed("train"))
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(legacy)  # noqa: NPY002
+        torch.set_rng_state(cpu)
+        torch.set_grad_enabled(grad)
+
+
+def resolve_devices(device: str) -> list[torch.device]:
+    """The devices that "auto", "cpu", "cuda", "cuda:0" or "cuda:0,1" means; members take turns over them.
+
+    Raises:
+        UsageError: There is no such device; says which exist.
+    """
+    count = torch.cuda.device_count()
+    existing = ["cpu", *(f"cuda:{i}" for i in range(count))]
+    if device == "auto":
+        return [torch.device("cuda:0" if count else "cpu")]
+    kind, _, numbers = device.partition(":")
+    names = [f"{kind}:{number.strip()}" for number in numbers.split(",")] if numbers else [device]
+    if device == "cuda" and count:
+        names = ["cuda:0"]
+    if kind not in ("cpu", "cuda") or any(name not in existing for name in names):
+        raise UsageError(f"device {device!r} does not exist here; there is {', '.join(existing)} (or auto)")
+    return [torch.device(name) for name in names]

@@ -1,0 +1,130 @@
+"""A worker process: trains what it is told, one segment after the other, until its controller is gone."""
+
+import os
+import signal
+import sys
+import threading
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+
+import cloudpickle
+import torch
+
+from popgrad.core.errors import PopgradError
+from popgrad.core.population import Assignment, Outcome
+from popgrad.executors.base import Save, train_segment
+from popgrad.executors.fingerprint import fingerprint
+from popgrad.executors.slots import Layout, View, layout
+from popgrad.state import unflatten
+from popgrad.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The first message to a worker: the task, and the settings of the controller that change bits.
+
+    Attributes:
+        name: For the telemetry.
+        task: Pickled by cloudpickle.
+        save: Writes a checkpoint; None = none are written.
+        path: Where modules are found.
+        matmul_precision: As `torch.get_float32_matmul_precision()` of the controller.
+        deterministic: As `torch.are_deterministic_algorithms_enabled()` of the controller.
+    """
+
+    name: str
+    task: bytes
+    save: Save | None
+    path: tuple[str, ...]
+    matmul_precision: str
+    deterministic: bool
+
+
+@dataclass(frozen=True)
+class Job:
+    """One segment to train.
+
+    Attributes:
+        assignment: What to train.
+        device: Where.
+        source: Slot path and layout of the state to start from; None = a fresh member.
+        target: Path of the slot for the final state.
+    """
+
+    assignment: Assignment
+    device: str
+    source: tuple[str, Layout] | None
+    target: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """The answer to a `Job`: the outcome, and how the final state lies in the target slot (None = there is none)."""
+
+    outcome: Outcome
+    layout: Layout | None
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The answer where the run as a whole cannot go on: an error that popgrad raised on purpose."""
+
+    error: PopgradError
+
+
+def main(connection: int, lifeline: int) -> None:
+    """The process: one torch thread, deaf to Ctrl-C (the controller's matter).
+
+    Args:
+        connection: File descriptor of the socket to the controller.
+        lifeline: File descriptor of a pipe that ends when the controller does.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
+    torch.set_num_threads(1)
+    with Connection(connection) as pipe:
+        try:
+            _serve(pipe)
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            return
+
+
+def _end_with(lifeline: int) -> None:
+    os.read(lifeline, 1)  # nothing is ever written: it returns when the controller has closed its end, or died
+    os._exit(1)
+
+
+def _serve(pipe: Connection) -> None:
+    setup: Setup = cloudpickle.loads(pipe.recv_bytes())
+    sys.path[:] = [*setup.path, *(entry for entry in sys.path if entry not in setup.path)]
+    torch.set_float32_matmul_precision(setup.matmul_precision)
+    torch.use_deterministic_algorithms(setup.deterministic)
+    task: Task = cloudpickle.loads(setup.task)
+    pipe.send(fingerprint())
+    views: dict[str, View] = {}
+    while True:
+        job: Job = pipe.recv()
+        try:
+            answer: Done | Refused = _train(task, setup, job, views)
+        except PopgradError as error:
+            answer = Refused(error)
+        pipe.send(answer)
+
+
+def _train(task: Task, setup: Setup, job: Job, views: dict[str, View]) -> Done:
+    source = None
+    if job.source is not None:
+        path, where = job.source
+        source = unflatten(where.tree, _view(views, path).read(where))
+    outcome, tree, leaves = train_segment(
+        task, job.assignment, source, torch.device(job.device), setup.save, setup.name
+    )
+    if outcome.error:
+        return Done(outcome, None)
+    target = layout(tree, leaves)
+    _view(views, job.target).write(target, leaves)
+    return Done(outcome, target)
+
+
+def _view(views: dict[str, View], path: str) -> View:
+    return views.setdefault(path, View(path))

@@ -1,0 +1,70 @@
+"""Modules whose hyperparameters are 0-d buffers, so that they can differ between members and change while training."""
+
+import torch
+from torch import nn
+
+from popgrad.core.seeding import derive
+
+
+class Dropout(nn.Module):
+    """Zero elements at random and scale the rest, with the rate in a buffer and draws from a stream of its own.
+
+    The mask compares 16 random bits an element with the rate, which is four times cheaper on a CPU than a float an
+    element: the rate is right to 1/65536. The scale is exact. Works under `torch.func.vmap` with
+    `randomness="different"`, one rate per member.
+
+    Args:
+        p: Probability of zeroing until a hyperparameter is written, in [0, 1].
+        hparam: Name of the hyperparameter, and so of the buffer.
+        keep: The hyperparameter is the probability of keeping, 1 - p.
+
+    Raises:
+        ValueError: `p` outside [0, 1].
+    """
+
+    def __init__(self, p: float = 0.5, *, hparam: str = "dropout", keep: bool = False) -> None:
+        super().__init__()
+        if not 0.0 <= p <= 1.0:
+            raise ValueError(f"p is {p}: a probability in [0, 1]")
+        self.hparam = hparam
+        self.keep = keep
+        self.generator: torch.Generator | None = None
+        self.register_buffer(hparam, torch.tensor(1.0 - p if keep else p), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The same shape as `x`; `x` itself in evaluation mode."""
+        if not self.training:
+            return x
+        rate = self.get_buffer(self.hparam)
+        keep = rate if self.keep else 1.0 - rate
+        mask = self._bits(x) < keep * 65536.0 - 32768.0
+        # At keep = 0 the mask is empty and the scale must only be finite.
+        return x * (mask * keep.clamp(min=2.0**-16).reciprocal().to(x.dtype))
+
+    def _bits(self, x: torch.Tensor) -> torch.Tensor:
+        """Uniform int16 of the shape of `x`: each 64-bit draw is cut into four."""
+        size = x.numel()
+        draws = torch.randint(
+            -(2**63), 2**63 - 1, ((size + 3) // 4,), generator=self.generator, dtype=torch.int64, device=x.device
+        )
+        return draws.view(torch.int16)[:size].view(x.shape)
+
+    def extra_repr(self) -> str:
+        """For `print(module)`."""
+        return f"{self.hparam}, keep={self.keep}"
+
+
+def seed_streams(module: nn.Module, seed: int, device: torch.device | str = "cpu") -> None:
+    """Give every `Dropout` in the module a generator of its own, derived from `seed` and its place in the module."""
+    for place, layer in enumerate(layer for layer in module.modules() if isinstance(layer, Dropout)):
+        layer.generator = torch.Generator(device=device).manual_seed(derive(seed, "dropout", place))
+
+
+def xavier_(module: nn.Module) -> nn.Module:
+    """Xavier-uniform weights (Glorot & Bengio 2010) and zero biases for linear and convolution layers, in place."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            nn.init.xavier_uniform_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    return module

@@ -1,0 +1,93 @@
+"""The record as a table: one row per segment, for spreadsheets, pandas and `history.csv`."""
+
+import csv
+import importlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from popgrad.core.errors import UsageError
+from popgrad.core.population import Segment, SegmentId, Telemetry
+from popgrad.core.space import Constant, Dimension, Space
+from popgrad.report.aside import replacing
+
+Row = dict[str, object]
+
+_BEFORE = ("member", "interval", "step", "samples", "score")
+_AFTER = ("source_member", "source_interval", "seconds", "status")
+
+
+def searched(space: Space) -> dict[str, Dimension]:
+    """The dimensions that are not constant, in declared order."""
+    return {name: each for name, each in space.items() if not isinstance(each, Constant)}
+
+
+def rows(segments: Sequence[Segment], telemetry: Mapping[SegmentId, Telemetry], space: Space) -> list[Row]:
+    """One row per segment, all with the same columns.
+
+    Columns: member, interval, step (training steps behind the final state), samples, score (higher is better;
+    nan = failed), every metric (nan where the member was not evaluated), every hyperparameter,
+    change_<hyperparameter> (the factor or the word for what made it), source_member and source_interval (None
+    for a fresh member), seconds (wall time; nan where it is not known), status. A hyperparameter or metric
+    whose name is taken already is called hparam_<name> or metric_<name>.
+    """
+    hparams, changes, metrics = _columns(segments, space)
+    table: list[Row] = []
+    for segment in segments:
+        known = telemetry.get(segment.id)
+        numbers = (segment.member, segment.interval, segment.last_step, segment.samples, segment.score)
+        source = segment.source or (None, None)
+        end = (*source, known.seconds if known else math.nan, segment.status)
+        row: Row = dict(zip(_BEFORE, numbers, strict=True))
+        row |= {column: segment.metrics.get(name, math.nan) for name, column in metrics.items()}
+        row |= {column: segment.hparams[name] for name, column in hparams.items()}
+        row |= {column: segment.changes.get(name) for name, column in changes.items()}
+        row |= zip(_AFTER, end, strict=True)
+        table.append(row)
+    return table
+
+
+def _columns(
+    segments: Sequence[Segment], space: Space
+) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+    """Name -> column: of hyperparameters, of their changes, of metrics."""
+    taken = {*_BEFORE, *_AFTER}
+    hparams = {name: _free(name, "hparam_", taken) for name in space}
+    changes = {name: _free(f"change_{name}", "hparam_", taken) for name in space}
+    names = dict.fromkeys(name for segment in segments for name in segment.metrics)
+    return hparams, changes, {name: _free(name, "metric_", taken) for name in names}
+
+
+def _free(name: str, prefix: str, taken: set[str]) -> str:
+    while name in taken:
+        name = prefix + name
+    taken.add(name)
+    return name
+
+
+def write_csv(path: str | PathLike[str], rows: Iterable[Mapping[str, object]]) -> None:
+    """Write rows of equal columns; floats are written so that they read back exactly, None as an empty cell.
+
+    The file appears as a whole, in place of an older one. No rows, an empty file.
+    """
+    table = list(rows)
+    with replacing(Path(path)) as aside, aside.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(table[0]) if table else [], lineterminator="\n")
+        if table:
+            writer.writeheader()
+        writer.writerows(table)  # the csv module writes floats by repr
+
+
+def frame(rows: Sequence[Mapping[str, object]]) -> Any:
+    """The rows as a `pandas.DataFrame`.
+
+    Raises:
+        UsageError: pandas is not installed.
+    """
+    try:
+        pandas = importlib.import_module("pandas")
+    except ImportError as error:
+        raise UsageError("a data frame needs pandas: pip install pandas") from error
+    return pandas.DataFrame(list(rows))

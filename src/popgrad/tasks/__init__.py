@@ -1,0 +1,18 @@
+"""Tasks: what is trained. `TASKS` holds the built-in ones by name."""
+
+from collections.abc import Callable, Mapping
+
+from popgrad.tasks.base import Context, Split, Task
+from popgrad.tasks.digits import digits
+from popgrad.tasks.mnist import mnist_conv, mnist_fc
+from popgrad.tasks.torch import TorchTask
+from popgrad.tasks.toys import Quadratic
+
+TASKS: Mapping[str, Callable[..., Task]] = {
+    "digits": digits,
+    "mnist-fc": mnist_fc,
+    "mnist-conv": mnist_conv,
+    "quadratic": Quadratic,
+}
+
+__all__ = ["TASKS", "Context", "Quadratic", "Split", "Task", "TorchTask", "digits", "mnist_conv", "mnist_fc"]

@@ -1,0 +1,136 @@
+"""Where hyperparameters live: written into optimizers and modules, read back, and accounted for.
+
+A hyperparameter that is loaded over by an optimizer's state, or that reaches nothing at all, is the most frequent
+fault of population training. So a name is written wherever it lives, the live value is compared with the recorded
+one, and a name that nothing wrote or read is an error.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from popgrad.core.errors import RunError, UsageError
+from popgrad.core.population import Hparams, Value
+
+BETAS = {"beta1": 0, "beta2": 1}
+
+
+class Reads(Mapping[str, object]):
+    """Hyperparameters that remember who asked for them.
+
+    Args:
+        values: What is handed out.
+        seen: Names that were asked for are added here.
+    """
+
+    def __init__(self, values: Mapping[str, object], seen: set[str]) -> None:
+        self._values = values
+        self._seen = seen
+
+    def __getitem__(self, name: str) -> object:
+        self._seen.add(name)
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        self._seen.update(self._values)
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+def tensors(hparams: Hparams, device: torch.device) -> dict[str, object]:
+    """Numbers as 0-d tensors (float32, int64, bool), strings as they are: what the loss is given."""
+    return {
+        name: value
+        if isinstance(value, str)
+        else torch.tensor(value, dtype=torch.float32 if isinstance(value, float) else None, device=device)
+        for name, value in hparams.items()
+    }
+
+
+def write(module: nn.Module, optimizers: Mapping[str, Optimizer], hparams: Hparams) -> set[str]:
+    """Write every hyperparameter where it lives, and compare what is live then with what was to be written.
+
+    A name lives in each parameter group that has it as a key ("lr", "weight_decay", "momentum", ...; "beta1" and
+    "beta2" for the pair "betas"), qualified by the optimizer's or the group's name where there are several
+    ("critic_lr"), and in each 0-d buffer of that name in the module.
+
+    Returns:
+        The names that live somewhere.
+
+    Raises:
+        RunError: A live value differs from what was written.
+    """
+    written = set()
+    for name, value in hparams.items():
+        groups = list(_groups(optimizers, name))
+        buffers = list(_buffers(module, name))
+        for group, key in groups:
+            _set(group, key, value)
+            _compare(name, value, _get(group, key))
+        for buffer in buffers:
+            buffer.fill_(value)  # type: ignore[arg-type]  # a string is refused by torch, in words
+            expected = torch.tensor(value, dtype=buffer.dtype).item()
+            _compare(name, expected, buffer.item())
+        if groups or buffers:
+            written.add(name)
+    return written
+
+
+def _groups(optimizers: Mapping[str, Optimizer], name: str) -> Iterator[tuple[dict[str, object], str]]:
+    """The parameter groups that hold a hyperparameter, each with its key."""
+    for owner, optimizer in optimizers.items():
+        for group in optimizer.param_groups:
+            for prefix in ("", f"{owner}_", f"{group.get('name', owner)}_"):
+                key = name.removeprefix(prefix)
+                if name.startswith(prefix) and (key in group or (key in BETAS and "betas" in group)) and key != "params":
+                    yield group, key
+                    break
+
+
+def _buffers(module: nn.Module, name: str) -> Iterator[torch.Tensor]:
+    for layer in module.modules():
+        buffer = layer._buffers.get(name)
+        if buffer is not None and buffer.ndim == 0:
+            yield buffer
+
+
+def is_hparam_buffer(path: str, buffer: torch.Tensor, hparams: Iterable[str]) -> bool:
+    """Whether a buffer holds a hyperparameter, which travels as such and not as part of the state."""
+    return buffer.ndim == 0 and path.rpartition(".")[2] in hparams
+
+
+def _set(group: dict[str, object], key: str, value: Value) -> None:
+    if key in group:
+        group[key] = value
+    else:
+        betas = list(group["betas"])  # type: ignore[call-overload]
+        betas[BETAS[key]] = value
+        group["betas"] = tuple(betas)
+
+
+def _get(group: dict[str, object], key: str) -> object:
+    return group[key] if key in group else group["betas"][BETAS[key]]  # type: ignore[index]
+
+
+def _compare(name: str, recorded: object, live: object) -> None:
+    if recorded != live:
+        raise RunError(f"hyperparameter {name!r} is {live!r} where it lives, but {recorded!r} in the record")
+
+
+def account(hparams: Hparams, reached: set[str]) -> None:
+    """Refuse hyperparameters that reached nothing.
+
+    Raises:
+        UsageError: Names them and the places where a hyperparameter can live.
+    """
+    idle = sorted(set(hparams) - reached)
+    if idle:
+        raise UsageError(
+            f"hyperparameter {', '.join(map(repr, idle))} reaches nothing: no parameter group has the key, no 0-d buffer "
+            "has the name, and neither the model, the optimizer nor the loss reads it; check the spelling, or remove it "
+            "from the space"
+        )

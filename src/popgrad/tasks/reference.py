@@ -1,0 +1,138 @@
+"""Tasks by name: built-in ones, `module:Name` and `file.py:Name`, with checked arguments."""
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+import typing
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import cloudpickle
+from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
+
+from popgrad.core.errors import PopgradError, UsageError
+from popgrad.tasks import TASKS
+from popgrad.tasks.base import Task
+
+
+def resolve(reference: str, options: Mapping[str, Any], data_dir: str | None = None) -> Task:
+    """The task that a reference names, made with its arguments.
+
+    Args:
+        reference: A name in `TASKS`, "module:Name" or "path/file.py:Name"; Name is a class or function that makes the
+            task, or the task itself.
+        options: Its arguments by name.
+        data_dir: Handed on as `data_dir` where it takes one.
+
+    Raises:
+        UsageError: There is no such task, or an argument is unknown or of the wrong type.
+    """
+    factory = _find(reference)
+    if not callable(factory):
+        if options:
+            raise UsageError(f"task {reference} is ready made and takes no options; given {', '.join(options)}")
+        return typing.cast(Task, factory)
+    given = dict(options)
+    if data_dir is not None and "data_dir" in inspect.signature(factory).parameters:
+        given.setdefault("data_dir", data_dir)
+    return typing.cast(Task, factory(**check_options(factory, given, f"task {reference}")))
+
+
+def check_options(factory: Callable[..., Any], options: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """Options in the types that a factory's parameters declare.
+
+    Raises:
+        UsageError: Names the option, what was given and what is allowed.
+    """
+    parameters = {
+        name: each
+        for name, each in inspect.signature(factory).parameters.items()
+        if each.kind in (each.KEYWORD_ONLY, each.POSITIONAL_OR_KEYWORD) and name != "space"
+    }
+    hints = typing.get_type_hints(factory.__init__ if isinstance(factory, type) else factory)
+    checked = {}
+    for name, value in options.items():
+        if name not in parameters:
+            raise UsageError(f"{what} has no option {name!r}; it has {', '.join(parameters) or 'none'}")
+        checked[name] = _check_option(hints.get(name, Any), name, value, what)
+    missing = [n for n, each in parameters.items() if each.default is each.empty and n not in options]
+    if missing:
+        raise UsageError(f"{what} needs the option {', '.join(missing)}")
+    return checked
+
+
+def _check_option(hint: Any, name: str, value: Any, what: str) -> Any:
+    if isinstance(value, bool) and hint in (int, float, int | None, float | None):
+        raise UsageError(f"{what}, option {name}: given {value!r}; a number is allowed")
+    try:
+        adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False))
+        return adapter.validate_python(value)
+    except PydanticSchemaGenerationError:
+        return value
+    except ValidationError as error:
+        reasons = "; ".join(each["msg"] for each in error.errors())
+        raise UsageError(f"{what}, option {name}: given {value!r}; {reasons}") from None
+
+
+def _find(reference: str) -> Any:
+    if reference in TASKS:
+        return TASKS[reference]
+    place, colon, name = reference.rpartition(":")
+    if not colon or not place or not name:
+        raise UsageError(
+            f"there is no task {reference!r}; there is {', '.join(TASKS)}, or one of your own as module:Name or file.py:Name"
+        )
+    module = _load_file(Path(place)) if place.endswith(".py") else _import(place)
+    try:
+        return getattr(module, name)
+    except AttributeError:
+        raise UsageError(f"task {reference}: {place} has no {name!r}") from None
+
+
+def _import(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise UsageError(f"task module {name!r} cannot be imported: {error}") from None
+
+
+def _load_file(path: Path) -> ModuleType:
+    """A module from a file, as if the file were run as a script; pickled by value, so that workers need not find it."""
+    if not path.is_file():
+        raise UsageError(f"there is no task file {path}")
+    path = path.resolve()
+    name = f"popgrad_task_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except PopgradError:
+        raise
+    except Exception as error:
+        raise UsageError(f"task file {path} fails: {type(error).__name__}: {error}") from error
+    cloudpickle.register_pickle_by_value(module)
+    return module
+
+
+def source_digest(task: Task, reference: str | None) -> str:
+    """SHA-256 of the source of a user's task; "" for the built-in ones, and where there is none to read."""
+    if reference in TASKS:
+        return ""
+    if reference is not None and reference.rpartition(":")[0].endswith(".py"):
+        return hashlib.sha256(Path(reference.rpartition(":")[0]).read_bytes()).hexdigest()
+    # A TorchTask's own class is ours: what the user wrote are the functions in it.
+    parts = [vars(task)[name] for name in sorted(vars(task))] if type(task).__module__.startswith("popgrad.") else []
+    written = [part for part in parts if inspect.isfunction(part)] or [type(task)]
+    try:
+        return hashlib.sha256("".join(map(inspect.getsource, written)).encode()).hexdigest()
+    except (OSError, TypeError):
+        return ""

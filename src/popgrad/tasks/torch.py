@@ -1,0 +1,271 @@
+"""A task from a module, an optimizer, the loss of a batch and the data."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from popgrad.core.errors import UsageError
+from popgrad.core.population import Hparams
+from popgrad.core.space import Space
+from popgrad.data.splits import Splits
+from popgrad.metrics import classification
+from popgrad.nn import seed_streams
+from popgrad.state import State, clone
+from popgrad.tasks import live
+from popgrad.tasks.base import Context, Split
+from popgrad.tasks.order import batch as batch_at
+from popgrad.tasks.order import permutation
+
+Batch = tuple[torch.Tensor, ...]
+Optimizers = Mapping[str, Optimizer]
+Loss = Callable[[Batch], torch.Tensor]
+
+
+def first_input(module: nn.Module, batch: Batch) -> torch.Tensor:
+    """`module(batch[0])`."""
+    return module(batch[0])  # type: ignore[no-any-return]
+
+
+def cross_entropy(module: nn.Module, batch: Batch, hparams: Mapping[str, Any]) -> torch.Tensor:
+    """Mean cross entropy of `module(inputs)` against class indices."""
+    del hparams
+    return functional.cross_entropy(module(batch[0]), batch[1])
+
+
+def plain_step(module: nn.Module, optimizers: Optimizers, batch: Batch, loss: Loss) -> torch.Tensor:
+    """One optimizer step on one batch. Returns the 0-d loss."""
+    del module
+    for optimizer in optimizers.values():
+        optimizer.zero_grad(set_to_none=True)
+    value = loss(batch)
+    value.backward()  # type: ignore[no-untyped-call]
+    for optimizer in optimizers.values():
+        optimizer.step()
+    return value.detach()
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TorchTask:
+    """A task made of functions; every one of them is called with plain arguments and may be a lambda.
+
+    The state holds parameters, all buffers, the optimizers' moments and steps, the scheduler's numbers, the number of
+    steps and the position in the data. Hyperparameters are written where they live after the state is loaded, before
+    every segment, and compared with the record there. A hyperparameter lives in the parameter groups that have its
+    name as a key, in 0-d buffers of its name, or where the model, the optimizer or the loss reads it; one that reaches
+    nothing is an error. A name that only the model reads (`nn.Dropout(hparams["dropout"])`) works, since the module is
+    built anew for each segment, but keeps the task from being stacked: a buffer does not.
+
+    Attributes:
+        space: What is searched.
+        model: hparams -> module. Called with seeded generators, for each segment.
+        optimizer: (module, hparams) -> optimizer, or several by name.
+        data: () -> splits; called once in a process. Each split is a tuple of tensors with equal first dimensions.
+        loss: (module, batch, hparams as 0-d tensors) -> 0-d tensor. It calls the module and uses nothing else of it
+            where the task is to be stacked.
+        predict: (module, batch) -> outputs [b, ...], for evaluation.
+        metrics: (outputs [n, ...], targets [n, ...]) of a whole split -> numbers. Targets are the split's last tensor.
+        step: (module, optimizers by name, batch, loss of a batch) -> 0-d loss. One training step: the place for gradient
+            clipping, accumulation, mixed precision, several optimizers.
+        scheduler: optimizer -> torch scheduler, stepped after each step. It multiplies the recorded learning rate.
+        score: The metric that ranks, higher is better; "-loss" where less is better.
+        batch_size: Samples a step, at least 1; a hyperparameter "batch_size" takes its place.
+        evaluation_batch_size: Samples at once in evaluation; fixed, since bits depend on it.
+        drop_last: Leave out the last batch of an epoch when it is not full.
+        shared_order: All members see the data in one order (a paired tournament), else each in its own.
+    """
+
+    space: Space
+    model: Callable[[Hparams], nn.Module]
+    optimizer: Callable[[nn.Module, Hparams], Optimizer | Optimizers]
+    data: Callable[[], Splits]
+    loss: Callable[[nn.Module, Batch, Mapping[str, Any]], torch.Tensor] = cross_entropy
+    predict: Callable[[nn.Module, Batch], torch.Tensor] = first_input
+    metrics: Callable[[torch.Tensor, torch.Tensor], Mapping[str, float]] = classification
+    step: Callable[[nn.Module, Optimizers, Batch, Loss], torch.Tensor] = plain_step
+    scheduler: Callable[[Optimizer], LRScheduler] | None = None
+    score: str = "accuracy"
+    batch_size: int = 64
+    evaluation_batch_size: int = 1000
+    drop_last: bool = False
+    shared_order: bool = False
+
+    def epoch_steps(self, hparams: Hparams) -> int:
+        """Steps that visit every training sample once."""
+        samples, size = len(self._split("train", torch.device("cpu"))[0]), self._batch_size(hparams)
+        return max(1, samples // size if self.drop_last else -(-samples // size))
+
+    def init(self, hparams: Hparams, ctx: Context) -> State:
+        """A fresh member's state."""
+        opened = _Open(self, hparams, ctx.device)
+        return opened.state(steps=0, position=0)
+
+    def train(self, state: State, hparams: Hparams, steps: int, ctx: Context) -> State:
+        """Train `steps` batches from the position in `state`."""
+        opened = _Open(self, hparams, ctx.device)
+        opened.load(state)
+        opened.module.train()
+        seed_streams(opened.module, ctx.seed("dropout"), ctx.device)
+        given = live.Reads(live.tensors(hparams, ctx.device), opened.reached)
+        total = torch.zeros((), device=ctx.device)
+
+        def loss(batch: Batch) -> torch.Tensor:
+            return self.loss(opened.module, batch, given)
+
+        position = state["position"]
+        for _ in range(steps):
+            batch, position = self._batch(position, hparams, ctx)
+            total += self.step(opened.module, opened.optimizers, batch, loss)
+            for scheduler in opened.schedulers.values():
+                scheduler.step()
+        live.account(hparams, opened.reached)
+        ctx.log(ctx.first_step + steps, train_loss=float(total) / steps)
+        return opened.state(steps=state["steps"] + steps, position=position)
+
+    @torch.no_grad()
+    def evaluate(self, state: State, hparams: Hparams, split: Split, ctx: Context) -> Mapping[str, float]:
+        """The metrics of a state on a split, in evaluation mode and batches of a fixed size."""
+        module = self.module(state, hparams, ctx.device)
+        tensors = self._split(split, ctx.device)
+        samples = len(tensors[0])
+        rows = torch.arange(samples, device=ctx.device).split(self.evaluation_batch_size)
+        outputs = torch.cat([self.predict(module, tuple(x.index_select(0, part) for x in tensors)) for part in rows])
+        return {name: float(value) for name, value in self.metrics(outputs, tensors[-1]).items()}
+
+    def module(self, state: State, hparams: Hparams, device: torch.device | str = "cpu") -> nn.Module:
+        """The trained module of a state, in evaluation mode."""
+        opened = _Open(self, hparams, torch.device(device))
+        opened.load_module(state["model"])
+        return opened.module.eval()
+
+    def with_weights(self, state: State, weights: Mapping[str, torch.Tensor]) -> State:
+        """A fresh state that starts from given parameters and buffers.
+
+        Raises:
+            UsageError: Names or shapes differ from the network's.
+        """
+        _check_tensors(state["model"], weights, "the given weights")
+        return {**state, "model": {name: weights[name].clone() for name in state["model"]}}
+
+    def _batch(self, position: int, hparams: Hparams, ctx: Context) -> tuple[Batch, int]:
+        tensors = self._split("train", ctx.device)
+        samples = len(tensors[0])
+        epoch, start, stop = batch_at(position, samples, self._batch_size(hparams), drop_last=self.drop_last)
+        order = permutation(samples, ctx.epoch_seed(epoch, shared=self.shared_order))
+        rows = order[start:stop].to(ctx.device)
+        return tuple(x.index_select(0, rows) for x in tensors), epoch * samples + stop
+
+    def _batch_size(self, hparams: Hparams) -> int:
+        return int(hparams.get("batch_size", self.batch_size))
+
+    def _split(self, split: Split, device: torch.device) -> Batch:
+        """The tensors of a split on a device, read once in a process."""
+        cached = _DATA.setdefault(self, {})
+        if "source" not in cached:
+            cached["source"] = self.data()
+        key = f"{split} {device}"
+        if key not in cached:
+            cached[key] = tuple(x.to(device) for x in cached["source"][split])
+        return cached[key]  # type: ignore[no-any-return]
+
+
+_DATA: WeakKeyDictionary[TorchTask, dict[str, Any]] = WeakKeyDictionary()
+
+
+class _Open:
+    """A segment's live objects: module, optimizers and schedulers, with the hyperparameters written.
+
+    Attributes:
+        reached: Names that something holds or has read.
+    """
+
+    def __init__(self, task: TorchTask, hparams: Hparams, device: torch.device) -> None:
+        self.hparams = hparams
+        self.reached = {"batch_size"}
+        given: Any = live.Reads(hparams, self.reached)
+        self.module = task.model(given).to(device)
+        made = task.optimizer(self.module, given)
+        self.optimizers: Optimizers = made if isinstance(made, Mapping) else {"optimizer": made}
+        self._write()
+        # A scheduler takes the rates that it finds as its base, so it is made after they are written.
+        self.schedulers = {n: task.scheduler(o) for n, o in self.optimizers.items()} if task.scheduler else {}
+
+    def _write(self) -> None:
+        self.reached |= live.write(self.module, self.optimizers, self.hparams)
+
+    def tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Parameters and all buffers, the non-persistent ones too, but for those that hold hyperparameters."""
+        yield from self.module.named_parameters()
+        for path, buffer in self.module.named_buffers():
+            if not live.is_hparam_buffer(path, buffer, self.hparams):
+                yield path, buffer
+
+    def state(self, *, steps: int, position: int) -> State:
+        """A copy of all that travels."""
+        state: State = {
+            "model": {name: tensor.detach().clone() for name, tensor in self.tensors()},
+            "optimizers": {name: clone(o.state_dict()["state"]) for name, o in self.optimizers.items()},
+            "steps": steps,
+            "position": position,
+        }
+        if self.schedulers:
+            state["schedulers"] = {
+                name: {
+                    "state": clone(scheduler.state_dict()),
+                    "rates": [float(group["lr"]) for group in self.optimizers[name].param_groups],
+                }
+                for name, scheduler in self.schedulers.items()
+            }
+        return state
+
+    def load(self, state: State) -> None:
+        """Take over a state, then write the hyperparameters again over whatever it brought."""
+        self.load_module(state["model"])
+        for name, optimizer in self.optimizers.items():
+            # Only moments and steps come from the state, as copies; rates and flags stay as they were made here.
+            kept = {"state": clone(state["optimizers"][name]), "param_groups": optimizer.state_dict()["param_groups"]}
+            optimizer.load_state_dict(kept)
+        self._write_under_schedulers(state)
+
+    def _write_under_schedulers(self, state: State) -> None:
+        if not self.schedulers:
+            self._write()
+            return
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"]
+        self._write()
+        for name, scheduler in self.schedulers.items():
+            saved, groups = state["schedulers"][name], self.optimizers[name].param_groups
+            bases = [float(group["lr"]) for group in groups]
+            scheduler.load_state_dict(clone(saved["state"]))
+            for group, base, last, old in zip(groups, bases, saved["rates"], scheduler.base_lrs, strict=True):
+                group["initial_lr"] = base
+                group["lr"] = last if old == base else last / old * base
+            scheduler.base_lrs = bases
+
+    def load_module(self, saved: Mapping[str, torch.Tensor]) -> None:
+        """Copy parameters and buffers into the module's own memory."""
+        own = dict(self.tensors())
+        _check_tensors(own, saved, "the state")
+        with torch.no_grad():
+            for name, tensor in own.items():
+                tensor.copy_(saved[name])
+
+
+def _check_tensors(own: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor], what: str) -> None:
+    missing, unknown = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
+    if missing or unknown:
+        raise UsageError(f"{what} and the network differ: missing {missing or 'nothing'}, unknown {unknown or 'nothing'}")
+    for name, tensor in own.items():
+        if tensor.shape != given[name].shape:
+            raise UsageError(
+                f"{what} holds {name!r} of shape {list(given[name].shape)}, the network's is {list(tensor.shape)}; "
+                "hyperparameters that change shapes must be init-only"
+            )

@@ -1,0 +1,45 @@
+"""Toys with known answers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from popgrad.core.population import Hparams
+from popgrad.core.space import Space, Uniform
+from popgrad.state import State
+from popgrad.tasks.base import Context, Split
+
+
+@dataclass(frozen=True)
+class Quadratic:
+    """The toy of Jaderberg et al. 2017, figure 2: maximise a quadratic through a surrogate that hides it.
+
+    The score is Q = 1.2 - (a^2 + b^2), at most 1.2; a step ascends the surrogate 1.2 - (h0 a^2 + h1 b^2), so that no
+    constant h of the two workers (1, 0) and (0, 1) reaches more than 1.2 - 0.81 = 0.39 from the start (0.9, 0.9).
+
+    Attributes:
+        lr: Step size of the ascent; 0.01 is what re-implementations of the figure use.
+    """
+
+    lr: float = 0.01
+    space: Space = field(default=Space({"h0": Uniform(0.0, 1.0), "h1": Uniform(0.0, 1.0)}))
+    score: str = "q"
+
+    def init(self, hparams: Hparams, ctx: Context) -> State:
+        """Everyone starts from (0.9, 0.9)."""
+        del hparams, ctx
+        return {"theta": [0.9, 0.9]}
+
+    def train(self, state: State, hparams: Hparams, steps: int, ctx: Context) -> State:
+        """Gradient ascent on the surrogate."""
+        del ctx
+        a, b = state["theta"]
+        h0, h1 = float(hparams["h0"]), float(hparams["h1"])
+        for _ in range(steps):
+            a, b = a - self.lr * 2.0 * h0 * a, b - self.lr * 2.0 * h1 * b
+        return {"theta": [a, b]}
+
+    def evaluate(self, state: State, hparams: Hparams, split: Split, ctx: Context) -> Mapping[str, float]:
+        """Q, the same on every split."""
+        del hparams, split, ctx
+        a, b = state["theta"]
+        return {"q": 1.2 - (a * a + b * b)}
