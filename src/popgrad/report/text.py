@@ -169,7 +169,7 @@ def summary_data(segments: Sequence[Segment], space: Space, score_name: str = "s
     """The same as plain JSON data; numbers that are not finite are None (JSON has no NaN).
 
     Keys: score (its name), members, intervals, segments, failed (counts), winner and best_ever (None where
-    nobody has a finite score), lineage (root first), schedule (every hyperparameter, equal neighbours merged),
+    nobody has a finite score), lineage (root first), schedule (all hyperparameters, equal neighbours merged),
     population (each member's last segment, by member), founders (for each interval, how many fresh ancestors
     are alive).
     """
