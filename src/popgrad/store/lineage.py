@@ -126,7 +126,7 @@ def lineage(segments: Sequence[Segment], leaf: int | SegmentId) -> tuple[Segment
         RunError: The record is damaged: a source is missing, or the sources run in a circle.
     """
     by_id = index(segments)
-    if isinstance(leaf, int):
+    if not isinstance(leaf, tuple):
         last = last_segments(segments)
         if leaf not in last:
             raise UsageError(f"member {leaf} has no finished segment; members that have: {sorted(last)}")

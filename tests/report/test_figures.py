@@ -1,0 +1,163 @@
+import io
+import math
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+
+from popgrad.core.errors import UsageError
+from popgrad.core.space import Constant, Space
+from popgrad.report import figures
+from popgrad.store.lineage import winner
+
+
+def only(space, *names):
+    return Space({name: space[name] for name in names})
+
+
+def legend(figure):
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def points(axes):
+    """Every scattered point, by layer: in between, first interval, last interval."""
+    return [np.asarray(layer.get_offsets()) for layer in axes.collections[:3]]
+
+
+def drawn(figure):
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
+
+
+def test_results_put_two_searched_hyperparameters_on_their_own_scales(segments, space):
+    figure = figures.results(segments, only(space, "batch", "lr", "momentum"), score_name="accuracy")
+    axes, bar = figure.axes
+    assert (axes.get_xlabel(), axes.get_ylabel(), bar.get_ylabel()) == ("lr", "momentum", "accuracy")
+    assert axes.get_xscale() == "log"
+    up = axes.transData.transform([(1e-3, 0.0), (1e-3, 0.9), (1e-3, 0.99)])[:, 1]
+    assert up[1] - up[0] == pytest.approx(up[2] - up[1])  # a nine more is as far, wherever
+
+
+def test_results_mark_first_and_last_interval(segments, space):
+    figure = figures.results(segments, only(space, "lr", "keep"))
+    middle, first, last = points(figure.axes[0])
+    assert first[:, 0].tolist() == [0.1 / 3, 1e-3, 2e-3]
+    assert middle[:, 0].tolist() == [0.1 / 3, 0.08 / 3]
+    assert last[:, 0].tolist() == [0.1 / 3, 0.08 / 3]
+    rings, rims = figure.axes[0].collections[1], figure.axes[0].collections[2]
+    assert len(rings.get_facecolor()) == 0
+    assert to_hex(rims.get_edgecolor()[0]) == "#000000"
+    assert legend(figure) == ["first interval", "in between", "last interval", "failed"]
+
+
+def test_failed_segments_are_crosses(segments, space):
+    placed, edge = figures.results(segments, only(space, "lr", "keep")).axes[0].lines
+    assert (placed.get_xdata().tolist(), placed.get_ydata().tolist()) == ([2e-3], [0.75])
+    assert len(edge.get_xdata()) == 0
+    placed, edge = figures.results(segments, only(space, "lr")).axes[0].lines
+    assert (len(placed.get_xdata()), edge.get_xdata().tolist()) == (0, [2e-3])
+
+
+def test_one_searched_hyperparameter_is_drawn_against_the_score(segments, space):
+    axes = figures.results(segments, only(space, "lr", "batch"), score_name="accuracy").axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("lr", "accuracy")
+    assert points(axes)[2].tolist() == [[0.1 / 3, 0.7], [0.08 / 3, 0.75]]
+
+
+def test_nothing_searched_is_score_against_steps(segments, space):
+    axes = figures.results(segments, only(space, "batch")).axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("training steps", "score")
+    assert points(axes)[2].tolist() == [[30, 0.7], [30, 0.75]]
+
+
+def test_options_are_ticks_and_members_stay_near_theirs(segments, space):
+    figure = figures.results(segments, only(space, "act", "width"))
+    drawn(figure)
+    axes = figure.axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["relu", "tanh"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["32", "64"]
+    first = points(axes)[1]
+    assert np.round(first).tolist() == [[1, 0], [0, 1], [0, 0]]
+    assert len(np.unique(first[:, 0])) == 3
+
+
+def test_a_few_bad_scores_do_not_take_the_colours(segments, space):
+    many = [replace(segments[0], member=i, score=s) for i, s in enumerate([-1e6, *np.linspace(0, 1, 99)])]
+    norm = figures.results(many, only(space, "lr", "keep")).axes[0].collections[2].norm
+    assert -0.1 < norm.vmin < 0.1
+    assert norm.vmax == 1
+    record = [*many, replace(segments[3], score=0.5)]
+    panel = figures.schedule(record, only(space, "lr"), record[-1]).axes[-1]
+    assert panel.get_ylim()[0] > -1
+
+
+@pytest.mark.parametrize("score", [0.5, 0.0, math.nan])
+def test_equal_scores_and_failed_ones_alone_can_be_drawn(segments, space, score):
+    one = replace(segments[0], score=score)
+    assert drawn(figures.results([one], space))
+    assert drawn(figures.schedule([one], space, one))
+
+
+def test_schedule_has_a_panel_for_each_searched_hyperparameter_and_the_score(segments, space):
+    figure = figures.schedule(segments, space, winner(segments), score_name="accuracy")
+    labels = [axes.get_ylabel() for axes in figure.axes]
+    assert labels == ["lr", "keep", "act", "momentum", "width", "accuracy"]
+    assert [axes.get_yscale() for axes in figure.axes] == [
+        "log",
+        "linear",
+        "linear",
+        "function",
+        "linear",
+        "linear",
+    ]
+    assert figure.axes[-1].get_xlabel() == "training steps"
+
+
+def test_schedule_draws_out_the_lineage_of_the_winner(segments, space):
+    figure = figures.schedule(segments, space, winner(segments))
+    everyone, line, ticks = figure.axes[0].lines
+    assert list(line.get_xdata()) == [0, 10, 10, 20, 20, 30]
+    assert list(line.get_ydata()) == [0.1 / 3] * 2 + [0.08 / 3] * 4
+    assert line.get_linewidth() > 2 * everyone.get_linewidth()
+    assert line.get_color() == figures.WINNER != everyone.get_color()
+    assert (list(ticks.get_xdata()), list(ticks.get_ydata())) == ([10], [0.08 / 3])
+    _, scores, taken = figure.axes[-1].lines
+    assert (list(scores.get_xdata()), list(scores.get_ydata())) == ([10, 20, 30], [0.5, 0.8, 0.75])
+    assert (list(taken.get_xdata()), list(taken.get_ydata())) == ([10], [0.5])
+    assert legend(figure) == ["all members", "lineage of the winner, member 1", "inherited from a donor"]
+
+
+def test_schedule_hangs_every_segment_on_its_source(segments, space):
+    everyone = figures.schedule(segments, only(space, "lr"), winner(segments)).axes[0].lines[0]
+    strokes = np.column_stack([everyone.get_xdata(), everyone.get_ydata()]).reshape(len(segments), 4, 2)
+    assert strokes[4, :3].tolist() == [[10, 0.1 / 3], [10, 0.08 / 3], [20, 0.08 / 3]]
+    assert np.isnan(strokes[:, 3]).all()
+
+
+def test_without_a_donor_there_is_no_tick_in_the_legend(segments, space):
+    figure = figures.schedule(segments, space, segments[6])
+    assert legend(figure) == ["all members", "lineage of the winner, member 0"]
+
+
+def test_an_empty_record_is_a_usage_error(space, segments):
+    with pytest.raises(UsageError, match="nothing to draw"):
+        figures.results([], space)
+    with pytest.raises(UsageError, match="nothing to draw"):
+        figures.schedule([], space, segments[0])
+
+
+def test_equal_records_give_equal_files(tmp_path, segments, space):
+    for name in ("a.png", "b.png"):
+        figures.save(figures.schedule(segments, space, winner(segments)), tmp_path / name)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["a.png", "b.png"]
+
+
+def test_pyplot_is_never_needed(monkeypatch, segments):
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    space = Space({"batch": Constant(200)})
+    assert drawn(figures.results(segments, space))
