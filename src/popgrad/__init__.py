@@ -1,8 +1,29 @@
-"""Population Based Training for PyTorch."""
+"""Population Based Training for PyTorch: a trained model, and the hyperparameter schedule that trained it."""
 
 import os
 
 # Before the first product: with it the MKL gives the same bits wherever an operand lies in memory.
 os.environ.setdefault("MKL_CBWR", "AUTO")
 
-__all__: list[str] = []
+from popgrad import data, metrics, nn, tasks
+from popgrad.core.errors import DataError, NobodyLeftError, PopgradError, RunError, UsageError
+from popgrad.core.population import Plan, Population, Segment
+from popgrad.core.space import Choice, Constant, Integer, LogUniform, OneMinus, Ordinal, Space, Uniform
+from popgrad.data.splits import Splits
+from popgrad.engine import IntervalEnd
+from popgrad.result import Result
+from popgrad.run import load, resume, run
+from popgrad.store.lineage import Schedule
+from popgrad.strategies import Strategy, pbt, random_search
+from popgrad.tasks import Context, Task, TorchTask
+from popgrad.winner import Winner, load_model
+
+__all__ = [
+    "run", "resume", "load", "load_model",
+    "Result", "Winner", "Schedule", "Segment", "IntervalEnd",
+    "Space", "Uniform", "LogUniform", "Integer", "Choice", "Ordinal", "OneMinus", "Constant",
+    "Task", "TorchTask", "Context", "Splits",
+    "Strategy", "Population", "Plan", "pbt", "random_search",
+    "PopgradError", "UsageError", "DataError", "RunError", "NobodyLeftError",
+    "data", "metrics", "nn", "tasks",
+]  # fmt: skip

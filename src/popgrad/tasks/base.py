@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
+from torch import nn
 
 from popgrad.core.population import Hparams
 from popgrad.core.seeding import derive
@@ -71,3 +72,19 @@ class Task(Protocol):
 
     def evaluate(self, state: State, hparams: Hparams, split: Split, ctx: Context) -> Mapping[str, float]:
         """Metrics of a state on a split; must not change the state."""
+
+
+@runtime_checkable
+class Epochal(Protocol):
+    """A task whose intervals can be given in epochs."""
+
+    def epoch_steps(self, hparams: Hparams) -> int:
+        """Steps that visit every training sample once, at least 1."""
+
+
+@runtime_checkable
+class Modular(Protocol):
+    """A task whose states are networks."""
+
+    def module(self, state: State, hparams: Hparams, device: torch.device | str = "cpu") -> nn.Module:
+        """The trained module of a state, in evaluation mode. Of the state only "model", tensors by name, is read."""

@@ -79,6 +79,7 @@ class TorchTask:
         evaluation_batch_size: Samples at once in evaluation; fixed, since bits depend on it.
         drop_last: Leave out the last batch of an epoch when it is not full.
         shared_order: All members see the data in one order (a paired tournament), else each in its own.
+        weights: Parameters and buffers, by name, that fresh members start from; None = what `model` makes.
     """
 
     space: Space
@@ -95,6 +96,7 @@ class TorchTask:
     evaluation_batch_size: int = 1000
     drop_last: bool = False
     shared_order: bool = False
+    weights: Mapping[str, torch.Tensor] | None = None
 
     def epoch_steps(self, hparams: Hparams) -> int:
         """Steps that visit every training sample once."""
@@ -104,6 +106,8 @@ class TorchTask:
     def init(self, hparams: Hparams, ctx: Context) -> State:
         """A fresh member's state."""
         opened = _Open(self, hparams, ctx.device)
+        if self.weights is not None:
+            opened.load_module(self.weights)
         return opened.state(steps=0, position=0)
 
     def train(self, state: State, hparams: Hparams, steps: int, ctx: Context) -> State:
@@ -143,15 +147,6 @@ class TorchTask:
         opened = _Open(self, hparams, torch.device(device))
         opened.load_module(state["model"])
         return opened.module.eval()
-
-    def with_weights(self, state: State, weights: Mapping[str, torch.Tensor]) -> State:
-        """A fresh state that starts from given parameters and buffers.
-
-        Raises:
-            UsageError: Names or shapes differ from the network's.
-        """
-        _check_tensors(state["model"], weights, "the given weights")
-        return {**state, "model": {name: weights[name].clone() for name in state["model"]}}
 
     def _batch(self, position: int, hparams: Hparams, ctx: Context) -> tuple[Batch, int]:
         tensors = self._split("train", ctx.device)

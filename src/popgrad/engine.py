@@ -1,0 +1,310 @@
+"""The one training loop: strategy, executor and record meet here, and nowhere else."""
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from popgrad.config import Interval
+from popgrad.core.errors import NobodyLeftError, RunError, UsageError
+from popgrad.core.population import (
+    Assignment,
+    Changes,
+    Decision,
+    Hparams,
+    Outcome,
+    Plan,
+    Population,
+    Segment,
+    SegmentId,
+)
+from popgrad.core.seeding import Rng
+from popgrad.executors.base import Executor
+from popgrad.state import State
+from popgrad.store.checkpoints import Checkpoints
+from popgrad.store.journal import Journal
+from popgrad.strategies.base import Strategy
+from popgrad.tasks.base import Epochal, Task
+
+log = logging.getLogger("popgrad")
+
+
+@dataclass(frozen=True)
+class IntervalEnd:
+    """What a callback is told when all members have trained an interval, and the next one was decided.
+
+    Attributes:
+        interval: Which, from 0.
+        segments: Of this interval, by member.
+        decision: What follows; None after the last one.
+        seconds: Since the run was started or resumed.
+    """
+
+    interval: int
+    segments: tuple[Segment, ...]
+    decision: Decision | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who is told what happens. Whatever they do, the record stays the same.
+
+    Attributes:
+        segment: Called with each finished segment, in the order of finishing.
+        interval: Called at the end of each interval.
+    """
+
+    segment: Callable[[Segment], None] | None = None
+    interval: Callable[[IntervalEnd], None] | None = None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a run ends.
+
+    Attributes:
+        intervals: That each member trains, at least 1.
+        max_seconds: No further interval is started after these; None = no limit.
+        target_score: No further interval is started once a member has it; None = no target.
+    """
+
+    intervals: int
+    max_seconds: float | None = None
+    target_score: float | None = None
+
+
+class Engine:
+    """A run in synchronous mode: everyone trains, then everyone decides.
+
+    What the journal holds already is taken from there, so that a fresh run, a resumed one and one that goes on are
+    the same loop.
+
+    Args:
+        task: What is trained.
+        strategy: Makes the plans.
+        executor: Makes the executor when there is something to train.
+        journal: Where the record goes, and comes from.
+        checkpoints: Where states come from that the executor does not hold; None = there are none.
+        seed: The run's seed.
+        size: Members.
+        interval: How long an interval is.
+        initial: Hyperparameters of the first members; names may be missing.
+        watch: Who is told.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        strategy: Strategy,
+        executor: Callable[[], Executor],
+        journal: Journal,
+        checkpoints: Checkpoints | None,
+        *,
+        seed: int,
+        size: int,
+        interval: Interval,
+        initial: Sequence[Hparams] = (),
+        watch: Watch | None = None,
+    ) -> None:
+        self._task, self._strategy, self._journal, self._checkpoints = task, strategy, journal, checkpoints
+        self._make_executor = executor
+        self._executor: Executor | None = None
+        self._rng, self._size, self._interval = Rng(seed), size, interval
+        self._watch = watch or Watch()
+        self._begin = time.perf_counter()
+        self._segments = {segment.id: segment for segment in journal.segments()}
+        self._decisions = {decision.number: decision for decision in journal.decisions()}
+        self._last: dict[int, Segment] = {}
+        self._changes: dict[SegmentId, Changes] = {}
+        self._scores = np.full(size, math.nan)
+        self._steps, self._intervals = np.zeros(size, np.int64), np.zeros(size, np.int64)
+        self._hparams, self._first_changes = self._sample(initial)
+
+    def run(self, limits: Limits) -> str:
+        """Train until a limit is reached; returns which: "finished", "target score" or "time".
+
+        Raises:
+            NobodyLeftError: No member has a finite score; the record stays and can be resumed.
+        """
+        assignments = self._first()
+        for interval in range(limits.intervals):
+            self._train(assignments)
+            stopped = self._stopped(interval, limits)
+            decision = None if stopped else self._decide(interval)
+            self._tell(interval, decision)
+            if decision is None:
+                return stopped
+            assignments = self._next(interval + 1, decision.plan)
+        raise AssertionError("a run has at least one interval")
+
+    def state(self, segment: SegmentId) -> State:
+        """The final state of a segment, from the executor or its checkpoint."""
+        if self._executor is not None and self._executor.holds(segment):
+            return self._executor.state(segment)
+        if self._checkpoints is None:
+            raise RunError(f"the state of segment {segment} is gone, and there are no checkpoints")
+        return self._checkpoints.load(self._segments[segment].digest)
+
+    def close(self) -> None:
+        """Give the executor back, if there is one."""
+        if self._executor is not None:
+            self._executor.close()
+
+    # --- training ---------------------------------------------------------------------------------------------------
+
+    def _sample(self, initial: Sequence[Hparams]) -> tuple[list[Hparams], list[Changes]]:
+        """What the members begin with: the given values, and the rest from the space."""
+        space, hparams, changes = self._task.space, [], []
+        if len(initial) > self._size:
+            raise UsageError(f"initial: given {len(initial)} sets of hyperparameters for {self._size} members")
+        for member in range(self._size):
+            given = initial[member] if member < len(initial) else {}
+            sampled = space.sample(self._rng.generator("sample", member, 0))
+            hparams.append(space.check({**sampled, **given}, f"initial[{member}]"))
+            changes.append({name: "given" if name in given else "sampled" for name in space})
+        return hparams, changes
+
+    def _first(self) -> list[Assignment]:
+        return [self._assign(member, 0, None) for member in range(self._size)]
+
+    def _next(self, interval: int, plan: Plan) -> list[Assignment]:
+        """Who trains next, and from whose state. A failed member that keeps stays failed."""
+        for member, hparams in zip(plan.members, plan.hparams, strict=True):
+            self._hparams[member] = hparams
+        sources = {member: self._last[source] for member, source in zip(plan.members, plan.sources, strict=True)}
+        self._changes = {(m, interval): c for m, c in zip(plan.members, plan.changes, strict=True)}
+        return [self._assign(m, interval, source) for m, source in sources.items() if not source.failed]
+
+    def _assign(self, member: int, interval: int, source: Segment | None) -> Assignment:
+        hparams = self._hparams[member]
+        steps = self._interval.count
+        if self._interval.epochs:
+            if not isinstance(self._task, Epochal):
+                raise UsageError(f"interval: a {type(self._task).__name__} counts no epochs; give a number of steps")
+            steps *= self._task.epoch_steps(hparams)
+        start = (None, 0) if source is None else (source.id, source.last_step)
+        return Assignment(member, interval, start[0], hparams, self._rng.seed, start[1], steps)
+
+    def _train(self, assignments: Sequence[Assignment]) -> None:
+        """Train what the record does not have yet, and let the states go that nothing starts from any more."""
+        missing = {each.id: each for each in assignments if each.id not in self._segments}
+        if missing:
+            executor = self._supply(missing.values())
+            executor.submit(list(missing.values()))
+            for _ in range(len(missing)):
+                outcome = executor.next()
+                self._record(missing[outcome.id], outcome)
+        for each in assignments:
+            self._update(self._segments[each.id])
+        if missing:
+            executor.retain({segment.id for segment in self._last.values()})
+            if self._checkpoints is not None:
+                self._checkpoints.retain(segment.digest for segment in self._last.values() if segment.digest)
+
+    def _supply(self, assignments: Iterable[Assignment]) -> Executor:
+        """The executor, holding every state that the assignments start from."""
+        if self._executor is None:
+            self._executor = self._make_executor()
+            self._check_fingerprint(self._executor.fingerprint)
+        for each in assignments:
+            if each.source is not None and not self._executor.holds(each.source):
+                self._executor.put(each.source, self.state(each.source))
+        return self._executor
+
+    def _check_fingerprint(self, found: dict[str, object]) -> None:
+        recorded = self._journal.about().get("fingerprint")
+        if recorded is None:
+            self._journal.set_about("fingerprint", found)
+        elif recorded != found:
+            differing = ", ".join(f"{k} {recorded.get(k)!r} -> {v!r}" for k, v in found.items() if recorded.get(k) != v)
+            log.warning("this machine computes otherwise than the one that began the run (%s): bits are no longer "
+                        "promised to be those of an uninterrupted run", differing)  # fmt: skip
+
+    def _record(self, assignment: Assignment, outcome: Outcome) -> None:
+        score, why = (math.nan, outcome.error) if outcome.error else self._score(outcome.metrics)
+        segment = Segment(
+            member=assignment.member,
+            interval=assignment.interval,
+            source=assignment.source,
+            hparams=assignment.hparams,
+            changes=self._changes.get(assignment.id, self._first_changes[assignment.member]),
+            seed=assignment.seed,
+            first_step=assignment.first_step,
+            steps=assignment.steps,
+            samples=outcome.samples,
+            score=score,
+            metrics=outcome.metrics,
+            digest=outcome.digest,
+            status="done" if math.isfinite(score) else "failed",
+            error=why,
+        )
+        self._journal.append_segments([segment], [outcome.telemetry])
+        self._segments[segment.id] = segment
+        if segment.failed:
+            log.warning("member %d failed in interval %d: %s", *segment.id, why.strip().rpartition("\n")[2])
+        if self._watch.segment is not None:
+            self._watch.segment(segment)
+
+    def _score(self, metrics: Mapping[str, float]) -> tuple[float, str]:
+        """The score, higher is better, and why it is a failure ("" = it is none)."""
+        name = self._task.score.removeprefix("-")
+        if name not in metrics:
+            raise UsageError(f"the task's score is {name!r}, but it evaluates {', '.join(metrics) or 'nothing'}")
+        score = -metrics[name] if self._task.score.startswith("-") else metrics[name]
+        return score, "" if math.isfinite(score) else f"the score ({self._task.score}) is {score}"
+
+    def _update(self, segment: Segment) -> None:
+        member = segment.member
+        self._last[member] = segment
+        self._scores[member] = segment.score
+        self._steps[member], self._intervals[member] = segment.last_step, segment.interval + 1
+
+    # --- deciding ---------------------------------------------------------------------------------------------------
+
+    def _stopped(self, interval: int, limits: Limits) -> str:
+        """Why the run ends after this interval; "" = it goes on."""
+        if interval + 1 == limits.intervals:
+            return "finished"
+        best = np.nanmax(self._scores) if np.isfinite(self._scores).any() else -math.inf
+        if limits.target_score is not None and best >= limits.target_score:
+            return "target score"
+        if limits.max_seconds is not None and time.perf_counter() - self._begin >= limits.max_seconds:
+            return "time"
+        return ""
+
+    def _decide(self, number: int) -> Decision:
+        """The recorded decision, else the strategy's, which is recorded before it is obeyed."""
+        if number in self._decisions:
+            return self._decisions[number]
+        memory = self._decisions[number - 1].memory if number else self._strategy.init()
+        ready = np.arange(self._size)
+        try:
+            plan, memory = self._strategy.step(self._rng, self._population(), ready, memory)
+        except NobodyLeftError as error:
+            errors = [segment.error for segment in self._segments.values() if segment.error]
+            raise NobodyLeftError(f"{error}\nThe first failure: {errors[0]}" if errors else str(error)) from None
+        for member, source, hparams in zip(plan.members, plan.sources, plan.hparams, strict=True):
+            if source != member:
+                self._task.space.check(hparams, f"the plan for member {member}")
+        # As the journal will give it back: what a resumed run sees is what this one sees.
+        decision = Decision(number, plan, json.loads(json.dumps(memory)))
+        self._journal.append_decision(decision)
+        self._decisions[number] = decision
+        return decision
+
+    def _population(self) -> Population:
+        views = [array.view() for array in (self._scores, self._intervals, self._steps)]
+        for view in views:
+            view.flags.writeable = False
+        last = [self._last[member].hparams for member in range(self._size)]
+        return Population(views[0], views[1], views[2], last)
+
+    def _tell(self, interval: int, decision: Decision | None) -> None:
+        if self._watch.interval is not None:
+            segments = tuple(s for s in self._last.values() if s.interval == interval)
+            self._watch.interval(IntervalEnd(interval, segments, decision, time.perf_counter() - self._begin))

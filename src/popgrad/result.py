@@ -1,0 +1,112 @@
+"""What a run has given: the winner, the history, the lineage; from memory or from a run directory."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from threadpoolctl import threadpool_limits
+
+from popgrad.config import RunConfig
+from popgrad.core.population import Segment, SegmentId, Telemetry
+from popgrad.core.space import Space
+from popgrad.executors.base import resolve_devices, seeded
+from popgrad.state import State
+from popgrad.store import lineage
+from popgrad.tasks.base import Context, Task
+from popgrad.winner import Winner
+
+
+@dataclass(frozen=True)
+class Result:
+    """The record of a run, and what can be asked of it.
+
+    Attributes:
+        segments: Every segment, in order of (interval, member).
+        telemetry: Clock times and training curves, by segment; no part of the record.
+        space: What was searched.
+        score_name: The metric that ranks.
+        directory: Where it lies; None = in memory only.
+        stopped: Why it ended: "finished", "target score", "time" or "unfinished".
+        config: The resolved configuration.
+        named: Whether the configuration names the task, else it was given as an instance.
+        make_task: The task, made when it is needed.
+        read_state: The final state of a segment, read when it is needed.
+        note_reading: Records that a split was read.
+    """
+
+    segments: tuple[Segment, ...] = field(repr=False)
+    telemetry: Mapping[SegmentId, Telemetry] = field(repr=False)
+    space: Space
+    score_name: str
+    directory: Path | None
+    stopped: str
+    config: RunConfig
+    named: bool = field(repr=False)
+    make_task: Callable[[], Task] = field(repr=False)
+    read_state: Callable[[SegmentId], State] = field(repr=False)
+    note_reading: Callable[[str, str, str, SegmentId, Mapping[str, float]], None] = field(repr=False)
+
+    @cached_property
+    def winner(self) -> Winner:
+        """The best final score of a live member; ties go to the lowest member.
+
+        Raises:
+            NobodyLeftError: No member is alive at the end.
+        """
+        segment = lineage.winner(self.segments)
+        return Winner(segment, lineage.lineage(self.segments, segment.id), self.read_state(segment.id), self.make_task())
+
+    @property
+    def made_by(self) -> dict[str, Any]:
+        """What made the winner, for the files that are written of it: task, options, versions."""
+        return {
+            "task": self.config.task if self.named else None,
+            "options": self.config.options,
+            "made_with": self.config.made_with,
+        }
+
+    @property
+    def best_ever(self) -> Segment:
+        """The best score of any interval; its weights may be gone."""
+        return lineage.best_ever(self.segments)
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """One record per segment: what `history.csv` holds."""
+        from popgrad.report import rows  # brings matplotlib, which not every run needs
+
+        return rows(self.segments, self.telemetry, self.space)
+
+    def frame(self) -> Any:
+        """`history` as a pandas data frame. Raises `ImportError`, with what to install, where there is no pandas."""
+        from popgrad.report import frame
+
+        return frame(self.history)
+
+    def lineage(self, member: int) -> tuple[Segment, ...]:
+        """The segments behind a member's weights, the first one first."""
+        return lineage.lineage(self.segments, member)
+
+    def test(self, *, reader: str = "Result.test") -> dict[str, float]:
+        """The winner's metrics on the test split, which selection never sees; the reading is recorded.
+
+        Args:
+            reader: Who reads, for the record.
+        """
+        winner, device = self.winner, resolve_devices(self.config.device)[0]
+        segment = winner.segment
+        ctx = Context(segment.member, segment.interval, segment.last_step, device, self.config.seed)
+        threads = torch.get_num_threads()
+        with threadpool_limits(1), seeded(ctx):
+            torch.set_num_threads(1)
+            try:
+                found = winner.task.evaluate(winner.state, winner.hparams, "test", ctx)
+            finally:
+                torch.set_num_threads(threads)
+        metrics = {name: float(value) for name, value in found.items()}
+        self.note_reading(datetime.now(UTC).isoformat(timespec="seconds"), reader, "test", segment.id, metrics)
+        return metrics

@@ -1,0 +1,319 @@
+"""Start a run, go on with one, open one: where configuration, task, engine and directory are joined."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from popgrad import config as configuration
+from popgrad.config import RunConfig
+from popgrad.core.errors import UsageError
+from popgrad.core.population import Hparams, Segment, SegmentId
+from popgrad.core.space import Dimension, Space
+from popgrad.engine import Engine, IntervalEnd, Limits, Watch
+from popgrad.parts import Parts, make_parts, make_task, versions
+from popgrad.result import Result
+from popgrad.state import State
+from popgrad.store import lineage
+from popgrad.store.directory import Directory
+from popgrad.store.journal import Journal
+from popgrad.strategies.base import Strategy
+from popgrad.tasks.base import Task
+from popgrad.tasks.reference import source_digest
+
+
+def run(
+    task: str | Task,
+    *,
+    population: int = 10,
+    intervals: int = 20,
+    interval: int | str = "1 epoch",
+    seed: int = 0,
+    options: Mapping[str, Any] | None = None,
+    space: Mapping[str, Dimension] | Space | None = None,
+    strategy: str | Strategy = "pbt",
+    executor: str = "processes",
+    workers: int | None = None,
+    device: str = "auto",
+    max_time: float | str | None = None,
+    target_score: float | None = None,
+    initial: Sequence[Hparams] = (),
+    weights: str | Path | None = None,
+    data_dir: str | Path | None = None,
+    directory: str | Path | None = None,
+    on_segment: Callable[[Segment], None] | None = None,
+    on_interval: Callable[[IntervalEnd], None] | None = None,
+    **strategy_options: Any,
+) -> Result:
+    """Train a population.
+
+    Args:
+        task: A task, or the name of one: built-in, "module:Name" or "file.py:Name".
+        population: Members, at least 1 (at least 2 where the strategy copies).
+        intervals: Intervals that each member trains, at least 1.
+        interval: Training between two decisions: steps (275 or "275") or epochs ("1 epoch").
+        seed: Every random stream derives from it; same seed, same run.
+        options: Arguments of a task that is given by name.
+        space: Dimensions that replace or add to the task's, by name.
+        strategy: "pbt", "random-search", or a `Strategy` of one's own.
+        executor: "processes" or "serial".
+        workers: Worker processes; None = one per core.
+        device: "cpu", "cuda", "cuda:0,1" or "auto".
+        max_time: Seconds (or "10m", "2h") after which no further interval is started.
+        target_score: Score at which no further interval is started.
+        initial: Hyperparameters of the first members; names may be missing.
+        weights: File of weights (or a run directory) that every member starts from.
+        data_dir: Where data lies, for a task that is given by name.
+        directory: Where the run is kept; None = in memory only, nothing is written.
+        on_segment: Called with each finished `Segment`.
+        on_interval: Called with an `IntervalEnd` after each interval.
+        **strategy_options: The strategy's own: fraction, factors, resample_probability, burn_in.
+
+    Raises:
+        UsageError: An argument is wrong; nothing was written.
+        RunError: The run cannot go on; what is recorded stays.
+    """
+    values: dict[str, Any] = {
+        "task": task if isinstance(task, str) else type(task).__name__,
+        "options": dict(options or {}),
+        "space": {name: each.spec() for name, each in (space or {}).items()},
+        "population": population, "intervals": intervals, "interval": interval, "seed": seed,
+        "strategy": {"name": strategy if isinstance(strategy, str) else "custom", **strategy_options},
+        "executor": executor, "workers": workers, "device": device,
+        "max_time": max_time, "target_score": target_score, "initial": [dict(each) for each in initial],
+        "weights": None if weights is None else str(weights),
+        "data_dir": None if data_dir is None else str(data_dir),
+    }  # fmt: skip
+    return start(
+        configuration.parse(values),
+        task=None if isinstance(task, str) else task,
+        strategy=None if isinstance(strategy, str) else strategy,
+        directory=None if directory is None else Path(directory),
+        watch=Watch(on_segment, on_interval),
+    )
+
+
+def start(
+    config: RunConfig,
+    *,
+    task: Task | None = None,
+    strategy: Strategy | None = None,
+    directory: Path | None = None,
+    watch: Watch | None = None,
+) -> Result:
+    """Start the run that a configuration describes; `task` and `strategy` stand for what it cannot name.
+
+    Raises:
+        UsageError: The configuration asks for what cannot be had; nothing was written.
+        RunError: The run cannot go on; what is recorded stays.
+    """
+    parts = make_parts(config, task, strategy)
+    config = config.model_copy(update={"device": parts.device, "made_with": versions()})
+    about = {
+        "config": config.model_dump(mode="json"),
+        "space": parts.task.space.spec(),
+        "score": parts.task.score,
+        "given_task": task is not None,
+        "task_digest": source_digest(parts.task, None if task is not None else config.task),
+    }
+    if directory is None:
+        journal = Journal(None, create=True)
+        return _go(parts, config, journal, None, about, watch)
+    place = Directory.create(directory)
+    with place.locked():
+        journal = Journal(place.journal, create=True)
+        try:
+            return _go(parts, config, journal, place, about, watch)
+        finally:
+            journal.close()
+
+
+def resume(
+    directory: str | Path,
+    *,
+    intervals: int | None = None,
+    task: Task | None = None,
+    strategy: Strategy | None = None,
+    executor: str | None = None,
+    workers: int | None = None,
+    device: str | None = None,
+    data_dir: str | Path | None = None,
+    allow_changed_task: bool = False,
+    on_segment: Callable[[Segment], None] | None = None,
+    on_interval: Callable[[IntervalEnd], None] | None = None,
+) -> Result:
+    """Go on with a run: after an interruption, or a finished one for more intervals.
+
+    The record becomes what it would be had the run never stopped, or had it asked for all intervals at once.
+
+    Args:
+        directory: The run's.
+        intervals: Intervals in all, at least as many as are recorded; None = as configured.
+        task: The task again, where the run was given an instance.
+        strategy: The strategy again, where the run was given one.
+        executor: Another executor than before; the record does not depend on it.
+        workers: Another number of workers.
+        device: Another device; bits are promised on the recorded kind only.
+        data_dir: Where data lies now.
+        allow_changed_task: Go on although the source of the task has changed.
+        on_segment: Called with each finished `Segment`.
+        on_interval: Called with an `IntervalEnd` after each interval.
+
+    Raises:
+        UsageError: An argument is wrong, or the task has changed or has to be given.
+        RunError: There is no run, another process works on it, or it cannot go on.
+    """
+    place = Directory(Path(directory))
+    Journal(place.journal, readonly=True).close()  # refuses what is no run before anything is touched
+    with place.locked():
+        journal = Journal(place.journal)
+        try:
+            about = journal.about()
+            changes = {
+                "intervals": intervals, "executor": executor, "workers": workers, "device": device,
+                "data_dir": None if data_dir is None else str(data_dir),
+            }  # fmt: skip
+            config = configuration.parse(about["config"] | {k: v for k, v in changes.items() if v is not None})
+            recorded = 1 + max((segment.interval for segment in journal.segments()), default=-1)
+            if config.intervals < recorded:
+                raise UsageError(f"intervals: given {config.intervals}, but {recorded} are recorded already")
+            if about["given_task"] and task is None:
+                raise UsageError("the run was given a task instance: give it again, popgrad.resume(directory, task=...)")
+            parts = make_parts(config, task, strategy)
+            found = source_digest(parts.task, None if task is not None else config.task)
+            _check_same_task(found, about["task_digest"], allow=allow_changed_task)
+            about["config"] = config.model_dump(mode="json")
+            return _go(parts, config, journal, place, about, Watch(on_segment, on_interval))
+        finally:
+            journal.close()
+
+
+def load(directory: str | Path, *, task: Task | None = None) -> Result:
+    """The result of a run as far as it has come, without disturbing it. The task's code runs only when it is needed.
+
+    Args:
+        directory: The run's.
+        task: The task again, where the run was given an instance; needed for the winner's module and for `test`.
+
+    Raises:
+        RunError: There is no run, or its journal cannot be read.
+    """
+    place = Directory(Path(directory))
+    journal = Journal(place.journal, readonly=True)
+    about = journal.about()
+    try:
+        return _result(journal, place, about, partial(_task_again, about, task), {})
+    finally:
+        journal.close()
+
+
+def _go(
+    parts: Parts, config: RunConfig, journal: Journal, place: Directory | None, about: dict[str, Any], watch: Watch | None
+) -> Result:
+    """Run the engine over a journal, and leave the directory as a reader expects it, however it ends."""
+    for key, value in {**about, "stopped": "unfinished"}.items():
+        journal.set_about(key, value)
+    if place is not None:
+        place.configuration.write_text(configuration.write(config), encoding="utf-8")
+    checkpoints = None if place is None else place.checkpoints
+    engine = Engine(
+        parts.task,
+        parts.strategy,
+        partial(parts.executor, save=None if checkpoints is None else checkpoints.write),
+        journal,
+        checkpoints,
+        seed=config.seed,
+        size=config.population,
+        interval=config.each,
+        initial=config.initial,
+        watch=watch,
+    )
+    try:
+        stopped = engine.run(Limits(config.intervals, config.max_time, config.target_score))
+        winner = lineage.winner(journal.segments()).id
+        final = {winner: engine.state(winner)}
+        journal.set_about("stopped", stopped)
+    finally:
+        engine.close()
+        if place is not None:
+            _write_history(journal, place, parts.task.space)
+    result = _result(journal, place, journal.about(), lambda: parts.task, final)
+    if place is not None:
+        _write_outputs(result, place, config)
+    return result
+
+
+def _write_history(journal: Journal, place: Directory, space: Space) -> None:
+    from popgrad.report import rows, write_csv
+
+    write_csv(place.history, rows(journal.segments(), journal.telemetry(), space))
+
+
+def _write_outputs(result: Result, place: Directory, config: RunConfig) -> None:
+    """What can be made again from the journal and the checkpoints: figures, and the winner as two files."""
+    from popgrad.report import figures
+    from popgrad.winner import save_winner
+
+    segments, name = result.segments, result.score_name
+    figures.save(figures.results(segments, result.space, score_name=name), place.figure("results"))
+    schedule = figures.schedule(segments, result.space, result.winner.segment, score_name=name)
+    figures.save(schedule, place.figure("schedule"))
+    save_winner(result.winner, place.weights, result.made_by)
+
+
+def _result(
+    journal: Journal,
+    place: Directory | None,
+    about: Mapping[str, Any],
+    task: Callable[[], Task],
+    final: Mapping[SegmentId, State],
+) -> Result:
+    config = configuration.parse(about["config"])
+    segments = tuple(journal.segments())
+    digests = {segment.id: segment.digest for segment in segments}
+
+    def state(segment: SegmentId) -> State:
+        if segment in final:
+            return final[segment]
+        if place is None:
+            raise UsageError(f"the state of segment {segment} was not kept: give the run a directory")
+        return place.checkpoints.load(digests[segment])
+
+    def note_reading(*reading: Any) -> None:
+        if place is None:
+            journal.append_reading(*reading)
+            return
+        own = Journal(place.journal)
+        try:
+            own.append_reading(*reading)
+        finally:
+            own.close()
+
+    return Result(
+        segments=segments,
+        telemetry=journal.telemetry(),
+        space=Space.from_spec(about["space"]),
+        score_name=about["score"],
+        directory=None if place is None else place.path,
+        stopped=about.get("stopped", "unfinished"),
+        config=config,
+        named=not about["given_task"],
+        make_task=task,
+        read_state=state,
+        note_reading=note_reading,
+    )
+
+
+def _task_again(about: Mapping[str, Any], given: Task | None) -> Task:
+    """The task of a recorded run, for its winner."""
+    if about["given_task"] and given is None:
+        raise UsageError("the run was given a task instance: give it again, popgrad.load(directory, task=...)")
+    return make_task(configuration.parse(about["config"]), given)
+
+
+def _check_same_task(found: str, recorded: str, *, allow: bool) -> None:
+    if found != recorded and not allow:
+        raise UsageError(
+            "the source of the task has changed since the run began, so that its record could not be gone on with exactly; "
+            "undo the change, or pass --allow-changed-task (allow_changed_task=True)"
+        )

@@ -1,0 +1,86 @@
+"""The directory of a run: where the journal, the checkpoints and what can be made from them lie."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from popgrad.core.errors import RunError, UsageError
+from popgrad.store.checkpoints import Checkpoints
+
+
+@dataclass(frozen=True)
+class Directory:
+    """Names within a run's directory.
+
+    Attributes:
+        path: The directory.
+    """
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path) -> "Directory":
+        """Make a new one.
+
+        Raises:
+            UsageError: There is something at `path` already; nothing of it is touched.
+        """
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            what = "holds a run: go on with it by `popgrad resume`, or" if (path / "journal.db").exists() else "exists:"
+            raise UsageError(f"the directory {path} {what} name another one with --dir")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"the directory {path} cannot be made: {error.strerror}") from None
+        return cls(path)
+
+    @property
+    def journal(self) -> Path:
+        """The only truth."""
+        return self.path / "journal.db"
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """States by digest."""
+        return Checkpoints(self.path / "checkpoints")
+
+    @property
+    def configuration(self) -> Path:
+        """The resolved configuration, for people, and to run again."""
+        return self.path / "run.toml"
+
+    @property
+    def history(self) -> Path:
+        """One row per segment."""
+        return self.path / "history.csv"
+
+    @property
+    def weights(self) -> Path:
+        """The winner's network."""
+        return self.path / "best.safetensors"
+
+    def figure(self, name: str) -> Path:
+        """A picture."""
+        return self.path / f"{name}.png"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Held by the one process that works on the run; given back however the process ends.
+
+        Raises:
+            RunError: Another process holds it.
+        """
+        with open(self.path / "lock", "a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                file.seek(0)
+                raise RunError(f"process {file.read() or '?'} is at work on {self.path}; wait for it, or stop it") from None
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
+            file.truncate(0)
