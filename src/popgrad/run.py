@@ -188,12 +188,15 @@ def resume(
             journal.close()
 
 
-def load(directory: str | Path, *, task: Task | None = None) -> Result:
+def load(
+    directory: str | Path, *, task: Task | None = None, data_dir: str | Path | None = None
+) -> Result:
     """The result of a run as far as it has come, without disturbing it. The task's code runs only when it is needed.
 
     Args:
         directory: The run's.
         task: The task again, where the run was given an instance; needed for the winner's module and for `test`.
+        data_dir: Where data lies now.
 
     Raises:
         RunError: There is no run, or its journal cannot be read.
@@ -201,6 +204,8 @@ def load(directory: str | Path, *, task: Task | None = None) -> Result:
     place = Directory(Path(directory))
     journal = Journal(place.journal, readonly=True)
     about = journal.about()
+    if data_dir is not None:
+        about["config"]["data_dir"] = str(data_dir)
     try:
         return _result(journal, place, about, partial(_task_again, about, task), {})
     finally:
