@@ -5,6 +5,7 @@ import time
 import traceback
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -23,18 +24,24 @@ Save = Callable[[str, Tree, Sequence[torch.Tensor]], None]
 class Executor(Protocol):
     """Owns the states; trains, evaluates, inherits; decides nothing.
 
-    A state is held from the moment its segment is finished until `retain` lets it go; it is never changed.
+    A state is held from the moment its segment is finished until `retain` lets it go. It is never changed:
+    where a segment that is held is put or trained again, what was there first stays.
     """
 
     @property
     def fingerprint(self) -> dict[str, object]:
-        """What the bits of a result depend on, as `fingerprint.fingerprint` gives it where members are trained."""
+        """What the bits of a result depend on, as `fingerprint.fingerprint` gives it where members train."""
 
     def submit(self, assignments: Sequence[Assignment]) -> None:
         """Take segments to train. Their sources must be held."""
 
     def next(self) -> Outcome:
-        """Wait for the next finished segment. Raises `RunError` where nothing can finish any more."""
+        """Wait for the next finished segment.
+
+        Raises:
+            RunError: Nothing can finish any more.
+            PopgradError: What the task raised on purpose; that segment is given up, the others go on.
+        """
 
     def holds(self, segment: SegmentId) -> bool:
         """Whether the final state of a segment is here."""
@@ -46,14 +53,19 @@ class Executor(Protocol):
         """A copy of the final state of a segment."""
 
     def retain(self, segments: Collection[SegmentId]) -> None:
-        """Let every other state go."""
+        """Let every other state go, but for those that a submitted segment has yet to start from."""
 
     def close(self) -> None:
         """Give everything back. Segments in training are abandoned."""
 
 
 def train_segment(
-    task: Task, assignment: Assignment, source: State | None, device: torch.device, save: Save | None, worker: str
+    task: Task,
+    assignment: Assignment,
+    source: State | None,
+    device: torch.device,
+    save: Save | None,
+    worker: str,
 ) -> tuple[Outcome, Tree, list[torch.Tensor]]:
     """Train and evaluate one segment; every executor that trains members one by one does it here.
 
@@ -66,8 +78,9 @@ def train_segment(
         worker: Name for the telemetry.
 
     Returns:
-        The outcome, and the final state taken apart. An exception of the task's is an outcome with `error`; errors that
-        popgrad raises on purpose (a hyperparameter that reaches nothing) concern the whole run and are raised.
+        The outcome, and the final state taken apart. An exception of the task's is an outcome with `error`;
+        what popgrad raises on purpose (a hyperparameter that reaches nothing) and what `save` raises concerns
+        the whole run, and is raised.
     """
     curve: list[tuple[int, str, float]] = []
 
@@ -85,17 +98,15 @@ def train_segment(
             }
         tree, leaves = flatten(state)
         leaves = [leaf.cpu() for leaf in leaves]
-        digest = digest_leaves(tree, leaves)
-        if save is not None:
-            save(digest, tree, leaves)
-        samples = state.get("position", 0) if isinstance(state, dict) else 0
-        outcome = Outcome(assignment.id, metrics, digest, samples if isinstance(samples, int) else 0)
+        outcome = Outcome(assignment.id, metrics, digest_leaves(tree, leaves), _samples(state))
     except PopgradError:
         raise
     except Exception:
         outcome, tree, leaves = Outcome(assignment.id, error=traceback.format_exc()), None, []
+    if save is not None and not outcome.error:
+        save(outcome.digest, tree, leaves)
     facts = Telemetry(time.perf_counter() - begin, worker, tuple(curve))
-    return Outcome(outcome.id, outcome.metrics, outcome.digest, outcome.samples, outcome.error, facts), tree, leaves
+    return replace(outcome, telemetry=facts), tree, leaves
 
 
 def _trained(task: Task, assignment: Assignment, source: State | None, ctx: Context) -> State:
@@ -104,6 +115,11 @@ def _trained(task: Task, assignment: Assignment, source: State | None, ctx: Cont
         source = task.init(assignment.hparams, ctx)
         _seed(ctx.seed("train"))
     return task.train(source, assignment.hparams, assignment.steps, ctx)
+
+
+def _samples(state: State) -> int:
+    samples = state.get("position") if isinstance(state, dict) else None
+    return samples if isinstance(samples, int) else 0
 
 
 def _seed(seed: int) -> None:

@@ -11,20 +11,25 @@ from torch.nn import functional
 def fingerprint() -> dict[str, object]:
     """Versions, and a digest of a few products and convolutions of odd shapes on this process's arithmetic.
 
-    Some operands lie off a 16-byte boundary: there the MKL takes other paths, with other bits, unless MKL_CBWR was
-    set before its first product. Takes a few milliseconds; draws from a generator of its own.
+    Some operands lie off a 16-byte boundary: there the MKL takes other paths, with other bits, unless
+    MKL_CBWR was set before its first product. Takes a few milliseconds; draws from a generator of its own, on
+    the CPU and in float32 whatever the caller's defaults are.
     """
     generator = torch.Generator().manual_seed(0)
     sha = hashlib.sha256()
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float32, device="cpu")
+
+    def add(result: torch.Tensor) -> None:
+        sha.update(result.contiguous().numpy().tobytes())
+
     for rows, inner, columns in ((1, 33, 10), (3, 129, 7), (32, 33, 64), (65, 257, 129)):
-        x = torch.randn(rows * inner + 1, generator=generator)
-        w = torch.randn(columns, inner, generator=generator)
+        x, w = normal(rows * inner + 1), normal(columns, inner)
         for start in (0, 1):
-            sha.update(functional.linear(x[start : start + rows * inner].view(rows, inner), w).numpy())
-    image = torch.randn(3, 2, 13, 11, generator=generator)
-    kernel = torch.randn(5, 2, 3, 3, generator=generator)
-    sha.update(functional.conv2d(image, kernel, padding=1).contiguous().numpy())
-    sha.update(torch.randn(1001, generator=generator).exp().sum().numpy())
+            add(functional.linear(x[start : start + rows * inner].view(rows, inner), w))
+    add(functional.conv2d(normal(3, 2, 13, 11), normal(5, 2, 3, 3), padding=1))
+    add(normal(1001).exp().sum())
     return {
         "arithmetic": sha.hexdigest(),
         "capability": torch.backends.cpu.get_cpu_capability(),

@@ -4,13 +4,13 @@ from collections import deque
 from collections.abc import Collection, Sequence
 
 import torch
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from popgrad.core.errors import RunError
 from popgrad.core.population import Assignment, Outcome, SegmentId
 from popgrad.executors.base import Save, train_segment
 from popgrad.executors.fingerprint import fingerprint
-from popgrad.state import State, clone, unflatten
+from popgrad.state import State, Tree, clone, flatten, unflatten
 from popgrad.tasks.base import Task
 
 
@@ -29,6 +29,7 @@ class Serial:
         self._save = save
         self._queue: deque[Assignment] = deque()
         self._states: dict[SegmentId, State] = {}
+        self._closed = False
         self._threads = torch.get_num_threads()
         self._limits = threadpool_limits(1)
         torch.set_num_threads(1)
@@ -51,9 +52,14 @@ class Serial:
         device = self._devices[assignment.member % len(self._devices)]
         outcome, tree, leaves = train_segment(self._task, assignment, source, device, self._save, "serial")
         if not outcome.error:
-            # The task might hold on to what it returned; a state that is held never changes.
-            self._states[assignment.id] = unflatten(tree, [leaf.clone() for leaf in leaves])
+            self._hold(assignment.id, tree, leaves)
         return outcome
+
+    def _hold(self, segment: SegmentId, tree: Tree, leaves: Sequence[torch.Tensor]) -> None:
+        # Copied, since whoever gave it may go on to change it. Contiguous, as it comes back from a checkpoint
+        # or from shared memory: the bits of a product depend on how its operands lie in memory.
+        copies = [leaf.clone(memory_format=torch.contiguous_format) for leaf in leaves]
+        self._states.setdefault(segment, unflatten(tree, copies))
 
     def holds(self, segment: SegmentId) -> bool:
         """Whether the state is in this process."""
@@ -61,19 +67,22 @@ class Serial:
 
     def put(self, segment: SegmentId, state: State) -> None:
         """Keep a copy."""
-        self._states[segment] = clone(state)
+        self._hold(segment, *flatten(state))
 
     def state(self, segment: SegmentId) -> State:
         """A copy."""
         return clone(self._states[segment])  # type: ignore[no-any-return]
 
     def retain(self, segments: Collection[SegmentId]) -> None:
-        """Let every other state go."""
-        self._states = {segment: self._states[segment] for segment in segments if segment in self._states}
+        """Let every other state go, but for those that the queue has yet to start from."""
+        kept = {*segments, *(assignment.source for assignment in self._queue)}
+        self._states = {segment: state for segment, state in self._states.items() if segment in kept}
 
     def close(self) -> None:
         """Give the threads back."""
         self._queue.clear()
         self._states.clear()
-        self._limits.restore_original_limits()
-        torch.set_num_threads(self._threads)
+        if not self._closed:
+            self._limits.restore_original_limits()
+            torch.set_num_threads(self._threads)
+        self._closed = True

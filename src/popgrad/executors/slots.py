@@ -1,7 +1,8 @@
 """Slots: memory that processes share, one per state. No state is pickled, none goes through the disk.
 
-A slot is a file without a name in memory (`memfd_create`): not limited by the size of /dev/shm, gone with the last
-process that has it open, however that ends. Where the system has none, it is a file in the temporary directory.
+A slot is a file without a name in memory (`memfd_create`): not limited by the size of /dev/shm, gone with the
+last process that has it open, however that ends. Where the system has none, it is a file in the temporary
+directory.
 """
 
 import mmap
@@ -122,7 +123,7 @@ class View:
 
 
 def _reserve(fd: int, size: int) -> None:
-    # A mapping of memory that is not there dies with SIGBUS at the first write; reserving fails with an OSError.
+    # A mapping of memory that is not there dies with SIGBUS at the first write; reserving raises an OSError.
     if sys.platform == "linux":
         os.posix_fallocate(fd, 0, size)
     else:

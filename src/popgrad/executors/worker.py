@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 import cloudpickle
 import torch
 
-from popgrad.core.errors import PopgradError
+from popgrad.core.errors import PopgradError, RunError, UsageError
 from popgrad.core.population import Assignment, Outcome
 from popgrad.executors.base import Save, train_segment
 from popgrad.executors.fingerprint import fingerprint
@@ -28,6 +28,7 @@ class Setup:
         task: Pickled by cloudpickle.
         save: Writes a checkpoint; None = none are written.
         path: Where modules are found.
+        dtype: As `torch.get_default_dtype()` of the controller.
         matmul_precision: As `torch.get_float32_matmul_precision()` of the controller.
         deterministic: As `torch.are_deterministic_algorithms_enabled()` of the controller.
     """
@@ -36,6 +37,7 @@ class Setup:
     task: bytes
     save: Save | None
     path: tuple[str, ...]
+    dtype: torch.dtype
     matmul_precision: str
     deterministic: bool
 
@@ -59,7 +61,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Done:
-    """The answer to a `Job`: the outcome, and how the final state lies in the target slot (None = there is none)."""
+    """The answer to a `Job`.
+
+    Attributes:
+        outcome: What the executor hands on.
+        layout: How the final state lies in the target slot; None = there is none.
+    """
 
     outcome: Outcome
     layout: Layout | None
@@ -67,7 +74,11 @@ class Done:
 
 @dataclass(frozen=True)
 class Refused:
-    """The answer where the run as a whole cannot go on: an error that popgrad raised on purpose."""
+    """The answer where the run as a whole cannot go on.
+
+    Attributes:
+        error: What popgrad raised on purpose.
+    """
 
     error: PopgradError
 
@@ -90,16 +101,24 @@ def main(connection: int, lifeline: int) -> None:
 
 
 def _end_with(lifeline: int) -> None:
-    os.read(lifeline, 1)  # nothing is ever written: it returns when the controller has closed its end, or died
-    os._exit(1)
+    os.read(lifeline, 1)  # nothing is ever written: it returns when the controller is gone
+    os.killpg(0, signal.SIGKILL)  # with whatever the task has started
 
 
 def _serve(pipe: Connection) -> None:
     setup: Setup = cloudpickle.loads(pipe.recv_bytes())
     sys.path[:] = [*setup.path, *(entry for entry in sys.path if entry not in setup.path)]
+    torch.set_default_dtype(setup.dtype)
     torch.set_float32_matmul_precision(setup.matmul_precision)
     torch.use_deterministic_algorithms(setup.deterministic)
-    task: Task = cloudpickle.loads(setup.task)
+    try:
+        task: Task = cloudpickle.loads(setup.task)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        pipe.send(
+            Refused(UsageError(f"the task cannot be loaded in a worker process ({reason}); try serial"))
+        )
+        return
     pipe.send(fingerprint())
     views: dict[str, View] = {}
     while True:
@@ -122,7 +141,13 @@ def _train(task: Task, setup: Setup, job: Job, views: dict[str, View]) -> Done:
     if outcome.error:
         return Done(outcome, None)
     target = layout(tree, leaves)
-    _view(views, job.target).write(target, leaves)
+    try:
+        _view(views, job.target).write(target, leaves)
+    except OSError as error:
+        raise RunError(
+            f"no memory for the state of member {job.assignment.member}, {target.size} bytes ({error}); "
+            "train a smaller population or model"
+        ) from None
     return Done(outcome, target)
 
 

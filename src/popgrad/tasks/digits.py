@@ -2,7 +2,6 @@
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
 from torch import nn
 from torch.optim import Adam
 
@@ -40,6 +39,8 @@ def digits(*, n_hiddens: tuple[int, ...] = (64, 64), batch_size: int = 32, split
 
 
 def _splits(seed: int) -> Splits:
+    from sklearn.datasets import load_digits  # here: it would triple what a worker takes to start
+
     pixels, classes = load_digits(return_X_y=True)
     inputs = torch.from_numpy((pixels / 16.0).astype(np.float32))  # grey values are 0..16
     targets = torch.from_numpy(classes.astype(np.int64))
