@@ -1,4 +1,4 @@
-"""Modules whose hyperparameters are 0-d buffers, so that they can differ between members and change while training."""
+"""Modules whose hyperparameters are 0-d buffers: they differ between members and change in training."""
 
 import torch
 from torch import nn
@@ -7,10 +7,10 @@ from popgrad.core.seeding import derive
 
 
 class Dropout(nn.Module):
-    """Zero elements at random and scale the rest, with the rate in a buffer and draws from a stream of its own.
+    """Zero elements at random and scale the rest: the rate in a buffer, the draws from a stream of its own.
 
-    The mask compares 16 random bits an element with the rate, which is four times cheaper on a CPU than a float an
-    element: the rate is right to 1/65536. The scale is exact. Works under `torch.func.vmap` with
+    The mask compares 16 random bits an element with the rate, which is four times cheaper on a CPU than a
+    float an element: the rate is right to 1/65536. The scale is exact. Works under `torch.func.vmap` with
     `randomness="different"`, one rate per member.
 
     Args:
@@ -38,14 +38,15 @@ class Dropout(nn.Module):
         rate = self.get_buffer(self.hparam)
         keep = rate if self.keep else 1.0 - rate
         mask = self._bits(x) < keep * 65536.0 - 32768.0
-        # At keep = 0 the mask is empty and the scale must only be finite.
-        return x * (mask * keep.clamp(min=2.0**-16).reciprocal().to(x.dtype))
+        # At keep = 0 the mask is empty and the scale must only be finite, in half precision too.
+        return x * (mask * keep.clamp(min=2.0**-15).reciprocal().to(x.dtype))
 
     def _bits(self, x: torch.Tensor) -> torch.Tensor:
         """Uniform int16 of the shape of `x`: each 64-bit draw is cut into four."""
         size = x.numel()
+        count, low, high = (size + 3) // 4, -(2**63), 2**63 - 1
         draws = torch.randint(
-            -(2**63), 2**63 - 1, ((size + 3) // 4,), generator=self.generator, dtype=torch.int64, device=x.device
+            low, high, (count,), generator=self.generator, dtype=torch.int64, device=x.device
         )
         return draws.view(torch.int16)[:size].view(x.shape)
 
@@ -55,13 +56,13 @@ class Dropout(nn.Module):
 
 
 def seed_streams(module: nn.Module, seed: int, device: torch.device | str = "cpu") -> None:
-    """Give every `Dropout` in the module a generator of its own, derived from `seed` and its place in the module."""
+    """Give every `Dropout` in the module a generator of its own, from `seed` and its place in the module."""
     for place, layer in enumerate(layer for layer in module.modules() if isinstance(layer, Dropout)):
         layer.generator = torch.Generator(device=device).manual_seed(derive(seed, "dropout", place))
 
 
 def xavier_(module: nn.Module) -> nn.Module:
-    """Xavier-uniform weights (Glorot & Bengio 2010) and zero biases for linear and convolution layers, in place."""
+    """Xavier-uniform weights (Glorot & Bengio 2010), zero biases, in every linear and convolution layer."""
     for layer in module.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d):
             nn.init.xavier_uniform_(layer.weight)

@@ -1,8 +1,8 @@
 """State as plain data: what travels when a member inherits.
 
-A state is made of nested dictionaries (string or integer keys), lists and tuples of tensors, NumPy arrays, numbers,
-strings, booleans and None. It is taken apart into a *tree* (plain JSON) and its *leaves* (tensors), and put
-together again; copies, digests, checkpoints and shared memory all go through these two.
+A state is made of nested dictionaries (string or integer keys), lists and tuples of tensors, NumPy arrays,
+numbers, strings, booleans and None. It is taken apart into a *tree* (plain JSON) and its *leaves* (tensors),
+and put together again; copies, digests, checkpoints and shared memory all go through these two.
 """
 
 import hashlib
@@ -33,10 +33,12 @@ def flatten(state: object) -> tuple[Tree, list[torch.Tensor]]:
 
 def _flatten(node: object, leaves: list[torch.Tensor], path: str) -> Tree:
     if isinstance(node, torch.Tensor):
+        if node.layout != torch.strided:
+            raise UsageError(f"{path} is a tensor of layout {node.layout}: a state holds dense tensors")
         leaves.append(node.detach())
         return {"t": len(leaves) - 1}
     if isinstance(node, np.ndarray):
-        leaves.append(torch.from_numpy(np.array(node, order="C")))  # a copy: the array may be read-only
+        leaves.append(_from_numpy(node, path))
         return {"n": len(leaves) - 1}
     if node is None or isinstance(node, bool | int | str):
         return node
@@ -51,9 +53,19 @@ def _flatten(node: object, leaves: list[torch.Tensor], path: str) -> Tree:
         items = [_flatten(value, leaves, f"{path}[{i}]") for i, value in enumerate(node)]
         return {"l" if isinstance(node, list) else "u": items}
     raise UsageError(
-        f"{path} is a {type(node).__module__}.{type(node).__qualname__}: a state holds dictionaries, lists, tensors, "
-        "arrays, numbers, strings, booleans and None (turn NumPy scalars into Python numbers)"
+        f"{path} is a {type(node).__module__}.{type(node).__qualname__}: a state holds dictionaries, lists, "
+        "tensors, arrays, numbers, strings, booleans and None (turn NumPy scalars into Python numbers)"
     )
+
+
+def _from_numpy(array: np.ndarray[Any, Any], path: str) -> torch.Tensor:
+    try:
+        return torch.from_numpy(np.array(array, order="C"))  # a copy: the array may be read-only
+    except (TypeError, ValueError):
+        raise UsageError(
+            f"{path} is an array of {array.dtype!r}: a state holds arrays of numbers and booleans that torch "
+            "knows, in this machine's byte order"
+        ) from None
 
 
 def unflatten(tree: Tree, leaves: Sequence[torch.Tensor]) -> Any:
@@ -65,7 +77,7 @@ def unflatten(tree: Tree, leaves: Sequence[torch.Tensor]) -> Any:
         case "t":
             return leaves[content]
         case "n":
-            return leaves[content].numpy()
+            return leaves[content].cpu().numpy()  # an array is never elsewhere
         case "f":
             return float.fromhex(content)
         case "d":
@@ -84,7 +96,7 @@ def clone(state: Any) -> Any:
 
 
 def to(state: Any, device: torch.device | str) -> Any:
-    """The state with every tensor on `device`; entries that are there already are shared, not copied."""
+    """The state with every tensor on `device`; those that are there already are shared, not copied."""
     tree, leaves = flatten(state)
     return unflatten(tree, [leaf.to(device) for leaf in leaves])
 
@@ -95,7 +107,7 @@ def raw(leaf: torch.Tensor) -> torch.Tensor:
 
 
 def digest(state: Any) -> str:
-    """SHA-256 (hex) of everything in the state: structure, keys, types, shapes and bits."""
+    """SHA-256 (hex) of everything in the state: structure, keys and their order, types, shapes and bits."""
     tree, leaves = flatten(state)
     return digest_leaves(tree, leaves)
 
@@ -105,5 +117,5 @@ def digest_leaves(tree: Tree, leaves: Sequence[torch.Tensor]) -> str:
     sha = hashlib.sha256(json.dumps(tree).encode())
     for leaf in leaves:
         sha.update(f"{leaf.dtype} {list(leaf.shape)}".encode())
-        sha.update(raw(leaf).numpy())
+        sha.update(raw(leaf).numpy().data)
     return sha.hexdigest()

@@ -40,12 +40,14 @@ class Context:
     log: Callable[..., None] = _ignore
 
     def seed(self, purpose: str) -> int:
-        """A seed in [0, 2**63) of this segment's own: another purpose, member, interval or run, another seed."""
+        """A seed in [0, 2**63): another purpose, member, interval or run gives another one."""
         return derive(self.run_seed, purpose, self.member, self.interval)
 
     def epoch_seed(self, epoch: int, *, shared: bool = False) -> int:
-        """A seed in [0, 2**63) for the order of data in an epoch: the member's own, or one for all members."""
-        return derive(self.run_seed, "shared order" if shared else "order", 0 if shared else self.member, epoch)
+        """A seed in [0, 2**63) for the order of data in an epoch: a member's own, or one for all."""
+        return derive(
+            self.run_seed, "shared order" if shared else "order", 0 if shared else self.member, epoch
+        )
 
 
 class Task(Protocol):
@@ -87,4 +89,4 @@ class Modular(Protocol):
     """A task whose states are networks."""
 
     def module(self, state: State, hparams: Hparams, device: torch.device | str = "cpu") -> nn.Module:
-        """The trained module of a state, in evaluation mode. Of the state only "model", tensors by name, is read."""
+        """The trained module of a state, in evaluation mode; reads only `state["model"]`, tensors by name."""

@@ -1,5 +1,7 @@
 """Scikit-learn's 8x8 digits: a perceptron that trains in seconds, without a download."""
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 from torch import nn
@@ -25,14 +27,14 @@ def digits(*, n_hiddens: tuple[int, ...] = (64, 64), batch_size: int = 32, split
         del hparams
         layers: list[nn.Module] = []
         widths = (64, *n_hiddens)
-        for inputs, outputs in zip(widths, widths[1:], strict=False):
+        for inputs, outputs in pairwise(widths):
             layers += [nn.Linear(inputs, outputs), nn.ReLU(), Dropout(0.0, hparam="keep_prob", keep=True)]
         return xavier_(nn.Sequential(*layers, nn.Linear(widths[-1], 10)))
 
     return TorchTask(
         space=Space({"lr": LogUniform(1e-4, 1e-1), "keep_prob": Uniform(0.5, 1.0)}),
         model=model,
-        optimizer=lambda module, hparams: Adam(module.parameters(), fused=True),
+        optimizer=lambda module, _: Adam(module.parameters(), fused=True),
         data=lambda: _splits(split_seed),
         batch_size=batch_size,
     )

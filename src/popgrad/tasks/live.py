@@ -1,8 +1,8 @@
 """Where hyperparameters live: written into optimizers and modules, read back, and accounted for.
 
-A hyperparameter that is loaded over by an optimizer's state, or that reaches nothing at all, is the most frequent
-fault of population training. So a name is written wherever it lives, the live value is compared with the recorded
-one, and a name that nothing wrote or read is an error.
+A hyperparameter that is loaded over by an optimizer's state, or that reaches nothing at all, is the most
+frequent fault of population training. So a name is written wherever it lives, the live value is compared
+with the recorded one, and a name that nothing wrote or read is an error.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -54,30 +54,34 @@ def tensors(hparams: Hparams, device: torch.device) -> dict[str, object]:
 def write(module: nn.Module, optimizers: Mapping[str, Optimizer], hparams: Hparams) -> set[str]:
     """Write every hyperparameter where it lives, and compare what is live then with what was to be written.
 
-    A name lives in each parameter group that has it as a key ("lr", "weight_decay", "momentum", ...; "beta1" and
-    "beta2" for the pair "betas"), qualified by the optimizer's or the group's name where there are several
-    ("critic_lr"), and in each 0-d buffer of that name in the module.
+    A name lives in each parameter group that has it as a key ("lr", "weight_decay", "momentum", ...; "beta1"
+    and "beta2" for the pair "betas"), qualified by the optimizer's or the group's name where there are
+    several ("critic_lr"), and in each 0-d buffer of that name in the module.
 
     Returns:
         The names that live somewhere.
 
     Raises:
-        RunError: A live value differs from what was written.
+        UsageError: A buffer cannot hold the value.
+        RunError: A live value differs from what was written: something refused it, or two names live in one
+            place.
     """
-    written = set()
-    for name, value in hparams.items():
-        groups = list(_groups(optimizers, name))
-        buffers = list(_buffers(module, name))
+    places = {name: (list(_groups(optimizers, name)), list(_buffers(module, name))) for name in hparams}
+    for name, (groups, buffers) in places.items():
         for group, key in groups:
-            _set(group, key, value)
-            _compare(name, value, _get(group, key))
+            _set(group, key, hparams[name])
         for buffer in buffers:
-            buffer.fill_(value)  # type: ignore[arg-type]  # a string is refused by torch, in words
-            expected = torch.tensor(value, dtype=buffer.dtype).item()
-            _compare(name, expected, buffer.item())
-        if groups or buffers:
-            written.add(name)
-    return written
+            _fill(name, buffer, hparams[name])
+    # All are written before any is compared, so that a name that writes over another is found.
+    for name, (groups, buffers) in places.items():
+        for group, key in groups:
+            _compare(name, hparams[name], _get(group, key))
+        for buffer in buffers:
+            # A float buffer holds the nearest value that it can; another kind holds this value, or is wrong.
+            rounds = buffer.is_floating_point()
+            value = torch.tensor(hparams[name], dtype=buffer.dtype).item() if rounds else hparams[name]
+            _compare(name, value, buffer.item())
+    return {name for name, (groups, buffers) in places.items() if groups or buffers}
 
 
 def _groups(optimizers: Mapping[str, Optimizer], name: str) -> Iterator[tuple[dict[str, object], str]]:
@@ -86,7 +90,8 @@ def _groups(optimizers: Mapping[str, Optimizer], name: str) -> Iterator[tuple[di
         for group in optimizer.param_groups:
             for prefix in ("", f"{owner}_", f"{group.get('name', owner)}_"):
                 key = name.removeprefix(prefix)
-                if name.startswith(prefix) and (key in group or (key in BETAS and "betas" in group)) and key != "params":
+                held = key in group or (key in BETAS and "betas" in group)
+                if name.startswith(prefix) and held and key != "params":
                     yield group, key
                     break
 
@@ -112,6 +117,12 @@ def _set(group: dict[str, object], key: str, value: Value) -> None:
         group["betas"] = tuple(betas)
 
 
+def _fill(name: str, buffer: torch.Tensor, value: Value) -> None:
+    if isinstance(value, str):
+        raise UsageError(f"hyperparameter {name!r} is {value!r}, but the buffer of its name holds numbers")
+    buffer.fill_(value)
+
+
 def _get(group: dict[str, object], key: str) -> object:
     return group[key] if key in group else group["betas"][BETAS[key]]  # type: ignore[index]
 
@@ -130,7 +141,7 @@ def account(hparams: Hparams, reached: set[str]) -> None:
     idle = sorted(set(hparams) - reached)
     if idle:
         raise UsageError(
-            f"hyperparameter {', '.join(map(repr, idle))} reaches nothing: no parameter group has the key, no 0-d buffer "
-            "has the name, and neither the model, the optimizer nor the loss reads it; check the spelling, or remove it "
-            "from the space"
+            f"hyperparameter {', '.join(map(repr, idle))} reaches nothing: no parameter group has the key, "
+            "no 0-d buffer has the name, and neither the model, the optimizer nor the loss reads it; check "
+            "the spelling, or remove it from the space"
         )

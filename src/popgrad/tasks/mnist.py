@@ -8,7 +8,7 @@ from torch.optim import Adam
 
 from popgrad.core.population import Hparams
 from popgrad.core.space import Constant, Dimension, LogUniform, Space, Uniform
-from popgrad.data import DATASETS, splits
+from popgrad.data import Dataset, dataset_named, splits
 from popgrad.nn import Dropout, xavier_
 from popgrad.tasks.torch import TorchTask
 
@@ -38,17 +38,18 @@ def mnist_fc(
         data_dir: Where the data lies; None = POPGRAD_DATA, else the user's cache directory.
         split_seed: Which training samples are held out for validation.
     """
+    data = dataset_named(dataset)
 
     def model(hparams: Hparams) -> nn.Module:
         del hparams
         layers: list[nn.Module] = [nn.Flatten()]
-        inputs = _pixels(dataset)
+        inputs = _pixels(data)
         for width in n_hiddens:
             layers.append(nn.Linear(inputs, width))
             layers += [nn.BatchNorm1d(width)] if batch_norm else []
             layers += [nn.ReLU(), _dropout()]
             inputs = width
-        return xavier_(nn.Sequential(*layers, nn.Linear(inputs, DATASETS[dataset].classes)))
+        return xavier_(nn.Sequential(*layers, nn.Linear(inputs, data.classes)))
 
     return _task(model, lr, keep_prob, weight_decay, batch_size, dataset, data_dir, split_seed)
 
@@ -65,7 +66,7 @@ def mnist_conv(
     data_dir: str | None = None,
     split_seed: int = 0,
 ) -> TorchTask:
-    """Convolutional: for each filter count Conv 3x3 (padding 1), BatchNorm, ReLU, Dropout; flatten; Linear. Adam.
+    """Convolutional: per filter count Conv 3x3 (padding 1), BatchNorm, ReLU, Dropout; flatten; Linear. Adam.
 
     Args:
         n_filters: Filters of each convolution layer.
@@ -78,18 +79,19 @@ def mnist_conv(
         data_dir: As in `mnist_fc`.
         split_seed: As in `mnist_fc`.
     """
+    data = dataset_named(dataset)
 
     def model(hparams: Hparams) -> nn.Module:
         del hparams
         layers: list[nn.Module] = []
-        inputs = DATASETS[dataset].shape[0]
+        inputs = data.shape[0]
         for filters in n_filters:
             layers.append(nn.Conv2d(inputs, filters, 3, padding=1))
             layers += [nn.BatchNorm2d(filters)] if batch_norm else []
             layers += [nn.ReLU(), _dropout()]
             inputs = filters
-        features = _pixels(dataset) // DATASETS[dataset].shape[0] * inputs
-        return xavier_(nn.Sequential(*layers, nn.Flatten(), nn.Linear(features, DATASETS[dataset].classes)))
+        features = _pixels(data) // data.shape[0] * inputs
+        return xavier_(nn.Sequential(*layers, nn.Flatten(), nn.Linear(features, data.classes)))
 
     return _task(model, lr, keep_prob, weight_decay, batch_size, dataset, data_dir, split_seed)
 
@@ -112,7 +114,7 @@ def _task(
     return TorchTask(
         space=Space(dimensions),
         model=model,
-        optimizer=lambda module, hparams: Adam(module.parameters(), fused=True),
+        optimizer=lambda module, _: Adam(module.parameters(), fused=True),
         data=partial(splits, dataset, data_dir, seed=split_seed),
         batch_size=batch_size,
     )
@@ -122,6 +124,6 @@ def _dropout() -> Dropout:
     return Dropout(0.0, hparam="keep_prob", keep=True)
 
 
-def _pixels(dataset: str) -> int:
-    channels, height, width = DATASETS[dataset].shape
+def _pixels(data: Dataset) -> int:
+    channels, height, width = data.shape
     return channels * height * width

@@ -1,4 +1,4 @@
-"""The order of data: a pure function of (run seed, member or shared by all, epoch), with the position in samples."""
+"""The order of data: a pure function of (run seed, member or all, epoch), with the position in samples."""
 
 from functools import lru_cache
 
@@ -21,12 +21,13 @@ def batch(position: int, samples: int, size: int, *, drop_last: bool = False) ->
         position: Samples seen so far.
         samples: Samples of an epoch.
         size: Batch size, at least 1.
-        drop_last: Skip a last batch that is not full.
+        drop_last: Skip a last batch that is not full, unless it is the only one of its epoch.
 
     Returns:
-        (epoch, start, stop): the batch is `order(epoch)[start:stop]`, and `epoch * samples + stop` the next position.
+        (epoch, start, stop): the batch is `order(epoch)[start:stop]`, and `epoch * samples + stop` the next
+        position.
     """
     epoch, start = divmod(position, samples)
-    if drop_last and start + size > samples:
+    if drop_last and start > 0 and start + size > samples:
         epoch, start = epoch + 1, 0
     return epoch, start, min(start + size, samples)

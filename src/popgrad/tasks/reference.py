@@ -23,8 +23,8 @@ def resolve(reference: str, options: Mapping[str, Any], data_dir: str | None = N
     """The task that a reference names, made with its arguments.
 
     Args:
-        reference: A name in `TASKS`, "module:Name" or "path/file.py:Name"; Name is a class or function that makes the
-            task, or the task itself.
+        reference: A name in `TASKS`, "module:Name" or "path/file.py:Name"; Name is a class or function that
+            makes the task, or the task itself.
         options: Its arguments by name.
         data_dir: Handed on as `data_dir` where it takes one.
 
@@ -34,7 +34,9 @@ def resolve(reference: str, options: Mapping[str, Any], data_dir: str | None = N
     factory = _find(reference)
     if not callable(factory):
         if options:
-            raise UsageError(f"task {reference} is ready made and takes no options; given {', '.join(options)}")
+            raise UsageError(
+                f"task {reference} is ready made and takes no options; given {', '.join(options)}"
+            )
         return typing.cast(Task, factory)
     given = dict(options)
     if data_dir is not None and "data_dir" in inspect.signature(factory).parameters:
@@ -53,7 +55,7 @@ def check_options(factory: Callable[..., Any], options: Mapping[str, Any], what:
         for name, each in inspect.signature(factory).parameters.items()
         if each.kind in (each.KEYWORD_ONLY, each.POSITIONAL_OR_KEYWORD) and name != "space"
     }
-    hints = typing.get_type_hints(factory.__init__ if isinstance(factory, type) else factory)
+    hints = _hints(factory)
     checked = {}
     for name, value in options.items():
         if name not in parameters:
@@ -65,17 +67,33 @@ def check_options(factory: Callable[..., Any], options: Mapping[str, Any], what:
     return checked
 
 
+def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
+    """Declared types by parameter; none where they cannot be looked up (a `partial`, an unknown name)."""
+    try:
+        return typing.get_type_hints(factory.__init__ if isinstance(factory, type) else factory)  # type: ignore[misc]
+    except (NameError, TypeError):
+        return {}
+
+
 def _check_option(hint: Any, name: str, value: Any, what: str) -> Any:
-    if isinstance(value, bool) and hint in (int, float, int | None, float | None):
-        raise UsageError(f"{what}, option {name}: given {value!r}; a number is allowed")
     try:
         adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False))
-        return adapter.validate_python(value)
+        checked = adapter.validate_python(value)
     except PydanticSchemaGenerationError:
         return value
     except ValidationError as error:
         reasons = "; ".join(each["msg"] for each in error.errors())
         raise UsageError(f"{what}, option {name}: given {value!r}; {reasons}") from None
+    if _became_number(value, checked):
+        raise UsageError(f"{what}, option {name}: given {value!r}; a number is allowed")
+    return checked
+
+
+def _became_number(given: Any, checked: Any) -> bool:
+    """Whether a boolean was taken for 0 or 1, in a sequence too."""
+    if isinstance(given, list | tuple) and isinstance(checked, list | tuple):
+        return any(map(_became_number, given, checked))
+    return isinstance(given, bool) and isinstance(checked, int | float) and not isinstance(checked, bool)
 
 
 def _find(reference: str) -> Any:
@@ -84,7 +102,8 @@ def _find(reference: str) -> Any:
     place, colon, name = reference.rpartition(":")
     if not colon or not place or not name:
         raise UsageError(
-            f"there is no task {reference!r}; there is {', '.join(TASKS)}, or one of your own as module:Name or file.py:Name"
+            f"there is no task {reference!r}; there is {', '.join(TASKS)}, or one of your own as module:Name "
+            "or file.py:Name"
         )
     module = _load_file(Path(place)) if place.endswith(".py") else _import(place)
     try:
@@ -96,12 +115,19 @@ def _find(reference: str) -> Any:
 def _import(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
-    except ImportError as error:
-        raise UsageError(f"task module {name!r} cannot be imported: {error}") from None
+    except PopgradError:
+        raise
+    except Exception as error:
+        raise UsageError(
+            f"task module {name!r} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _load_file(path: Path) -> ModuleType:
-    """A module from a file, as if the file were run as a script; pickled by value, so that workers need not find it."""
+    """A module from a file, as if the file were run as a script.
+
+    It is pickled by value, so that workers need not find it.
+    """
     if not path.is_file():
         raise UsageError(f"there is no task file {path}")
     path = path.resolve()
@@ -124,15 +150,22 @@ def _load_file(path: Path) -> ModuleType:
 
 
 def source_digest(task: Task, reference: str | None) -> str:
-    """SHA-256 of the source of a user's task; "" for the built-in ones, and where there is none to read."""
+    """SHA-256 of the source of a user's task; "" for the built-in ones, and where there is none to read.
+
+    A task that was named is told by its whole file, one that was handed over by its class and its functions.
+    """
     if reference in TASKS:
         return ""
-    if reference is not None and reference.rpartition(":")[0].endswith(".py"):
-        return hashlib.sha256(Path(reference.rpartition(":")[0]).read_bytes()).hexdigest()
-    # A TorchTask's own class is ours: what the user wrote are the functions in it.
-    parts = [vars(task)[name] for name in sorted(vars(task))] if type(task).__module__.startswith("popgrad.") else []
-    written = [part for part in parts if inspect.isfunction(part)] or [type(task)]
+    if reference is not None:
+        place = reference.rpartition(":")[0]
+        file = place if place.endswith(".py") else getattr(sys.modules.get(place), "__file__", None)
+        return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
+    written: list[Any] = [
+        type(task),
+        *(each for _, each in sorted(vars(task).items()) if inspect.isfunction(each)),
+    ]
+    theirs = [each for each in written if not str(each.__module__).startswith("popgrad.")]
     try:
-        return hashlib.sha256("".join(map(inspect.getsource, written)).encode()).hexdigest()
+        return hashlib.sha256("".join(map(inspect.getsource, theirs)).encode()).hexdigest() if theirs else ""
     except (OSError, TypeError):
         return ""

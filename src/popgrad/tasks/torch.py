@@ -18,7 +18,7 @@ from popgrad.data.splits import Splits
 from popgrad.metrics import classification
 from popgrad.nn import seed_streams
 from popgrad.state import State, clone
-from popgrad.tasks import live
+from popgrad.tasks import live, schedulers
 from popgrad.tasks.base import Context, Split
 from popgrad.tasks.order import batch as batch_at
 from popgrad.tasks.order import permutation
@@ -55,25 +55,29 @@ def plain_step(module: nn.Module, optimizers: Optimizers, batch: Batch, loss: Lo
 class TorchTask:
     """A task made of functions; every one of them is called with plain arguments and may be a lambda.
 
-    The state holds parameters, all buffers, the optimizers' moments and steps, the scheduler's numbers, the number of
-    steps and the position in the data. Hyperparameters are written where they live after the state is loaded, before
-    every segment, and compared with the record there. A hyperparameter lives in the parameter groups that have its
-    name as a key, in 0-d buffers of its name, or where the model, the optimizer or the loss reads it; one that reaches
-    nothing is an error. A name that only the model reads (`nn.Dropout(hparams["dropout"])`) works, since the module is
-    built anew for each segment, but keeps the task from being stacked: a buffer does not.
+    The state holds parameters, all buffers, the optimizers' moments and steps, the scheduler's numbers, the
+    number of steps and the position in the data. Hyperparameters are written where they live after the state
+    is loaded, before every segment, and compared with the record there. A hyperparameter lives in the
+    parameter groups that have its name as a key, in 0-d buffers of its name, or where the model, the
+    optimizer or the loss reads it; one that reaches nothing is an error. A name that only the model reads
+    (`nn.Dropout(hparams["dropout"])`) works, since the module is built anew for each segment, but keeps the
+    task from being stacked: a buffer does not.
 
     Attributes:
         space: What is searched.
         model: hparams -> module. Called with seeded generators, for each segment.
         optimizer: (module, hparams) -> optimizer, or several by name.
-        data: () -> splits; called once in a process. Each split is a tuple of tensors with equal first dimensions.
-        loss: (module, batch, hparams as 0-d tensors) -> 0-d tensor. It calls the module and uses nothing else of it
-            where the task is to be stacked.
+        data: () -> splits; called once in a process. Each split is a tuple of tensors with equal first
+            dimensions.
+        loss: (module, batch, hparams as 0-d tensors) -> 0-d tensor. It calls the module and uses nothing
+            else of it where the task is to be stacked.
         predict: (module, batch) -> outputs [b, ...], for evaluation.
-        metrics: (outputs [n, ...], targets [n, ...]) of a whole split -> numbers. Targets are the split's last tensor.
-        step: (module, optimizers by name, batch, loss of a batch) -> 0-d loss. One training step: the place for gradient
-            clipping, accumulation, mixed precision, several optimizers.
-        scheduler: optimizer -> torch scheduler, stepped after each step. It multiplies the recorded learning rate.
+        metrics: (outputs [n, ...], targets [n, ...]) of a whole split -> numbers. Targets are the split's
+            last tensor.
+        step: (module, optimizers by name, batch, loss of a batch) -> 0-d loss. One training step: the place
+            for gradient clipping, accumulation, mixed precision, several optimizers.
+        scheduler: optimizer -> torch scheduler, stepped after each step. It multiplies the recorded learning
+            rate.
         score: The metric that ranks, higher is better; "-loss" where less is better.
         batch_size: Samples a step, at least 1; a hyperparameter "batch_size" takes its place.
         evaluation_batch_size: Samples at once in evaluation; fixed, since bits depend on it.
@@ -107,13 +111,12 @@ class TorchTask:
         """A fresh member's state."""
         opened = _Open(self, hparams, ctx.device)
         if self.weights is not None:
-            opened.load_module(self.weights)
+            _load_tensors(opened.module, hparams, self.weights, "the given weights")
         return opened.state(steps=0, position=0)
 
     def train(self, state: State, hparams: Hparams, steps: int, ctx: Context) -> State:
         """Train `steps` batches from the position in `state`."""
-        opened = _Open(self, hparams, ctx.device)
-        opened.load(state)
+        opened = _Open(self, hparams, ctx.device, state)
         opened.module.train()
         seed_streams(opened.module, ctx.seed("dropout"), ctx.device)
         given = live.Reads(live.tensors(hparams, ctx.device), opened.reached)
@@ -125,7 +128,7 @@ class TorchTask:
         position = state["position"]
         for _ in range(steps):
             batch, position = self._batch(position, hparams, ctx)
-            total += self.step(opened.module, opened.optimizers, batch, loss)
+            total += torch.as_tensor(self.step(opened.module, opened.optimizers, batch, loss)).detach()
             for scheduler in opened.schedulers.values():
                 scheduler.step()
         live.account(hparams, opened.reached)
@@ -137,16 +140,19 @@ class TorchTask:
         """The metrics of a state on a split, in evaluation mode and batches of a fixed size."""
         module = self.module(state, hparams, ctx.device)
         tensors = self._split(split, ctx.device)
-        samples = len(tensors[0])
-        rows = torch.arange(samples, device=ctx.device).split(self.evaluation_batch_size)
-        outputs = torch.cat([self.predict(module, tuple(x.index_select(0, part) for x in tensors)) for part in rows])
+        samples, size = len(tensors[0]), self.evaluation_batch_size
+        rows = torch.arange(samples, device=ctx.device).split(size)  # type: ignore[no-untyped-call]
+        outputs = torch.cat(
+            [self.predict(module, tuple(x.index_select(0, part) for x in tensors)) for part in rows]
+        )
         return {name: float(value) for name, value in self.metrics(outputs, tensors[-1]).items()}
 
     def module(self, state: State, hparams: Hparams, device: torch.device | str = "cpu") -> nn.Module:
         """The trained module of a state, in evaluation mode."""
-        opened = _Open(self, hparams, torch.device(device))
-        opened.load_module(state["model"])
-        return opened.module.eval()
+        module = self.model(hparams).to(device)
+        _load_tensors(module, hparams, state["model"], "the state")
+        live.write(module, {}, hparams)
+        return module.eval()
 
     def _batch(self, position: int, hparams: Hparams, ctx: Context) -> tuple[Batch, int]:
         tensors = self._split("train", ctx.device)
@@ -157,7 +163,12 @@ class TorchTask:
         return tuple(x.index_select(0, rows) for x in tensors), epoch * samples + stop
 
     def _batch_size(self, hparams: Hparams) -> int:
-        return int(hparams.get("batch_size", self.batch_size))
+        size = hparams.get("batch_size", self.batch_size)
+        if not isinstance(size, int) or size < 1:
+            raise UsageError(
+                f"batch_size is {size!r}: whole numbers from 1 are allowed (search it as an Integer)"
+            )
+        return size
 
     def _split(self, split: Split, device: torch.device) -> Batch:
         """The tensors of a split on a device, read once in a process."""
@@ -176,91 +187,80 @@ _DATA: WeakKeyDictionary[TorchTask, dict[str, Any]] = WeakKeyDictionary()
 class _Open:
     """A segment's live objects: module, optimizers and schedulers, with the hyperparameters written.
 
+    Hyperparameters are written after the state is loaded, over whatever it brought. Schedulers come last:
+    they take the rates that they find as their base.
+
     Attributes:
         reached: Names that something holds or has read.
     """
 
-    def __init__(self, task: TorchTask, hparams: Hparams, device: torch.device) -> None:
+    def __init__(
+        self, task: TorchTask, hparams: Hparams, device: torch.device, state: State | None = None
+    ) -> None:
         self.hparams = hparams
         self.reached = {"batch_size"}
         given: Any = live.Reads(hparams, self.reached)
         self.module = task.model(given).to(device)
         made = task.optimizer(self.module, given)
         self.optimizers: Optimizers = made if isinstance(made, Mapping) else {"optimizer": made}
-        self._write()
-        # A scheduler takes the rates that it finds as its base, so it is made after they are written.
+        if state is not None:
+            self._load(state)
+        self.reached |= live.write(self.module, self.optimizers, hparams)
         self.schedulers = {n: task.scheduler(o) for n, o in self.optimizers.items()} if task.scheduler else {}
+        if state is not None:
+            for name, scheduler in self.schedulers.items():
+                schedulers.restore(scheduler, self.optimizers[name], state["schedulers"][name])
 
-    def _write(self) -> None:
-        self.reached |= live.write(self.module, self.optimizers, self.hparams)
-
-    def tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """Parameters and all buffers, the non-persistent ones too, but for those that hold hyperparameters."""
-        yield from self.module.named_parameters()
-        for path, buffer in self.module.named_buffers():
-            if not live.is_hparam_buffer(path, buffer, self.hparams):
-                yield path, buffer
+    def _load(self, state: State) -> None:
+        _load_tensors(self.module, self.hparams, state["model"], "the state")
+        for name, optimizer in self.optimizers.items():
+            # Only moments and steps come from the state, as copies; rates and flags stay as made here.
+            groups = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": clone(state["optimizers"][name]), "param_groups": groups})
 
     def state(self, *, steps: int, position: int) -> State:
         """A copy of all that travels."""
         state: State = {
-            "model": {name: tensor.detach().clone() for name, tensor in self.tensors()},
+            "model": {name: tensor.detach().clone() for name, tensor in _tensors(self.module, self.hparams)},
             "optimizers": {name: clone(o.state_dict()["state"]) for name, o in self.optimizers.items()},
             "steps": steps,
             "position": position,
         }
         if self.schedulers:
             state["schedulers"] = {
-                name: {
-                    "state": clone(scheduler.state_dict()),
-                    "rates": [float(group["lr"]) for group in self.optimizers[name].param_groups],
-                }
+                name: schedulers.numbers(scheduler, self.optimizers[name])
                 for name, scheduler in self.schedulers.items()
             }
         return state
 
-    def load(self, state: State) -> None:
-        """Take over a state, then write the hyperparameters again over whatever it brought."""
-        self.load_module(state["model"])
-        for name, optimizer in self.optimizers.items():
-            # Only moments and steps come from the state, as copies; rates and flags stay as they were made here.
-            kept = {"state": clone(state["optimizers"][name]), "param_groups": optimizer.state_dict()["param_groups"]}
-            optimizer.load_state_dict(kept)
-        self._write_under_schedulers(state)
 
-    def _write_under_schedulers(self, state: State) -> None:
-        if not self.schedulers:
-            self._write()
-            return
-        for optimizer in self.optimizers.values():
-            for group in optimizer.param_groups:
-                group["lr"] = group["initial_lr"]
-        self._write()
-        for name, scheduler in self.schedulers.items():
-            saved, groups = state["schedulers"][name], self.optimizers[name].param_groups
-            bases = [float(group["lr"]) for group in groups]
-            scheduler.load_state_dict(clone(saved["state"]))
-            for group, base, last, old in zip(groups, bases, saved["rates"], scheduler.base_lrs, strict=True):
-                group["initial_lr"] = base
-                group["lr"] = last if old == base else last / old * base
-            scheduler.base_lrs = bases
+def _tensors(module: nn.Module, hparams: Hparams) -> Iterator[tuple[str, torch.Tensor]]:
+    """Parameters and all buffers, the non-persistent ones too, but for those that hold hyperparameters."""
+    yield from module.named_parameters()
+    for path, buffer in module.named_buffers():
+        if not live.is_hparam_buffer(path, buffer, hparams):
+            yield path, buffer
 
-    def load_module(self, saved: Mapping[str, torch.Tensor]) -> None:
-        """Copy parameters and buffers into the module's own memory."""
-        own = dict(self.tensors())
-        _check_tensors(own, saved, "the state")
-        with torch.no_grad():
-            for name, tensor in own.items():
-                tensor.copy_(saved[name])
+
+@torch.no_grad()
+def _load_tensors(module: nn.Module, hparams: Hparams, saved: Mapping[str, torch.Tensor], what: str) -> None:
+    """Copy parameters and buffers into the module's own memory."""
+    own = dict(_tensors(module, hparams))
+    _check_tensors(own, saved, what)
+    for name, tensor in own.items():
+        tensor.copy_(saved[name])
 
 
 def _check_tensors(own: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor], what: str) -> None:
     missing, unknown = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
     if missing or unknown:
-        raise UsageError(f"{what} and the network differ: missing {missing or 'nothing'}, unknown {unknown or 'nothing'}")
+        raise UsageError(
+            f"{what} and the network differ: missing {', '.join(missing) or 'nothing'}, "
+            f"unknown {', '.join(unknown) or 'nothing'}"
+        )
     for name, tensor in own.items():
         if tensor.shape != given[name].shape:
+            shapes = f"of shape {list(given[name].shape)}, the network's is {list(tensor.shape)}"
             raise UsageError(
-                f"{what} holds {name!r} of shape {list(given[name].shape)}, the network's is {list(tensor.shape)}; "
-                "hyperparameters that change shapes must be init-only"
+                f"{what} holds {name!r} {shapes}; hyperparameters that change shapes must be init-only"
             )
