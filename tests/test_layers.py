@@ -32,6 +32,27 @@ LAYERS: dict[str, tuple[str, ...]] = {
         *("popgrad.core", "popgrad.data", "popgrad.tasks", "popgrad.strategies"),
         "popgrad.config",  # it reads the original's JSON into it
     ),
+    "popgrad.engine": (
+        *("popgrad.core", "popgrad.state", "popgrad.config", "popgrad.store"),
+        *(
+            "popgrad.strategies.base",
+            "popgrad.executors.base",
+            "popgrad.tasks.base",
+        ),  # the seams, no part of a kind
+    ),
+    "popgrad.winner": (
+        *("popgrad.core", "popgrad.state", "popgrad.store", "popgrad.tasks"),
+        "popgrad.executors.base",
+    ),
+    "popgrad.result": (
+        *("popgrad.core", "popgrad.state", "popgrad.store", "popgrad.config", "popgrad.report"),
+        *("popgrad.tasks.base", "popgrad.executors.base", "popgrad.winner"),
+    ),
+    "popgrad.parts": (
+        *("popgrad.core", "popgrad.config", "popgrad.strategies", "popgrad.executors", "popgrad.tasks"),
+        *("popgrad.engine", "popgrad.winner"),
+    ),
+    "popgrad.display": ("popgrad.core", "popgrad.engine"),
     "popgrad.run": (EVERYTHING,),
     "popgrad": (EVERYTHING,),  # the package's own __init__.py alone
     "popgrad.cli": (EVERYTHING,),  # and nothing imports it but __main__

@@ -1,6 +1,8 @@
 """The typed configuration of a run, read from TOML or JSON and from `key=value` settings."""
 
+import copy
 import json
+import math
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -8,10 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import tomli_w
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from popgrad.core.errors import UsageError
+
+_DEPTH = 16
+"""Tables and lists within each other; the deepest that we know is an option of a dimension, 4."""
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -54,6 +60,16 @@ def _seconds(value: object) -> object:
     return float(match[1]) * _UNITS[match[2] or "s"] if match else value
 
 
+def _not_a_flag(value: object) -> object:
+    if isinstance(value, bool):  # which Python takes for 0 and 1
+        raise ValueError("a number is allowed")
+    return value
+
+
+_Whole = Annotated[int, BeforeValidator(_not_a_flag)]
+_Number = Annotated[float, BeforeValidator(_not_a_flag)]
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
 
@@ -75,21 +91,23 @@ class RunConfig(_Model):
     task: str = Field(description="a built-in task, module:Name or file.py:Name")
     options: dict[str, Any] = Field({}, description="arguments of the task")
     space: dict[str, dict[str, Any]] = Field({}, description="dimensions that replace or add to the task's")
-    population: int = Field(10, ge=1, description="members")
-    intervals: int = Field(20, ge=1, description="intervals that each member trains")
+    population: _Whole = Field(10, ge=1, description="members")
+    intervals: _Whole = Field(20, ge=1, description="intervals that each member trains")
     interval: Annotated[str, BeforeValidator(_interval)] = Field(
         "1 epoch", description="training between two decisions: steps, or epochs"
     )
-    seed: int = Field(0, ge=0, lt=2**63, description="every random stream derives from it")
+    seed: _Whole = Field(0, ge=0, lt=2**63, description="every random stream derives from it")
     strategy: StrategyConfig = StrategyConfig()  # type: ignore[call-arg]
     executor: str = Field("processes", description="serial or processes")
-    workers: int | None = Field(None, ge=1, description="worker processes; one per core when not given")
+    workers: _Whole | None = Field(None, ge=1, description="worker processes; one per core when not given")
     device: str = Field("auto", description="cpu, cuda, cuda:0,1 or auto")
-    max_time: Annotated[float | None, BeforeValidator(_seconds)] = Field(
+    max_time: Annotated[_Number | None, BeforeValidator(_seconds)] = Field(
         None, gt=0, description="seconds after which no further interval is started"
     )
-    target_score: float | None = Field(None, description="score at which no further interval is started")
-    initial: list[dict[str, Any]] = Field([], description="hyperparameters of the first members; names may be missing")
+    target_score: _Number | None = Field(None, description="score at which no further interval is started")
+    initial: list[dict[str, Any]] = Field(
+        [], description="hyperparameters of the first members; names may be missing"
+    )
     weights: str | None = Field(None, description="file of weights that every member starts from")
     data_dir: str | None = Field(None, description="where data lies")
     made_with: dict[str, str] = Field({}, description="versions, written by popgrad and not read")
@@ -107,18 +125,55 @@ def parse(values: Mapping[str, Any]) -> RunConfig:
         UsageError: One line that names each key, what was given and what is allowed.
     """
     try:
-        return RunConfig.model_validate(dict(values))
+        return RunConfig.model_validate(_plain(values, "configuration"))
     except ValidationError as error:
         raise UsageError("; ".join(_explain(dict(each)) for each in error.errors())) from None
 
 
+def _plain(value: Any, where: str, depth: int = 0) -> Any:
+    """Tables, lists, texts, numbers and flags, as TOML and JSON can hold them; what is None is left out.
+
+    Raises:
+        UsageError: Something else is in it, or it is nested too deeply; names where.
+    """
+    if depth > _DEPTH:
+        raise UsageError(f"{where[:80]}: nested more than {_DEPTH} deep; a configuration is flat")
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise UsageError(f"{where}: given the key {key!r}; keys are texts")
+        return {k: _plain(v, _join(where, k, depth), depth + 1) for k, v in value.items() if v is not None}
+    if isinstance(value, list | tuple):
+        return [_plain(each, f"{where}[{i}]", depth + 1) for i, each in enumerate(value)]
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    raise UsageError(
+        f"{where}: given {_short(value)}; allowed are texts, finite numbers, true, false, lists and tables"
+    )
+
+
+def _join(where: str, key: str, depth: int) -> str:
+    name = key if re.fullmatch(r"[\w-]+", key) else repr(key)
+    return f"{where}.{name}" if depth else name
+
+
+def _short(value: object) -> str:
+    """A value in one line of a message."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
 def _explain(error: dict[str, Any]) -> str:
-    key = ".".join(map(str, error["loc"]))
+    key = ".".join(part if re.fullmatch(r"[\w-]+", part) else repr(part) for part in map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
         return f"unknown key {key!r}; known are {', '.join(RunConfig.model_fields)}"
     if error["type"] == "missing":
         return f"{key} is missing"
-    return f"{key}: given {error['input']!r}; {error['msg'].removeprefix('Value error, ')}"
+    return f"{key}: given {_short(error['input'])}; {error['msg'].removeprefix('Value error, ')}"
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -129,15 +184,16 @@ def read(path: Path) -> dict[str, Any]:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        values = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise UsageError(f"cannot read {path}: {error}") from None
-    except (json.JSONDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    try:
+        values = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # ValueError: its own errors, and an integer without end
         kind = "JSON" if path.suffix == ".json" else "TOML"
         raise UsageError(f"{path} is not {kind}: {error}") from None
     if not isinstance(values, dict):
         raise UsageError(f"{path} holds a {type(values).__name__}; a configuration is a table of keys")
-    return values
+    return _plain(values, str(path))  # type: ignore[no-any-return]
 
 
 def write(config: RunConfig) -> str:
@@ -154,7 +210,7 @@ def override(values: Mapping[str, Any], settings: Sequence[str]) -> dict[str, An
     Raises:
         UsageError: A setting has no "=", or goes into something that is not a table.
     """
-    result: dict[str, Any] = json.loads(json.dumps(dict(values)))
+    result: dict[str, Any] = copy.deepcopy(dict(values))
     for setting in settings:
         key, equals, text = setting.partition("=")
         path = key.strip().split(".")
@@ -174,5 +230,5 @@ def override(values: Mapping[str, Any], settings: Sequence[str]) -> dict[str, An
 def _value(text: str) -> Any:
     try:
         return tomllib.loads(f"x = {text}")["x"]
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return text

@@ -22,7 +22,8 @@ from popgrad.core.population import (
     Segment,
     SegmentId,
 )
-from popgrad.core.seeding import Rng
+from popgrad.core.seeding import Floats, Index, Rng
+from popgrad.core.space import Space
 from popgrad.executors.base import Executor
 from popgrad.state import State
 from popgrad.store.checkpoints import Checkpoints
@@ -78,11 +79,37 @@ class Limits:
     target_score: float | None = None
 
 
+def first_hparams(
+    space: Space, rng: Rng, size: int, initial: Sequence[Hparams]
+) -> tuple[list[Hparams], list[Changes]]:
+    """What the members begin with: the given values, and the rest from the space.
+
+    Args:
+        space: What is searched.
+        rng: A member draws all of its values from a stream of its own, also those that are given.
+        size: Members.
+        initial: Hyperparameters of the first members; names may be missing.
+
+    Raises:
+        UsageError: There are more of them than members, or one is not in the space.
+    """
+    hparams: list[Hparams] = []
+    changes: list[Changes] = []
+    if len(initial) > size:
+        raise UsageError(f"initial: given {len(initial)} sets of hyperparameters for {size} members")
+    for member in range(size):
+        given = initial[member] if member < len(initial) else {}
+        sampled = space.sample(rng.generator("sample", member, 0))
+        hparams.append(space.check({**sampled, **given}, f"initial[{member}]"))
+        changes.append({name: "given" if name in given else "sampled" for name in space})
+    return hparams, changes
+
+
 class Engine:
     """A run in synchronous mode: everyone trains, then everyone decides.
 
-    What the journal holds already is taken from there, so that a fresh run, a resumed one and one that goes on are
-    the same loop.
+    What the journal holds already is taken from there, so that a fresh run, a resumed one and one that goes
+    on are the same loop.
 
     Args:
         task: What is trained.
@@ -121,9 +148,10 @@ class Engine:
         self._decisions = {decision.number: decision for decision in journal.decisions()}
         self._last: dict[int, Segment] = {}
         self._changes: dict[SegmentId, Changes] = {}
-        self._scores = np.full(size, math.nan)
-        self._steps, self._intervals = np.zeros(size, np.int64), np.zeros(size, np.int64)
-        self._hparams, self._first_changes = self._sample(initial)
+        self._scores: Floats = np.full(size, math.nan)
+        self._steps: Index = np.zeros(size, np.int64)
+        self._intervals: Index = np.zeros(size, np.int64)
+        self._hparams, self._first_changes = first_hparams(task.space, self._rng, size, initial)
 
     def run(self, limits: Limits) -> str:
         """Train until a limit is reached; returns which: "finished", "target score" or "time".
@@ -134,6 +162,11 @@ class Engine:
         assignments = self._first()
         for interval in range(limits.intervals):
             self._train(assignments)
+            if not np.isfinite(self._scores).any():
+                raise self._nobody_left(
+                    f"none of the {self._size} members has a finite score, so nobody is left to go on with: "
+                    "look at the learning rate's range and at the score"
+                )
             stopped = self._stopped(interval, limits)
             decision = None if stopped else self._decide(interval)
             self._tell(interval, decision)
@@ -155,19 +188,7 @@ class Engine:
         if self._executor is not None:
             self._executor.close()
 
-    # --- training ---------------------------------------------------------------------------------------------------
-
-    def _sample(self, initial: Sequence[Hparams]) -> tuple[list[Hparams], list[Changes]]:
-        """What the members begin with: the given values, and the rest from the space."""
-        space, hparams, changes = self._task.space, [], []
-        if len(initial) > self._size:
-            raise UsageError(f"initial: given {len(initial)} sets of hyperparameters for {self._size} members")
-        for member in range(self._size):
-            given = initial[member] if member < len(initial) else {}
-            sampled = space.sample(self._rng.generator("sample", member, 0))
-            hparams.append(space.check({**sampled, **given}, f"initial[{member}]"))
-            changes.append({name: "given" if name in given else "sampled" for name in space})
-        return hparams, changes
+    # --- training -------------------------------------------------------------------------------------------
 
     def _first(self) -> list[Assignment]:
         return [self._assign(member, 0, None) for member in range(self._size)]
@@ -176,7 +197,9 @@ class Engine:
         """Who trains next, and from whose state. A failed member that keeps stays failed."""
         for member, hparams in zip(plan.members, plan.hparams, strict=True):
             self._hparams[member] = hparams
-        sources = {member: self._last[source] for member, source in zip(plan.members, plan.sources, strict=True)}
+        sources = {
+            member: self._last[source] for member, source in zip(plan.members, plan.sources, strict=True)
+        }
         self._changes = {(m, interval): c for m, c in zip(plan.members, plan.changes, strict=True)}
         return [self._assign(m, interval, source) for m, source in sources.items() if not source.failed]
 
@@ -185,13 +208,15 @@ class Engine:
         steps = self._interval.count
         if self._interval.epochs:
             if not isinstance(self._task, Epochal):
-                raise UsageError(f"interval: a {type(self._task).__name__} counts no epochs; give a number of steps")
+                raise UsageError(
+                    f"interval: a {type(self._task).__name__} counts no epochs; give a number of steps"
+                )
             steps *= self._task.epoch_steps(hparams)
         start = (None, 0) if source is None else (source.id, source.last_step)
         return Assignment(member, interval, start[0], hparams, self._rng.seed, start[1], steps)
 
     def _train(self, assignments: Sequence[Assignment]) -> None:
-        """Train what the record does not have yet, and let the states go that nothing starts from any more."""
+        """Train what the record does not have yet, and let go of states that nothing starts from any more."""
         missing = {each.id: each for each in assignments if each.id not in self._segments}
         if missing:
             executor = self._supply(missing.values())
@@ -221,9 +246,14 @@ class Engine:
         if recorded is None:
             self._journal.set_about("fingerprint", found)
         elif recorded != found:
-            differing = ", ".join(f"{k} {recorded.get(k)!r} -> {v!r}" for k, v in found.items() if recorded.get(k) != v)
-            log.warning("this machine computes otherwise than the one that began the run (%s): bits are no longer "
-                        "promised to be those of an uninterrupted run", differing)  # fmt: skip
+            differing = ", ".join(
+                f"{k} {recorded.get(k)!r} -> {v!r}" for k, v in found.items() if recorded.get(k) != v
+            )
+            log.warning(
+                "this machine computes otherwise than the one that began the run (%s): "
+                "bits are no longer promised to be those of an uninterrupted run",
+                differing,
+            )
 
     def _record(self, assignment: Assignment, outcome: Outcome) -> None:
         score, why = (math.nan, outcome.error) if outcome.error else self._score(outcome.metrics)
@@ -254,7 +284,9 @@ class Engine:
         """The score, higher is better, and why it is a failure ("" = it is none)."""
         name = self._task.score.removeprefix("-")
         if name not in metrics:
-            raise UsageError(f"the task's score is {name!r}, but it evaluates {', '.join(metrics) or 'nothing'}")
+            raise UsageError(
+                f"the task's score is {name!r}, but it evaluates {', '.join(metrics) or 'nothing'}"
+            )
         score = -metrics[name] if self._task.score.startswith("-") else metrics[name]
         return score, "" if math.isfinite(score) else f"the score ({self._task.score}) is {score}"
 
@@ -264,13 +296,15 @@ class Engine:
         self._scores[member] = segment.score
         self._steps[member], self._intervals[member] = segment.last_step, segment.interval + 1
 
-    # --- deciding ---------------------------------------------------------------------------------------------------
+    # --- deciding -------------------------------------------------------------------------------------------
 
     def _stopped(self, interval: int, limits: Limits) -> str:
         """Why the run ends after this interval; "" = it goes on."""
         if interval + 1 == limits.intervals:
             return "finished"
         best = np.nanmax(self._scores) if np.isfinite(self._scores).any() else -math.inf
+        if interval in self._decisions:  # a resumed run has been here, and went on
+            return ""
         if limits.target_score is not None and best >= limits.target_score:
             return "target score"
         if limits.max_seconds is not None and time.perf_counter() - self._begin >= limits.max_seconds:
@@ -286,10 +320,9 @@ class Engine:
         try:
             plan, memory = self._strategy.step(self._rng, self._population(), ready, memory)
         except NobodyLeftError as error:
-            errors = [segment.error for segment in self._segments.values() if segment.error]
-            raise NobodyLeftError(f"{error}\nThe first failure: {errors[0]}" if errors else str(error)) from None
-        for member, source, hparams in zip(plan.members, plan.sources, plan.hparams, strict=True):
-            if source != member:
+            raise self._nobody_left(str(error)) from None
+        for member, hparams in zip(plan.members, plan.hparams, strict=True):
+            if hparams is not self._last[member].hparams:
                 self._task.space.check(hparams, f"the plan for member {member}")
         # As the journal will give it back: what a resumed run sees is what this one sees.
         decision = Decision(number, plan, json.loads(json.dumps(memory)))
@@ -297,12 +330,16 @@ class Engine:
         self._decisions[number] = decision
         return decision
 
+    def _nobody_left(self, why: str) -> NobodyLeftError:
+        errors = [segment.error for segment in self._segments.values() if segment.error]
+        return NobodyLeftError(f"{why}\nThe first failure: {errors[0]}" if errors else why)
+
     def _population(self) -> Population:
-        views = [array.view() for array in (self._scores, self._intervals, self._steps)]
-        for view in views:
+        scores, intervals, steps = self._scores.view(), self._intervals.view(), self._steps.view()
+        for view in (scores, intervals, steps):
             view.flags.writeable = False
         last = [self._last[member].hparams for member in range(self._size)]
-        return Population(views[0], views[1], views[2], last)
+        return Population(scores, intervals, steps, last)
 
     def _tell(self, interval: int, decision: Decision | None) -> None:
         if self._watch.interval is not None:

@@ -1,4 +1,4 @@
-"""What a configuration names, made and checked before anything is written: task, strategy, executor, device."""
+"""What a configuration names, made and checked before anything is written: task, strategy, executor."""
 
 import dataclasses
 import importlib.metadata
@@ -6,18 +6,24 @@ import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 from popgrad.config import RunConfig
 from popgrad.core.errors import UsageError
+from popgrad.core.seeding import Rng
 from popgrad.core.space import Space, dimension
+from popgrad.engine import first_hparams
 from popgrad.executors import EXECUTORS
 from popgrad.executors.base import Executor, resolve_devices
 from popgrad.strategies import STRATEGIES
 from popgrad.strategies.base import Strategy
-from popgrad.tasks.base import Task
+from popgrad.tasks.base import Epochal, Task
 from popgrad.tasks.reference import check_options, resolve
 from popgrad.tasks.torch import TorchTask
 from popgrad.winner import load_weights
+
+CUSTOM = "custom"
+"""The strategy's name in the configuration of a run that was given a `Strategy`."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,19 @@ def make_parts(config: RunConfig, task: Task | None = None, strategy: Strategy |
             kwargs["workers"] = config.workers
         return EXECUTORS[config.executor](made, devices, **kwargs)
 
+    first_hparams(
+        made.space, Rng(config.seed), config.population, config.initial
+    )  # refuses what is not in it
+    if config.each.epochs and not isinstance(made, Epochal):
+        raise UsageError(
+            f"interval: given {config.interval!r}, but a {type(made).__name__} counts no epochs; "
+            'give a number of steps, such as "100"'
+        )
+    if strategy is not None and config.strategy.options():
+        raise UsageError(
+            f"strategy: given {', '.join(config.strategy.options())} beside a Strategy that is made already; "
+            "set them where it is made"
+        )
     return Parts(made, strategy or _make_strategy(config, made.space), executor, device)
 
 
@@ -76,18 +95,26 @@ def make_task(config: RunConfig, given: Task | None = None) -> Task:
     return task
 
 
-def _replace(task: Task, name: str, value: object) -> Task:
-    if not dataclasses.is_dataclass(task) or isinstance(task, type):
-        raise UsageError(f"{name}: a {type(task).__name__} cannot be changed, it is no dataclass; change it in its code")
-    return dataclasses.replace(task, **{name: value})  # type: ignore[return-value]
+def _replace(task: Any, name: str, value: object) -> Task:
+    fields = dataclasses.fields(task) if dataclasses.is_dataclass(task) else ()
+    if not any(field.name == name and field.init for field in fields):
+        raise UsageError(
+            f"{name}: a {type(task).__name__} is no dataclass with a field {name!r}, to replace; "
+            "change it in the task's code"
+        )
+    return cast(Task, dataclasses.replace(task, **{name: value}))
 
 
 def _make_strategy(config: RunConfig, space: Space) -> Strategy:
     name, options = config.strategy.name, config.strategy.options()
+    if name == CUSTOM:
+        raise UsageError("strategy: the run was given a Strategy of its own: give it again, strategy=...")
     if name not in STRATEGIES:
         raise UsageError(f"strategy: given {name!r}; there is {', '.join(STRATEGIES)}")
     if name == "pbt" and config.population < 2:
-        raise UsageError("population: given 1; pbt copies between members and needs at least 2 (or use random-search)")
+        raise UsageError(
+            "population: given 1; pbt copies between members and needs at least 2 (or use random-search)"
+        )
     return STRATEGIES[name](space, **check_options(STRATEGIES[name], options, f"strategy {name}"))
 
 

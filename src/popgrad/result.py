@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from popgrad.config import RunConfig
 from popgrad.core.population import Segment, SegmentId, Telemetry
@@ -58,7 +58,9 @@ class Result:
             NobodyLeftError: No member is alive at the end.
         """
         segment = lineage.winner(self.segments)
-        return Winner(segment, lineage.lineage(self.segments, segment.id), self.read_state(segment.id), self.make_task())
+        return Winner(
+            segment, lineage.lineage(self.segments, segment.id), self.read_state(segment.id), self.make_task()
+        )
 
     @property
     def made_by(self) -> dict[str, Any]:
@@ -82,7 +84,7 @@ class Result:
         return rows(self.segments, self.telemetry, self.space)
 
     def frame(self) -> Any:
-        """`history` as a pandas data frame. Raises `ImportError`, with what to install, where there is no pandas."""
+        """`history` as a pandas data frame. Raises `UsageError` where there is no pandas."""
         from popgrad.report import frame
 
         return frame(self.history)
@@ -91,22 +93,26 @@ class Result:
         """The segments behind a member's weights, the first one first."""
         return lineage.lineage(self.segments, member)
 
-    def test(self, *, reader: str = "Result.test") -> dict[str, float]:
-        """The winner's metrics on the test split, which selection never sees; the reading is recorded.
+    def test(self, member: int | None = None, *, reader: str = "Result.test") -> dict[str, float]:
+        """Metrics of a final state on the test split, which selection never sees; the reading is recorded.
 
         Args:
+            member: Whose; None = the winner's.
             reader: Who reads, for the record.
         """
-        winner, device = self.winner, resolve_devices(self.config.device)[0]
-        segment = winner.segment
+        segment = self.winner.segment if member is None else self.lineage(member)[-1]
+        state = self.winner.state if member is None else self.read_state(segment.id)
+        device = resolve_devices(self.config.device)[0]
         ctx = Context(segment.member, segment.interval, segment.last_step, device, self.config.seed)
         threads = torch.get_num_threads()
         with threadpool_limits(1), seeded(ctx):
             torch.set_num_threads(1)
             try:
-                found = winner.task.evaluate(winner.state, winner.hparams, "test", ctx)
+                found = self.make_task().evaluate(state, segment.hparams, "test", ctx)
             finally:
                 torch.set_num_threads(threads)
         metrics = {name: float(value) for name, value in found.items()}
-        self.note_reading(datetime.now(UTC).isoformat(timespec="seconds"), reader, "test", segment.id, metrics)
+        self.note_reading(
+            datetime.now(UTC).isoformat(timespec="seconds"), reader, "test", segment.id, metrics
+        )
         return metrics

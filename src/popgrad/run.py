@@ -7,11 +7,11 @@ from typing import Any
 
 from popgrad import config as configuration
 from popgrad.config import RunConfig
-from popgrad.core.errors import UsageError
+from popgrad.core.errors import RunError, UsageError
 from popgrad.core.population import Hparams, Segment, SegmentId
 from popgrad.core.space import Dimension, Space
 from popgrad.engine import Engine, IntervalEnd, Limits, Watch
-from popgrad.parts import Parts, make_parts, make_task, versions
+from popgrad.parts import CUSTOM, Parts, make_parts, make_task, versions
 from popgrad.result import Result
 from popgrad.state import State
 from popgrad.store import lineage
@@ -30,7 +30,7 @@ def run(
     interval: int | str = "1 epoch",
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
-    space: Mapping[str, Dimension] | Space | None = None,
+    space: Mapping[str, Dimension | Mapping[str, Any]] | Space | None = None,
     strategy: str | Strategy = "pbt",
     executor: str = "processes",
     workers: int | None = None,
@@ -54,7 +54,7 @@ def run(
         interval: Training between two decisions: steps (275 or "275") or epochs ("1 epoch").
         seed: Every random stream derives from it; same seed, same run.
         options: Arguments of a task that is given by name.
-        space: Dimensions that replace or add to the task's, by name.
+        space: Dimensions (or their specs) that replace or add to the task's, by name.
         strategy: "pbt", "random-search", or a `Strategy` of one's own.
         executor: "processes" or "serial".
         workers: Worker processes; None = one per core.
@@ -75,12 +75,12 @@ def run(
     """
     values: dict[str, Any] = {
         "task": task if isinstance(task, str) else type(task).__name__,
-        "options": dict(options or {}),
-        "space": {name: each.spec() for name, each in (space or {}).items()},
+        "options": options or {},
+        "space": {n: each if isinstance(each, Mapping) else each.spec() for n, each in (space or {}).items()},
         "population": population, "intervals": intervals, "interval": interval, "seed": seed,
-        "strategy": {"name": strategy if isinstance(strategy, str) else "custom", **strategy_options},
+        "strategy": {"name": strategy if isinstance(strategy, str) else CUSTOM, **strategy_options},
         "executor": executor, "workers": workers, "device": device,
-        "max_time": max_time, "target_score": target_score, "initial": [dict(each) for each in initial],
+        "max_time": max_time, "target_score": target_score, "initial": initial,
         "weights": None if weights is None else str(weights),
         "data_dir": None if data_dir is None else str(data_dir),
     }  # fmt: skip
@@ -168,17 +168,21 @@ def resume(
     with place.locked():
         journal = Journal(place.journal)
         try:
-            about = journal.about()
+            about = _about(journal, place)
             changes = {
                 "intervals": intervals, "executor": executor, "workers": workers, "device": device,
                 "data_dir": None if data_dir is None else str(data_dir),
             }  # fmt: skip
-            config = configuration.parse(about["config"] | {k: v for k, v in changes.items() if v is not None})
+            config = configuration.parse(
+                about["config"] | {k: v for k, v in changes.items() if v is not None}
+            )
             recorded = 1 + max((segment.interval for segment in journal.segments()), default=-1)
             if config.intervals < recorded:
                 raise UsageError(f"intervals: given {config.intervals}, but {recorded} are recorded already")
             if about["given_task"] and task is None:
-                raise UsageError("the run was given a task instance: give it again, popgrad.resume(directory, task=...)")
+                raise UsageError(
+                    "the run was given a task instance: give it again, popgrad.resume(directory, task=...)"
+                )
             parts = make_parts(config, task, strategy)
             found = source_digest(parts.task, None if task is not None else config.task)
             _check_same_task(found, about["task_digest"], allow=allow_changed_task)
@@ -188,14 +192,12 @@ def resume(
             journal.close()
 
 
-def load(
-    directory: str | Path, *, task: Task | None = None, data_dir: str | Path | None = None
-) -> Result:
-    """The result of a run as far as it has come, without disturbing it. The task's code runs only when it is needed.
+def load(directory: str | Path, *, task: Task | None = None, data_dir: str | Path | None = None) -> Result:
+    """The result of a run as far as it has come, without disturbing it; task code runs only when needed.
 
     Args:
         directory: The run's.
-        task: The task again, where the run was given an instance; needed for the winner's module and for `test`.
+        task: The task again, where the run was given an instance; needed for the winner and for `test`.
         data_dir: Where data lies now.
 
     Raises:
@@ -203,17 +205,22 @@ def load(
     """
     place = Directory(Path(directory))
     journal = Journal(place.journal, readonly=True)
-    about = journal.about()
-    if data_dir is not None:
-        about["config"]["data_dir"] = str(data_dir)
     try:
+        about = _about(journal, place)
+        if data_dir is not None:
+            about["config"]["data_dir"] = str(data_dir)
         return _result(journal, place, about, partial(_task_again, about, task), {})
     finally:
         journal.close()
 
 
 def _go(
-    parts: Parts, config: RunConfig, journal: Journal, place: Directory | None, about: dict[str, Any], watch: Watch | None
+    parts: Parts,
+    config: RunConfig,
+    journal: Journal,
+    place: Directory | None,
+    about: dict[str, Any],
+    watch: Watch | None,
 ) -> Result:
     """Run the engine over a journal, and leave the directory as a reader expects it, however it ends."""
     for key, value in {**about, "stopped": "unfinished"}.items():
@@ -244,8 +251,17 @@ def _go(
             _write_history(journal, place, parts.task.space)
     result = _result(journal, place, journal.about(), lambda: parts.task, final)
     if place is not None:
-        _write_outputs(result, place, config)
+        _write_outputs(result, place)
     return result
+
+
+def _about(journal: Journal, place: Directory) -> dict[str, Any]:
+    about = journal.about()
+    if "stopped" not in about:  # what `_go` writes last, before the first member trains
+        raise RunError(
+            f"the run in {place.path} ended before it had begun: delete the directory, start again"
+        )
+    return about
 
 
 def _write_history(journal: Journal, place: Directory, space: Space) -> None:
@@ -254,7 +270,7 @@ def _write_history(journal: Journal, place: Directory, space: Space) -> None:
     write_csv(place.history, rows(journal.segments(), journal.telemetry(), space))
 
 
-def _write_outputs(result: Result, place: Directory, config: RunConfig) -> None:
+def _write_outputs(result: Result, place: Directory) -> None:
     """What can be made again from the journal and the checkpoints: figures, and the winner as two files."""
     from popgrad.report import figures
     from popgrad.winner import save_winner
@@ -312,13 +328,16 @@ def _result(
 def _task_again(about: Mapping[str, Any], given: Task | None) -> Task:
     """The task of a recorded run, for its winner."""
     if about["given_task"] and given is None:
-        raise UsageError("the run was given a task instance: give it again, popgrad.load(directory, task=...)")
-    return make_task(configuration.parse(about["config"]), given)
+        raise UsageError(
+            "the run was given a task instance: give it again, popgrad.load(directory, task=...)"
+        )
+    # The weights that members started from are in the states since then, and their file may be gone.
+    return make_task(configuration.parse(about["config"] | {"weights": None}), given)
 
 
 def _check_same_task(found: str, recorded: str, *, allow: bool) -> None:
     if found != recorded and not allow:
         raise UsageError(
-            "the source of the task has changed since the run began, so that its record could not be gone on with exactly; "
-            "undo the change, or pass --allow-changed-task (allow_changed_task=True)"
+            "the source of the task has changed since the run began, so that its record cannot be gone on "
+            "with exactly; undo the change, or pass --allow-changed-task (allow_changed_task=True)"
         )

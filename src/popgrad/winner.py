@@ -14,9 +14,10 @@ from torch import nn
 
 from popgrad.core.errors import UsageError
 from popgrad.core.population import Hparams, Segment
+from popgrad.executors.base import seeded
 from popgrad.state import State
 from popgrad.store.lineage import Schedule, schedule
-from popgrad.tasks.base import Modular, Task
+from popgrad.tasks.base import Context, Modular, Task
 from popgrad.tasks.reference import resolve
 
 
@@ -64,8 +65,11 @@ class Winner:
             UsageError: The task's states are no networks.
         """
         if not isinstance(self.task, Modular):
-            raise UsageError(f"a {type(self.task).__name__} trains no torch module; its result is `winner.state`")
-        return self.task.module(self.state, self.hparams)
+            raise UsageError(
+                f"a {type(self.task).__name__} trains no torch module; its result is `winner.state`"
+            )
+        with seeded(Context()):  # making a network draws from the global generators, which are the caller's
+            return self.task.module(self.state, self.hparams)
 
 
 def save_winner(winner: Winner, path: Path, made_by: dict[str, Any]) -> None:
@@ -89,20 +93,24 @@ def save_winner(winner: Winner, path: Path, made_by: dict[str, Any]) -> None:
     if isinstance(winner.task, Modular):
         about["module"] = str(winner.module)
         aside = path.with_name(f".{path.name}.part")
-        save_file({n: t.contiguous() for n, t in winner.state["model"].items()}, aside, metadata={"format": "pt"})
+        save_file(
+            {n: t.contiguous() for n, t in winner.state["model"].items()}, aside, metadata={"format": "pt"}
+        )
         os.replace(aside, path)
     aside = path.with_name(f".{path.stem}.json.part")
     aside.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     os.replace(aside, path.with_suffix(".json"))
 
 
-def load_model(path: str | Path, *, task: Task | None = None, device: torch.device | str = "cpu") -> nn.Module:
+def load_model(
+    path: str | Path, *, task: Task | None = None, device: torch.device | str = "cpu"
+) -> nn.Module:
     """The network of a "best.safetensors" with the JSON beside it; no run directory is needed.
 
     Args:
         path: The weights.
-        task: The task that it was trained on; needed where the JSON does not name it, since the run was given an
-            instance.
+        task: The task that it was trained on; needed where the JSON does not name it, since the run was given
+            an instance.
         device: Where to put it.
 
     Raises:
@@ -112,11 +120,15 @@ def load_model(path: str | Path, *, task: Task | None = None, device: torch.devi
     about = _read_about(path.with_suffix(".json"))
     if task is None:
         if not about.get("task"):
-            raise UsageError(f"{path.with_suffix('.json')} names no task, the run was given an instance: pass task=...")
+            raise UsageError(
+                f"{path.with_suffix('.json')} names no task, the run was given an instance: pass task=..."
+            )
         task = resolve(about["task"], about.get("options", {}))
     if not isinstance(task, Modular):
         raise UsageError(f"a {type(task).__name__} trains no torch module")
-    return task.module({"model": load_weights(path)}, about["hparams"], device)
+    _check_hparams(task, about["hparams"], path)
+    with seeded(Context()):
+        return task.module({"model": load_weights(path)}, about["hparams"], device)
 
 
 def _read_about(path: Path) -> dict[str, Any]:
@@ -124,9 +136,20 @@ def _read_about(path: Path) -> dict[str, Any]:
         about = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read {path}, which says how to rebuild the network: {error}") from None
-    if not isinstance(about, dict) or not isinstance(about.get("hparams"), dict):
-        raise UsageError(f'{path} does not say how to rebuild a network: it has no "hparams"')
-    return about
+    tables = isinstance(about, dict) and isinstance(about.get("hparams"), dict)
+    if not tables or not isinstance(about.get("options", {}), dict):
+        raise UsageError(
+            f'{path} does not say how to rebuild a network: it has no "hparams", or no "options"'
+        )
+    return about  # type: ignore[no-any-return]
+
+
+def _check_hparams(task: Task, hparams: Hparams, path: Path) -> None:
+    missing = [name for name in task.space if name not in hparams]
+    if missing:
+        raise UsageError(
+            f"{path.with_suffix('.json')} lacks the hyperparameter {', '.join(missing)} of its task"
+        )
 
 
 def load_weights(path: Path) -> dict[str, torch.Tensor]:

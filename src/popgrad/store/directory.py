@@ -29,7 +29,11 @@ class Directory:
             UsageError: There is something at `path` already; nothing of it is touched.
         """
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            what = "holds a run: go on with it by `popgrad resume`, or" if (path / "journal.db").exists() else "exists:"
+            what = (
+                "holds a run: go on with it by `popgrad resume`, or"
+                if (path / "journal.db").exists()
+                else "exists:"
+            )
             raise UsageError(f"the directory {path} {what} name another one with --dir")
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -78,7 +82,9 @@ class Directory:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 file.seek(0)
-                raise RunError(f"process {file.read() or '?'} is at work on {self.path}; wait for it, or stop it") from None
+                raise RunError(
+                    f"process {file.read() or '?'} is at work on {self.path}; wait for it, or stop it"
+                ) from None
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
