@@ -103,7 +103,9 @@ def to(state: Any, device: torch.device | str) -> Any:
 
 def raw(leaf: torch.Tensor) -> torch.Tensor:
     """The leaf's bytes, a flat uint8 tensor on the CPU; a view where it can be."""
-    return leaf.cpu().contiguous().reshape(-1).view(torch.uint8)
+    dense = leaf.cpu().contiguous()
+    # With at most one element any stride counts as contiguous, but only a stride of 1 can be viewed as bytes.
+    return dense.as_strided((dense.numel(),), (1,)).view(torch.uint8)
 
 
 def digest(state: Any) -> str:
