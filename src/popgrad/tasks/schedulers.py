@@ -14,6 +14,9 @@ from torch.optim.lr_scheduler import LRScheduler
 from popgrad.state import State, clone
 
 
+_OWN = ("base_lrs", "max_lrs")  # what a scheduler's state holds of the rates that it was made on
+
+
 def numbers(scheduler: LRScheduler, optimizer: Optimizer) -> State:
     """A scheduler's numbers, and for each parameter group the rate it started from and what it has moved."""
     keys = ("initial_lr", "lr", *_momenta(scheduler))
@@ -24,10 +27,10 @@ def numbers(scheduler: LRScheduler, optimizer: Optimizer) -> State:
 def restore(scheduler: LRScheduler, optimizer: Optimizer, saved: State) -> None:
     """Take over what `numbers` gave, in a scheduler that was just made on the rates that count now."""
     parts = list(_parts(scheduler))
-    bases = [part.base_lrs for part in parts]
+    own = [{key: vars(part)[key] for key in _OWN if key in vars(part)} for part in parts]
     scheduler.load_state_dict(clone(saved["state"]))
-    for part, base in zip(parts, bases, strict=True):
-        part.base_lrs = base
+    for part, kept in zip(parts, own, strict=True):
+        vars(part).update(kept)
     for group, old in zip(optimizer.param_groups, saved["groups"], strict=True):
         group.update({key: value for key, value in old.items() if key not in ("initial_lr", "lr")})
         now, then = group["initial_lr"], old["initial_lr"]
