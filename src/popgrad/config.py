@@ -29,22 +29,40 @@ class Interval:
     Attributes:
         count: At least 1.
         epochs: Whether `count` counts epochs, else steps.
+        within_epochs: Whether an interval ends with the epoch where that comes first (steps only).
     """
 
     count: int
     epochs: bool
+    within_epochs: bool = False
+
+    def steps(self, first_step: int, epoch_steps: int) -> int:
+        """Steps of the interval that begins after `first_step` steps, where an epoch has `epoch_steps`."""
+        if self.epochs:
+            return self.count * epoch_steps
+        return min(self.count, epoch_steps - first_step % epoch_steps) if self.within_epochs else self.count
+
+    def per(self, epochs: int, epoch_steps: int) -> int:
+        """Intervals that cover a number of epochs."""
+        if self.epochs:
+            return -(-epochs // self.count)
+        if self.within_epochs:
+            return epochs * -(-epoch_steps // self.count)
+        return -(-epochs * epoch_steps // self.count)
 
 
 def parse_interval(text: str) -> Interval:
-    """Read "275", "275 steps", "1 epoch".
+    """Read "275", "275 steps", "1 epoch", "100 steps within epochs".
 
     Raises:
         ValueError: It is none of these.
     """
-    match = re.fullmatch(r"\s*(\d+)\s*(steps?|epochs?)?\s*", text)
+    match = re.fullmatch(r"\s*(\d+)\s*(?:(epochs?)|(?:steps?)?(\s+within\s+epochs)?)\s*", text)
     if match is None or int(match[1]) < 1:
-        raise ValueError('an interval is a number of steps ("275") or of epochs ("1 epoch"), at least 1')
-    return Interval(int(match[1]), (match[2] or "").startswith("epoch"))
+        raise ValueError(
+            'an interval is a number of steps ("275", "100 steps within epochs") or of epochs ("1 epoch"), at least 1'
+        )
+    return Interval(int(match[1]), match[2] is not None, match[3] is not None)
 
 
 def _interval(value: object) -> str:
@@ -78,7 +96,7 @@ class StrategyConfig(_Model):
     """Which strategy, and its own settings."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
-    name: str = Field("pbt", description="pbt or random-search")
+    name: str = Field("pbt", description="pbt, random-search or schedule")
 
     def options(self) -> dict[str, Any]:
         """The strategy's own settings, as its factory takes them."""
@@ -94,8 +112,10 @@ class RunConfig(_Model):
     population: _Whole = Field(10, ge=1, description="members")
     intervals: _Whole = Field(20, ge=1, description="intervals that each member trains")
     interval: Annotated[str, BeforeValidator(_interval)] = Field(
-        "1 epoch", description="training between two decisions: steps, or epochs"
+        "1 epoch",
+        description="training between two decisions: steps, steps within epochs, or epochs",
     )
+    epochs: _Whole | None = Field(None, ge=1, description="epochs in all, in place of intervals")
     seed: _Whole = Field(0, ge=0, lt=2**63, description="every random stream derives from it")
     strategy: StrategyConfig = StrategyConfig()  # type: ignore[call-arg]
     executor: str = Field("processes", description="serial or processes")
@@ -110,6 +130,13 @@ class RunConfig(_Model):
     )
     weights: str | None = Field(None, description="file of weights that every member starts from")
     data_dir: str | None = Field(None, description="where data lies")
+    load: str | None = Field(None, description="run directory to go on with instead of a new one")
+    runs_dir: str = Field("runs", description="new run directories are made here")
+    log_every: _Whole | None = Field(
+        None, ge=1, description="steps between points of the training curve; one an interval when not given"
+    )
+    outputs: bool = Field(True, description="write tables, figures and events beside the record")
+    sleep: _Number = Field(20.0, ge=0, description="seconds between two tests of the monitor")
     made_with: dict[str, str] = Field({}, description="versions, written by popgrad and not read")
 
     @property

@@ -105,6 +105,17 @@ def first_hparams(
     return hparams, changes
 
 
+def epoch_steps(task: Task, hparams: Hparams) -> int:
+    """Steps that visit every training sample once.
+
+    Raises:
+        UsageError: The task counts no epochs.
+    """
+    if not isinstance(task, Epochal):
+        raise UsageError(f"interval: a {type(task).__name__} counts no epochs; give a number of steps")
+    return task.epoch_steps(hparams)
+
+
 class Engine:
     """A run in synchronous mode: everyone trains, then everyone decides.
 
@@ -205,15 +216,15 @@ class Engine:
 
     def _assign(self, member: int, interval: int, source: Segment | None) -> Assignment:
         hparams = self._hparams[member]
-        steps = self._interval.count
-        if self._interval.epochs:
-            if not isinstance(self._task, Epochal):
-                raise UsageError(
-                    f"interval: a {type(self._task).__name__} counts no epochs; give a number of steps"
-                )
-            steps *= self._task.epoch_steps(hparams)
         start = (None, 0) if source is None else (source.id, source.last_step)
+        steps = self._interval.steps(start[1], self._epoch_steps(hparams))
         return Assignment(member, interval, start[0], hparams, self._rng.seed, start[1], steps)
+
+    def _epoch_steps(self, hparams: Hparams) -> int:
+        """Steps of an epoch; 1 where no interval depends on it."""
+        return (
+            epoch_steps(self._task, hparams) if self._interval.epochs or self._interval.within_epochs else 1
+        )
 
     def _train(self, assignments: Sequence[Assignment]) -> None:
         """Train what the record does not have yet, and let go of states that nothing starts from any more."""

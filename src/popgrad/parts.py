@@ -3,22 +3,23 @@
 import dataclasses
 import importlib.metadata
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from popgrad.config import RunConfig
+from popgrad.config import RunConfig, StrategyConfig
 from popgrad.core.errors import UsageError
+from popgrad.core.population import Hparams
 from popgrad.core.seeding import Rng
 from popgrad.core.space import Space, dimension
-from popgrad.engine import first_hparams
+from popgrad.engine import epoch_steps, first_hparams
 from popgrad.executors import EXECUTORS
 from popgrad.executors.base import Executor, resolve_devices
 from popgrad.strategies import STRATEGIES
 from popgrad.strategies.base import Strategy
-from popgrad.tasks.base import Epochal, Task
-from popgrad.tasks.reference import check_options, resolve
+from popgrad.tasks.base import Task
+from popgrad.tasks.reference import check_options, defaults, resolve
 from popgrad.tasks.torch import TorchTask
 from popgrad.winner import load_weights
 
@@ -34,13 +35,13 @@ class Parts:
         task: What is trained, with the configured space and weights.
         strategy: Makes the plans.
         executor: (save=...) -> the executor, started.
-        device: The device that "auto" stands for here, in words that `resolve_devices` reads.
+        config: The configuration with all that was left open filled in: device, intervals, the strategy's settings.
     """
 
     task: Task
     strategy: Strategy
     executor: Callable[..., Executor]
-    device: str
+    config: RunConfig
 
 
 def make_parts(config: RunConfig, task: Task | None = None, strategy: Strategy | None = None) -> Parts:
@@ -52,7 +53,6 @@ def make_parts(config: RunConfig, task: Task | None = None, strategy: Strategy |
     if config.executor not in EXECUTORS:
         raise UsageError(f"executor: given {config.executor!r}; there is {', '.join(EXECUTORS)}")
     devices = resolve_devices(config.device)
-    device = str(devices[0]) if config.device == "auto" else config.device
     made = make_task(config, task)
 
     def executor(**kwargs: object) -> Executor:
@@ -60,20 +60,31 @@ def make_parts(config: RunConfig, task: Task | None = None, strategy: Strategy |
             kwargs["workers"] = config.workers
         return EXECUTORS[config.executor](made, devices, **kwargs)
 
-    first_hparams(
-        made.space, Rng(config.seed), config.population, config.initial
-    )  # refuses what is not in it
-    if config.each.epochs and not isinstance(made, Epochal):
-        raise UsageError(
-            f"interval: given {config.interval!r}, but a {type(made).__name__} counts no epochs; "
-            'give a number of steps, such as "100"'
-        )
-    if strategy is not None and config.strategy.options():
+    hparams, _ = first_hparams(made.space, Rng(config.seed), config.population, config.initial)
+    config = config.model_copy(
+        update={
+            "device": str(devices[0]) if config.device == "auto" else config.device,
+            "intervals": _intervals(config, made, hparams[0]),
+            "epochs": None,
+        }
+    )
+    if strategy is None:
+        strategy, settings = _make_strategy(config, made, hparams[0])
+        config = config.model_copy(update={"strategy": settings})
+    elif config.strategy.options():
         raise UsageError(
             f"strategy: given {', '.join(config.strategy.options())} beside a Strategy that is made already; "
             "set them where it is made"
         )
-    return Parts(made, strategy or _make_strategy(config, made.space), executor, device)
+    return Parts(made, strategy, executor, config)
+
+
+def _intervals(config: RunConfig, task: Task, hparams: Hparams) -> int:
+    """Intervals in all, also where they are given as epochs."""
+    if config.epochs is None and not config.each.epochs and not config.each.within_epochs:
+        return config.intervals
+    steps = epoch_steps(task, hparams)
+    return config.intervals if config.epochs is None else config.each.per(config.epochs, steps)
 
 
 def make_task(config: RunConfig, given: Task | None = None) -> Task:
@@ -105,7 +116,8 @@ def _replace(task: Any, name: str, value: object) -> Task:
     return cast(Task, dataclasses.replace(task, **{name: value}))
 
 
-def _make_strategy(config: RunConfig, space: Space) -> Strategy:
+def _make_strategy(config: RunConfig, task: Task, hparams: Hparams) -> tuple[Strategy, StrategyConfig]:
+    """The strategy, and its name with all of its settings."""
     name, options = config.strategy.name, config.strategy.options()
     if name == CUSTOM:
         raise UsageError("strategy: the run was given a Strategy of its own: give it again, strategy=...")
@@ -115,7 +127,24 @@ def _make_strategy(config: RunConfig, space: Space) -> Strategy:
         raise UsageError(
             "population: given 1; pbt copies between members and needs at least 2 (or use random-search)"
         )
-    return STRATEGIES[name](space, **check_options(STRATEGIES[name], options, f"strategy {name}"))
+    if "phases" in options:
+        options["phases"] = [_in_steps(phase, task, hparams) for phase in options["phases"]]
+    checked = check_options(STRATEGIES[name], options, f"strategy {name}")
+    settings = {**defaults(STRATEGIES[name]), **checked}
+    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}
+    return STRATEGIES[name](task.space, **checked), StrategyConfig(name=name, **plain)
+
+
+def _in_steps(phase: Any, task: Task, hparams: Hparams) -> Any:
+    """A phase of a schedule that begins with an epoch, by the step it begins with."""
+    if not isinstance(phase, Mapping) or "epoch" not in phase:
+        return phase
+    epoch, rest = phase["epoch"], {key: value for key, value in phase.items() if key != "epoch"}
+    if isinstance(epoch, bool) or not isinstance(epoch, int) or "step" in phase:
+        raise UsageError(
+            f"strategy.phases: given {dict(phase)!r}; a phase has an epoch or a step, a whole number"
+        )
+    return {"step": epoch * epoch_steps(task, hparams), **rest}
 
 
 def versions() -> dict[str, str]:

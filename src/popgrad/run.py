@@ -108,7 +108,7 @@ def start(
         RunError: The run cannot go on; what is recorded stays.
     """
     parts = make_parts(config, task, strategy)
-    config = config.model_copy(update={"device": parts.device, "made_with": versions()})
+    config = parts.config.model_copy(update={"made_with": versions()})
     about = {
         "config": config.model_dump(mode="json"),
         "space": parts.task.space.spec(),
@@ -186,8 +186,8 @@ def resume(
             parts = make_parts(config, task, strategy)
             found = source_digest(parts.task, None if task is not None else config.task)
             _check_same_task(found, about["task_digest"], allow=allow_changed_task)
-            about["config"] = config.model_dump(mode="json")
-            return _go(parts, config, journal, place, about, Watch(on_segment, on_interval))
+            about["config"] = parts.config.model_dump(mode="json")
+            return _go(parts, parts.config, journal, place, about, Watch(on_segment, on_interval))
         finally:
             journal.close()
 

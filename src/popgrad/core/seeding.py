@@ -64,7 +64,7 @@ class Rng:
 
     def uniform(self, purpose: str, members: Index, intervals: Index) -> Floats:
         """[R] draws in [0, 1), one per (member, interval), without building a generator."""
-        return (_hash(self.seed, purpose, members, intervals) >> np.uint64(11)) * 2.0**-53
+        return (_hash(self.seed, purpose, members, intervals) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
     def integers(self, purpose: str, members: Index, intervals: Index, high: int) -> Index:
         """[R] draws in [0, high), one per (member, interval). `high` at least 1, far below 2**53."""

@@ -67,6 +67,12 @@ def check_options(factory: Callable[..., Any], options: Mapping[str, Any], what:
     return checked
 
 
+def defaults(factory: Callable[..., Any]) -> dict[str, Any]:
+    """What a factory's options are when they are not given."""
+    parameters = inspect.signature(factory).parameters.values()
+    return {each.name: each.default for each in parameters if each.default is not each.empty}
+
+
 def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
     """Declared types by parameter; none where they cannot be looked up (a `partial`, an unknown name)."""
     try:
