@@ -313,7 +313,7 @@ class Engine:
         """Why the run ends after this interval; "" = it goes on."""
         if interval + 1 == limits.intervals:
             return "finished"
-        best = np.nanmax(self._scores) if np.isfinite(self._scores).any() else -math.inf
+        best = self._scores[np.isfinite(self._scores)].max()  # a score of +inf is a failure, no best
         if interval in self._decisions:  # a resumed run has been here, and went on
             return ""
         if limits.target_score is not None and best >= limits.target_score:

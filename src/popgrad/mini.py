@@ -49,9 +49,9 @@ def evaluate(member: Member) -> Member:
 
 
 def exploit(streams: Streams, population: Sequence[Member], done: int, fraction: float) -> list[int]:
-    """Truncation selection: the worst `fraction` go on from the best, the others from themselves.
+    """Truncation selection: the worst `fraction` go on from the best, others from themselves.
 
-    Returns an index vector and copies nobody. Equal scores are ranked at random, and the toy starts with them.
+    Returns an index vector and copies nobody. Equal scores are ranked at random: the toy starts with them.
     """
     size = len(population)
     count = min(math.ceil(fraction * size - 1e-9), size // 2)  # floats: 0.07 * 100 is a little above 7
