@@ -60,7 +60,8 @@ def parse_interval(text: str) -> Interval:
     match = re.fullmatch(r"\s*(\d+)\s*(?:(epochs?)|(?:steps?)?(\s+within\s+epochs)?)\s*", text)
     if match is None or int(match[1]) < 1:
         raise ValueError(
-            'an interval is a number of steps ("275", "100 steps within epochs") or of epochs ("1 epoch"), at least 1'
+            'an interval is a number of steps ("275"; "100 steps within epochs") or of epochs ("1 epoch"), '
+            "at least 1"
         )
     return Interval(int(match[1]), match[2] is not None, match[3] is not None)
 

@@ -12,7 +12,7 @@ from popgrad.config import RunConfig, StrategyConfig
 from popgrad.core.errors import UsageError
 from popgrad.core.population import Hparams
 from popgrad.core.seeding import Rng
-from popgrad.core.space import Space, dimension
+from popgrad.core.space import dimension
 from popgrad.engine import epoch_steps, first_hparams
 from popgrad.executors import EXECUTORS
 from popgrad.executors.base import Executor, resolve_devices
@@ -35,7 +35,7 @@ class Parts:
         task: What is trained, with the configured space and weights.
         strategy: Makes the plans.
         executor: (save=...) -> the executor, started.
-        config: The configuration with all that was left open filled in: device, intervals, the strategy's settings.
+        config: The configuration with what was left open filled in: device, intervals, the strategy's settings.
     """
 
     task: Task

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from popgrad.core.errors import UsageError
+from popgrad.core.exploit import check_somebody_left
 from popgrad.core.population import Changes, Hparams, Plan, Population, Value
 from popgrad.core.seeding import Index, Rng
 from popgrad.core.space import Space
@@ -24,6 +25,7 @@ def schedule(space: Space, *, phases: Sequence[Mapping[str, Value]] = ()) -> Str
 
     def step(rng: Rng, population: Population, ready: Index, memory: Memory) -> tuple[Plan, Memory]:
         del rng
+        check_somebody_left(population, ready)
         members = tuple(ready.tolist())
         moved = [_at(given, population.hparams[m], int(population.steps[m])) for m in members]
         return Plan(members, members, tuple(h for h, _ in moved), tuple(c for _, c in moved)), memory
