@@ -85,7 +85,7 @@ class Strided(Plain):
         return {"w": torch.randn(33, 33).t(), "x": torch.randn(3, 66)[:, ::2]}
 
     def train(self, state: State, hparams: Hparams, steps: int, ctx: Context) -> State:
-        w = torch.tanh(state["w"] @ state["w"] / 6 + torch.randn(33, 33))
+        w = torch.tanh(state["w"] @ state["w"] / 6 + state["w"].sum() / 99 + torch.randn(33, 33))
         return {"w": w.t(), "x": torch.cat([state["x"] @ w] * 2, 1)[:, ::2]}
 
 
