@@ -1,0 +1,58 @@
+"""A task without a torch module: softmax regression with momentum in NumPy, on scikit-learn's digits.
+
+python examples/plain_task.py
+"""
+# ruff: noqa: ARG002, D102  # the protocol says what is given, and what each method does
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from sklearn.datasets import load_digits
+
+import popgrad
+from popgrad import LogUniform, OneMinus, Space
+
+PIXELS, CLASSES = load_digits(return_X_y=True)
+ROWS = np.random.default_rng(0).permutation(len(PIXELS))
+SPLITS = {"train": ROWS[:1200], "validation": ROWS[1200:1500], "test": ROWS[1500:]}
+
+
+def probabilities(weights, x):
+    """[n, 10] from [n, 64]."""
+    logits = x @ weights
+    exponentials = np.exp(logits - logits.max(1, keepdims=True))
+    return exponentials / exponentials.sum(1, keepdims=True)
+
+
+@dataclass(frozen=True)
+class SoftmaxRegression:
+    """The protocol of a task: a space, a score, and three methods. The state is plain data."""
+
+    batch_size: int = 50
+    space: Space = field(default=Space({"lr": LogUniform(1e-3, 10.0), "momentum": OneMinus(0.1, 0.99)}))
+    score: str = "accuracy"
+
+    def init(self, hparams, ctx):
+        return {"weights": np.zeros((64, 10)), "velocity": np.zeros((64, 10))}
+
+    def train(self, state, hparams, steps, ctx):
+        rng = np.random.default_rng(ctx.seed("batches"))  # never the clock, nor a generator that is kept
+        weights, velocity = state["weights"], state["velocity"]
+        for _ in range(steps):
+            rows = rng.choice(SPLITS["train"], self.batch_size)
+            x, target = PIXELS[rows] / 16, np.eye(10)[CLASSES[rows]]
+            velocity = hparams["momentum"] * velocity + x.T @ (probabilities(weights, x) - target) / len(x)
+            weights = weights - hparams["lr"] * velocity
+        return {"weights": weights, "velocity": velocity}
+
+    def evaluate(self, state, hparams, split, ctx):
+        rows = SPLITS[split]
+        hits = probabilities(state["weights"], PIXELS[rows] / 16).argmax(1) == CLASSES[rows]
+        return {"accuracy": float(hits.mean())}
+
+
+if __name__ == "__main__":
+    # It counts no epochs, so an interval is a number of steps.
+    result = popgrad.run(SoftmaxRegression(), population=8, intervals=8, interval=24, executor="serial")
+    print(f"validation accuracy {result.winner.score:.4f}, test {result.test()['accuracy']:.4f}")
+    print(f"ended with {dict(result.winner.hparams)}")

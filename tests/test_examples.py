@@ -1,0 +1,39 @@
+"""The examples run as they stand, quickly, and stay short enough to be read in one go."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+SAYS = {
+    "own_task.py": ["validation score (-loss) -0.", "test {'accuracy': 0.9", "steps 0 to "],
+    "plain_task.py": ["validation accuracy 0.9", "ended with {'lr': "],
+    "custom_strategy.py": ["interval 4: best 0.9", " from ", "test {'accuracy': 0.9"],
+}
+"""What is printed: those that learn what they are to learn."""
+
+
+def test_every_example_is_known() -> None:
+    assert {path.name for path in EXAMPLES} == set(SAYS)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_an_example_runs_and_learns(path: Path, tmp_path: Path) -> None:
+    env = os.environ | {"PYTHONPATH": str(ROOT / "src"), "PYTHONWARNINGS": "error"}
+    done = subprocess.run(
+        [sys.executable, str(path)], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    for text in SAYS[path.name]:
+        assert text in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_an_example_is_short(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 60
