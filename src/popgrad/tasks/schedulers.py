@@ -13,7 +13,6 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from popgrad.state import State, clone
 
-
 _OWN = ("base_lrs", "max_lrs")  # what a scheduler's state holds of the rates that it was made on
 
 

@@ -1,0 +1,219 @@
+"""Tasks by name: what can be said, and what a mistake is answered with."""
+
+import re
+import sys
+from functools import partial
+
+import pytest
+
+from popgrad.core.errors import UsageError
+from popgrad.tasks import TASKS, Quadratic, TorchTask, digits
+from popgrad.tasks.reference import check_options, resolve, source_digest
+
+SOURCE = """
+import dataclasses
+from popgrad.tasks import Quadratic, digits
+
+@dataclasses.dataclass(frozen=True)
+class Mine(Quadratic):
+    slope: float = 1.0
+    names: tuple[str, ...] = ()
+
+def made(*, width: int, data_dir: str | None = None):
+    task = digits(n_hiddens=(width,))
+    object.__setattr__(task, "score", str(data_dir))
+    return task
+
+ready = Quadratic(lr=0.5)
+number = 3
+"""
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.path", list(sys.path))
+    path = tmp_path / "mine.py"
+    path.write_text(SOURCE)
+    return path
+
+
+def refused(*args):
+    with pytest.raises(UsageError) as caught:
+        resolve(*args)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_built_in_tasks_have_names(name):
+    assert resolve(name, {}).score
+
+
+def test_options_are_handed_on_in_their_declared_types():
+    task = resolve("digits", {"n_hiddens": [8, 4], "batch_size": 16})
+    assert isinstance(task, TorchTask)
+    assert task.batch_size == 16
+    assert [layer.out_features for layer in task.model({})[::3]] == [8, 4, 10]
+    assert resolve("quadratic", {"lr": 1}).lr == 1.0
+    assert type(resolve("quadratic", {"lr": 1}).lr) is float
+
+
+def test_a_class_or_a_function_in_a_module():
+    assert resolve("popgrad.tasks.toys:Quadratic", {"lr": 0.5}).lr == 0.5
+    assert resolve("popgrad.tasks.digits:digits", {}).score == "accuracy"
+
+
+def test_a_class_a_function_or_a_task_in_a_file(file):
+    assert resolve(f"{file}:Mine", {"slope": 2, "names": ["a"]}).slope == 2.0
+    assert resolve(f"{file}:Mine", {"names": ["a"]}).names == ("a",)
+    assert resolve(f"{file}:made", {"width": 8}).batch_size == 32
+    assert resolve(f"{file}:ready", {}).lr == 0.5
+
+
+def test_a_file_may_import_what_lies_beside_it(file):
+    (file.parent / "beside_it.py").write_text("lr = 0.25")
+    file.write_text(f"import beside_it\n{SOURCE}\nready = Quadratic(lr=beside_it.lr)")
+    assert resolve(f"{file}:ready", {}).lr == 0.25
+
+
+def test_the_data_directory_goes_to_tasks_that_take_one(file):
+    assert resolve(f"{file}:made", {"width": 8}, "/there").score == "/there"
+    assert resolve(f"{file}:made", {"width": 8, "data_dir": "/mine"}, "/there").score == "/mine"
+    assert resolve("quadratic", {}, "/there") == Quadratic()
+
+
+@pytest.mark.parametrize("reference", ["digit", "", ":", "digits:", ":Name"])
+def test_an_unknown_name_is_answered_with_those_that_exist(reference):
+    message = refused(reference, {})
+    assert repr(reference) in message
+    assert all(name in message for name in TASKS)
+    assert "module:Name" in message
+    assert "file.py:Name" in message
+
+
+def test_what_is_not_there_is_said(file):
+    assert "'Missing'" in refused(f"{file}:Missing", {})
+    assert "'missing_module'" in refused("missing_module:Name", {})
+    assert "'.relative'" in refused(".relative:Name", {})
+    assert "there is no task file" in refused(f"{file.parent}/other.py:Name", {})
+
+
+@pytest.mark.parametrize("source", ["1 / 0", "def (", "import missing_module"])
+def test_a_file_that_fails_says_how(file, source):
+    file.write_text(source)
+    message = refused(f"{file}:Name", {})
+    assert str(file) in message
+    assert re.search("ZeroDivisionError|SyntaxError|ModuleNotFoundError", message)
+
+
+def test_a_module_that_fails_says_how(file, monkeypatch):
+    monkeypatch.syspath_prepend(file.parent)
+    (file.parent / "fails_on_import.py").write_text("1 / 0")
+    assert "ZeroDivisionError" in refused("fails_on_import:Name", {})
+
+
+def test_mistakes_a_file_makes_on_purpose_pass_through(file):
+    file.write_text("from popgrad.core.errors import UsageError\nraise UsageError('no data here')")
+    assert refused(f"{file}:Name", {}) == "no data here"
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"width": 3}, ["'width'", "n_hiddens", "batch_size", "split_seed"]),
+        ({"batch_size": "many"}, ["batch_size", "'many'", "integer"]),
+        ({"batch_size": 2.5}, ["batch_size", "2.5", "integer"]),
+        ({"batch_size": True}, ["batch_size", "True", "number"]),
+        ({"n_hiddens": [8, "x"]}, ["n_hiddens", "[8, 'x']", "integer"]),
+        ({"n_hiddens": [8, True]}, ["n_hiddens", "[8, True]", "number"]),
+        ({"n_hiddens": 8}, ["n_hiddens", "8", "tuple"]),
+    ],
+)
+def test_a_wrong_option_is_named_with_what_is_allowed(options, named):
+    message = refused("digits", options)
+    assert all(part in message for part in ["digits", *named])
+
+
+@pytest.mark.parametrize("value", [True, "fast", None, float("nan"), float("inf")])
+def test_a_number_is_a_finite_number(value):
+    assert "lr" in refused("quadratic", {"lr": value})
+
+
+def test_an_optional_number_may_be_left_open_but_is_no_boolean():
+    assert resolve("mnist-fc", {"lr": None}).space == resolve("mnist-fc", {}).space
+    assert "lr" in refused("mnist-fc", {"lr": True})
+    assert resolve("mnist-fc", {"batch_norm": False})
+
+
+def test_an_option_without_a_default_must_be_given(file):
+    assert "needs the option width" in refused(f"{file}:made", {})
+
+
+def test_a_ready_task_takes_no_options(file):
+    assert "takes no options; given lr" in refused(f"{file}:ready", {"lr": 1})
+
+
+def test_the_space_is_no_option():
+    assert "'space'" in refused("quadratic", {"space": {}})
+
+
+def test_options_of_any_callable_can_be_checked():
+    assert check_options(partial(digits, batch_size=8), {"split_seed": 3}, "it") == {"split_seed": 3}
+
+    def untyped(a, b=2, *more, **others): ...
+
+    assert check_options(untyped, {"a": True, "b": object}, "it") == {"a": True, "b": object}
+    with pytest.raises(UsageError, match="no option 'c'; it has a, b"):
+        check_options(untyped, {"a": 1, "c": 1}, "it")
+
+
+# The digest of the source
+
+
+def test_built_in_tasks_have_no_source_of_the_users():
+    assert source_digest(digits(), "digits") == ""
+    assert source_digest(digits(), None) == ""
+    assert source_digest(Quadratic(), None) == ""
+
+
+def test_a_named_task_is_told_by_its_file(file, monkeypatch):
+    one = source_digest(resolve(f"{file}:ready", {}), f"{file}:ready")
+    assert re.fullmatch("[0-9a-f]{64}", one)
+    assert source_digest(resolve(f"{file}:Mine", {}), f"{file}:Mine") == one
+    file.write_text(SOURCE + "\n# changed\n")
+    assert source_digest(resolve(f"{file}:ready", {}), f"{file}:ready") != one
+    monkeypatch.syspath_prepend(file.parent)
+    (file.parent / "as_module.py").write_text(SOURCE)
+    assert source_digest(resolve("as_module:ready", {}), "as_module:ready") == one
+
+
+def test_a_task_that_was_handed_over_is_told_by_what_its_user_wrote():
+    class Mine(Quadratic):
+        pass
+
+    def other_loss(module, batch, hparams):
+        return module(batch[0]).sum()
+
+    def task(**changes):
+        base = digits()
+        return TorchTask(
+            **{
+                "space": base.space,
+                "model": base.model,
+                "optimizer": base.optimizer,
+                "data": base.data,
+                **changes,
+            }
+        )
+
+    assert source_digest(Mine(), None)
+    assert source_digest(task(), None) == ""
+    mine = source_digest(task(loss=other_loss), None)
+    assert re.fullmatch("[0-9a-f]{64}", mine)
+    assert source_digest(task(loss=lambda module, batch, hparams: module(batch[0]).mean()), None) != mine
+
+
+def test_where_there_is_no_source_to_read_there_is_no_digest():
+    scope = {"Quadratic": Quadratic, "__name__": "nowhere"}
+    exec("class Typed(Quadratic): pass", scope)
+    assert source_digest(scope["Typed"](), None) == ""
