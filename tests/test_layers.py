@@ -18,9 +18,13 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "popgrad.strategies": ("popgrad.core",),
     "popgrad.data": ("popgrad.core",),
     "popgrad.nn": ("popgrad.core",),
-    "popgrad.metrics": ("popgrad.core",),
+    "popgrad.named": ("popgrad.core",),
+    "popgrad.metrics": ("popgrad.core", "popgrad.named"),
     "popgrad.store": ("popgrad.core", "popgrad.state"),
-    "popgrad.tasks": ("popgrad.core", "popgrad.state", "popgrad.data", "popgrad.nn", "popgrad.metrics"),
+    "popgrad.tasks": (
+        *("popgrad.core", "popgrad.state", "popgrad.data", "popgrad.nn", "popgrad.metrics"),
+        "popgrad.named",
+    ),
     "popgrad.executors": ("popgrad.core", "popgrad.state", "popgrad.tasks.base"),
     "popgrad.executors.vectorised": (
         *("popgrad.core", "popgrad.state", "popgrad.executors"),
@@ -52,7 +56,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
         *("popgrad.core", "popgrad.config", "popgrad.strategies", "popgrad.executors", "popgrad.tasks"),
         *("popgrad.engine", "popgrad.winner"),
     ),
-    "popgrad.display": ("popgrad.core", "popgrad.engine"),
+    "popgrad.display": ("popgrad.core", "popgrad.engine", "popgrad.report"),
+    "popgrad.options": ("popgrad.data",),
     "popgrad.run": (EVERYTHING,),
     "popgrad": (EVERYTHING,),  # the package's own __init__.py alone
     "popgrad.cli": (EVERYTHING,),  # and nothing imports it but __main__

@@ -1,89 +1,226 @@
 """A run as it goes: a live table of the population in a terminal, plain lines elsewhere."""
 
-import math
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
+from threading import Thread
 
-from rich.console import Console, Group
+from rich.console import Console, ConsoleDimensions, Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
+from rich.text import Text
 
 from popgrad.core.population import Segment
+from popgrad.core.space import Space
 from popgrad.engine import IntervalEnd, Watch
 
-ROWS = 20  # members shown at most: the best ones, so that the table fits a small terminal
+_AROUND = 4  # lines of the terminal that are not members: headings, how many more there are, bar, prompt
 
 
 @contextmanager
-def watching(console: Console, *, members: int, intervals: int, score: str) -> Iterator[Watch]:
+def watching(console: Console, *, members: int, intervals: int, score: str, space: Space) -> Iterator[Watch]:
     """Show a run on a console while the block lasts.
+
+    What anyone prints meanwhile, worker processes too, goes to standard error, so that standard output holds
+    the results alone; in a terminal it comes line by line above the table.
 
     Args:
         console: Where to.
         members: Size of the population.
         intervals: That each member trains, in all.
         score: The metric that ranks.
+        space: What is searched.
     """
-    if not console.is_terminal:
-        yield _plain(console, intervals, score)
+    # FORCE_COLOR makes rich take a file for a terminal; a table that moves is for real ones.
+    if not (console.is_interactive and console.file.isatty()):
+        with _diverted(2):
+            yield Watch(interval=_Lines(console, intervals, score).interval)
         return
-    table = _LiveTable(members, intervals, score)
-    with Live(console=console, refresh_per_second=4, get_renderable=table.render):
+    table = LiveTable(members, intervals, score, space)
+    with ExitStack() as stack:
+        terminal = stack.enter_context(_printing_above(console))
+        live = Live(console=terminal, refresh_per_second=4, get_renderable=lambda: table.render(terminal))
+        stack.enter_context(live)
         yield Watch(table.segment, table.interval)
+        live.transient = True  # what follows shows the population too; an interrupted table stays
 
 
-def _plain(console: Console, intervals: int, score: str) -> Watch:
-    def interval(end: IntervalEnd) -> None:
+class _Lines:
+    """One line an interval."""
+
+    def __init__(self, console: Console, intervals: int, score: str) -> None:
+        self._console, self._intervals, self._score = console, intervals, score
+
+    def interval(self, end: IntervalEnd) -> None:
+        """All members have trained an interval."""
         scores = sorted(segment.score for segment in end.segments if not segment.failed)
-        best = f"best {score} {scores[-1]:.4g}, median {scores[len(scores) // 2]:.4g}" if scores else "nobody alive"
+        median = scores[len(scores) // 2] if scores else 0.0
+        line = f"interval {end.interval + 1}/{self._intervals}: "
+        line += f"best {self._score} {scores[-1]:.4g}, median {median:.4g}" if scores else "nobody alive"
+        if failed := sum(segment.failed for segment in end.segments):
+            line += f", {failed} failed"
         plan = end.decision.plan if end.decision else None
-        heirs = [f"{m}←{s}" for m, s in zip(plan.members, plan.sources, strict=True) if m != s] if plan else []
-        failed = sum(segment.failed for segment in end.segments)
-        line = f"interval {end.interval + 1}/{intervals}: {best}"
-        line += f", {failed} failed" if failed else ""
-        line += f"; inherit {' '.join(heirs)}" if heirs else ""
-        console.print(f"{line} ({end.seconds:.1f} s)", highlight=False, soft_wrap=True)
-
-    return Watch(interval=interval)
+        if plan and (heirs := [(m, s) for m, s in zip(plan.members, plan.sources, strict=True) if m != s]):
+            line += f"; inherit {' '.join(f'{member}←{source}' for member, source in heirs)}"
+        self._console.print(f"{line} ({end.seconds:.1f} s)", markup=False, soft_wrap=True)
 
 
-class _LiveTable:
-    """What is known of each member at the moment, and how far the run has come."""
+class LiveTable:
+    """What is known of each member at the moment, and how far the run has come.
 
-    def __init__(self, members: int, intervals: int, score: str) -> None:
-        self._score = score
-        self._members = members
+    Args:
+        members: Size of the population.
+        intervals: That each member trains, in all.
+        score: The metric that ranks.
+        space: What is searched.
+    """
+
+    def __init__(self, members: int, intervals: int, score: str, space: Space) -> None:
+        self._score, self._space = score, space
+        self._members, self._intervals = members, intervals
         self._last: dict[int, Segment] = {}
         self._progress = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("segments"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(compact=True),
+            expand=True,
         )
-        self._bar = self._progress.add_task("segments", total=members * intervals)
-        self._begin = time.perf_counter()
+        self._bar = self._progress.add_task("starting", total=members * intervals)
 
     def segment(self, segment: Segment) -> None:
         """One more is finished."""
         self._last[segment.member] = segment
-        self._progress.advance(self._bar)
+        self._progress.update(self._bar, advance=1, description=self._during(segment.interval))
 
     def interval(self, end: IntervalEnd) -> None:
         """An interval is finished; some of its segments may have been on record before."""
-        self._last.update({segment.member: segment for segment in end.segments})
-        self._progress.update(self._bar, completed=(end.interval + 1) * self._members)
+        self._last |= {segment.member: segment for segment in end.segments}
+        done = (end.interval + 1) * self._members
+        after = end.interval + (end.decision is not None)
+        self._progress.update(self._bar, completed=done, description=self._during(after))
 
-    def render(self) -> Group:
-        """The table, the best on top, and the bar."""
-        ranked = sorted(self._last.values(), key=lambda s: (s.failed, -s.score if math.isfinite(s.score) else 0.0, s.member))
-        names = list(ranked[0].hparams) if ranked else []
-        table = Table(box=None, header_style="bold")
-        for heading in ("member", "interval", self._score, *names, "from"):
-            table.add_column(heading, justify="right")
-        for segment in ranked[:ROWS]:
-            source = "" if segment.source in (None, (segment.member, segment.interval - 1)) else f"← {segment.source[0]}"  # type: ignore[index]
-            values = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in segment.hparams.values()]
-            score = "failed" if segment.failed else f"{segment.score:.4g}"
-            table.add_row(str(segment.member), str(segment.interval + 1), score, *values, source)
-        if len(ranked) > ROWS:
-            table.caption = f"and {len(ranked) - ROWS} more"
-        return Group(table, self._progress)
+    def _during(self, interval: int) -> str:
+        return f"interval {interval + 1}/{self._intervals}"
+
+    def render(self, console: Console) -> Group:
+        """The bar, and above it as much of the table as the console has room for: the best members first."""
+        _measure(console)
+        if not self._last:
+            return Group(self._progress)
+        last = list(self._last.copy().values())
+        ranked = sorted(
+            last, key=lambda each: (each.failed, 0.0 if each.failed else -each.score, each.member)
+        )
+        shown = ranked[: max(1, console.height - _AROUND)]
+        return Group(self._fitting(shown, len(ranked) - len(shown), console), self._progress)
+
+    def _fitting(self, ranked: Sequence[Segment], more: int, console: Console) -> Table:
+        """The table with as many hyperparameters as its width allows."""
+        from popgrad.report.history import searched  # brings matplotlib, which is needed at the end only
+
+        names = list(searched(self._space))
+        for count in range(len(names), -1, -1):
+            hidden = [f"{more} more members"] * (more > 0)
+            hidden += [f"{len(names) - count} more hyperparameters"] * (count < len(names))
+            table = self._table(ranked, names[:count])
+            table.caption = f"and {', '.join(hidden)}" if hidden else None
+            if console.measure(table).maximum <= console.width:
+                break
+        return table
+
+    def _table(self, ranked: Sequence[Segment], names: Sequence[str]) -> Table:
+        from popgrad.report.text import numbers
+
+        table = Table(box=None, header_style="bold", pad_edge=False, caption_justify="left")
+        for heading in ("member", "", "intervals", self._score, *names, ""):
+            table.add_column(Text(heading), justify="right", no_wrap=True)
+        columns = [
+            [str(each.member) for each in ranked],
+            ["best", *[""] * (len(ranked) - 1)],
+            [str(each.interval + 1) for each in ranked],
+            ["failed" if each.failed else text for each, text in self._scores(ranked)],
+            *(numbers(each.hparams[name] for each in ranked) for name in names),
+            [_origin(each) for each in ranked],
+        ]
+        for each, *row in zip(ranked, *columns, strict=True):
+            style = "red" if each.failed else "bold" if each is ranked[0] else ""
+            table.add_row(*map(Text, row), style=style)
+        return table
+
+    def _scores(self, ranked: Sequence[Segment]) -> list[tuple[Segment, str]]:
+        from popgrad.report.text import numbers
+
+        return list(zip(ranked, numbers(each.score for each in ranked), strict=True))
+
+
+def _origin(segment: Segment) -> str:
+    inherited = segment.source is not None and segment.source[0] != segment.member
+    return f"← {segment.source[0]}" if inherited and segment.source else ""
+
+
+def _measure(console: Console) -> None:
+    """Tell a console how large its terminal is: rich asks the standard streams, which lead elsewhere."""
+    with suppress(OSError):
+        columns, lines = os.get_terminal_size(console.file.fileno())
+        if columns and lines:
+            console.size = ConsoleDimensions(columns, lines)
+
+
+@contextmanager
+def _printing_above(console: Console) -> Iterator[Console]:
+    """Give a console on the same terminal; what others print comes there in whole lines, above what lives."""
+    try:
+        file = open(os.dup(console.file.fileno()), "w", encoding=console.encoding, errors="replace")  # noqa: SIM115
+    except OSError:  # a terminal that is none of the system's has nobody else who prints
+        yield console
+        return
+    with file:
+        terminal = Console(file=file, highlight=False, emoji=False)
+        read, write = os.pipe()
+        printer = Thread(target=_print_lines, args=(read, terminal), daemon=True)
+        printer.start()
+        with _diverted(write):
+            os.close(write)
+            yield terminal
+        printer.join(timeout=1.0)  # what a process that outlives the run still prints is not waited for
+
+
+def _print_lines(read: int, terminal: Console) -> None:
+    with open(read, encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            terminal.print(line.rstrip("\n"), markup=False, soft_wrap=True)
+
+
+@contextmanager
+def _diverted(to: int) -> Iterator[None]:
+    """Send what is printed, here and in child processes, to a file descriptor while the block lasts."""
+    _flush()
+    saved = {number: os.dup(number) for number in (1, 2)}
+    for number in saved:
+        os.dup2(to, number)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _flush()
+        for number, before in saved.items():
+            os.dup2(before, number)
+            os.close(before)
+
+
+def _flush() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()

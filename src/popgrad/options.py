@@ -1,0 +1,120 @@
+"""What the command line takes, in the panels of its help."""
+
+import importlib.metadata
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from popgrad.data import DATASETS
+
+
+def _argument(show: str, text: str) -> Any:
+    return typer.Argument(metavar=show, help=text, show_default=False)
+
+
+def _option(name: str, show: str | None, text: str, panel: str | None = None, **more: Any) -> Any:
+    if show in _PARSERS:
+        more["parser"] = _PARSERS[show]
+    return typer.Option(name, metavar=show, help=text, rich_help_panel=panel, show_default=False, **more)
+
+
+def _integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise typer.BadParameter(f"given {text!r}; a whole number is allowed") from None
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(f"given {text!r}; a number is allowed") from None
+
+
+_PARSERS: dict[str | None, Any] = {"N": _integer, "X": _number}
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(importlib.metadata.version("popgrad"))
+        raise typer.Exit
+
+
+_POPULATION, _MACHINE, _PLACES = "The population", "The machine", "What goes where"
+_BEGIN, _END = "What to begin with", "When to stop"
+
+What = Annotated[
+    str,
+    _argument(
+        "TASK|CONFIG", "A task (see `popgrad tasks`), module:Name, file.py:Name, or a TOML or JSON file."
+    ),
+]
+Run = Annotated[Path, _argument("DIR", "The directory of a run.")]
+Dataset = Annotated[str, _argument("NAME", f"{' or '.join(DATASETS)}.")]
+
+Version = Annotated[
+    bool, _option("--version", None, "Print the version.", callback=_print_version, is_eager=True)
+]
+Settings = Annotated[
+    list[str] | None,
+    _option("--set", "KEY=VALUE", "Any key of a configuration, or an option of the task; repeatable."),
+]
+MoreIntervals = Annotated[int | None, _option("--intervals", "N", "Intervals in all; else as configured.")]
+AllowChangedTask = Annotated[
+    bool, _option("--allow-changed-task", None, "Go on although the source of the task has changed.")
+]
+DownloadTo = Annotated[
+    Path | None, _option("--dir", "DIR", "Where to; else POPGRAD_DATA, else the user's cache.")
+]
+
+Population = Annotated[int | None, _option("--population", "N", "Members; else 10.", _POPULATION)]
+Intervals = Annotated[
+    int | None, _option("--intervals", "N", "Intervals that each member trains; else 20.", _POPULATION)
+]
+Interval = Annotated[
+    str | None,
+    _option(
+        "--interval",
+        "LENGTH",
+        'Training between two decisions: "275" steps, or "2 epochs"; else 1 epoch.',
+        _POPULATION,
+    ),
+]
+Strategy = Annotated[str | None, _option("--strategy", "NAME", "pbt, else random-search.", _POPULATION)]
+Fraction = Annotated[
+    float | None,
+    _option("--fraction", "X", "Share that is replaced, and share that donates: 0 to 0.5.", _POPULATION),
+]
+BurnIn = Annotated[
+    int | None, _option("--burn-in", "N", "Intervals before a member can be replaced.", _POPULATION)
+]
+Seed = Annotated[int | None, _option("--seed", "N", "Same seed, same run; else 0.", _POPULATION)]
+
+Executor = Annotated[str | None, _option("--executor", "NAME", "processes or serial.", _MACHINE)]
+Workers = Annotated[int | None, _option("--workers", "N", "Worker processes; else one per core.", _MACHINE)]
+Device = Annotated[str | None, _option("--device", "DEVICE", "cpu, cuda, cuda:0,1 or auto.", _MACHINE)]
+
+Initial = Annotated[
+    Path | None, _option("--initial", "FILE", "JSON list of the first members' hyperparameters.", _BEGIN)
+]
+Weights = Annotated[
+    Path | None, _option("--from", "WEIGHTS", "Of every member: a file, or the run of a winner.", _BEGIN)
+]
+MaxTime = Annotated[
+    str | None, _option("--max-time", "TIME", "Start no further interval after 90s, 10m, 2h.", _END)
+]
+TargetScore = Annotated[
+    float | None, _option("--target-score", "X", "Start no further interval at this score.", _END)
+]
+
+Directory = Annotated[
+    Path | None, _option("--dir", "DIR", "Where to keep the run; else a new one in runs/.", _PLACES)
+]
+DataDir = Annotated[
+    Path | None,
+    _option("--data-dir", "DIR", "Where data lies; else POPGRAD_DATA, else the user's cache.", _PLACES),
+]
+NoTest = Annotated[bool, _option("--no-test", None, "Leave the test split unread at the end.", _PLACES)]
+Json = Annotated[bool, _option("--json", None, "Print JSON instead of tables.", _PLACES)]
