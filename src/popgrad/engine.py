@@ -158,6 +158,7 @@ class Engine:
         self._segments = {segment.id: segment for segment in journal.segments()}
         self._decisions = {decision.number: decision for decision in journal.decisions()}
         self._last: dict[int, Segment] = {}
+        self._best: dict[int, Segment] = {}
         self._changes: dict[SegmentId, Changes] = {}
         self._scores: Floats = np.full(size, math.nan)
         self._steps: Index = np.zeros(size, np.int64)
@@ -240,7 +241,8 @@ class Engine:
         if missing:
             executor.retain({segment.id for segment in self._last.values()})
             if self._checkpoints is not None:
-                self._checkpoints.retain(segment.digest for segment in self._last.values() if segment.digest)
+                kept = [*self._last.values(), *self._best.values()]
+                self._checkpoints.retain({segment.digest for segment in kept if segment.digest})
 
     def _supply(self, assignments: Iterable[Assignment]) -> Executor:
         """The executor, holding every state that the assignments start from."""
@@ -304,6 +306,8 @@ class Engine:
     def _update(self, segment: Segment) -> None:
         member = segment.member
         self._last[member] = segment
+        if not segment.failed and (member not in self._best or segment.score > self._best[member].score):
+            self._best[member] = segment
         self._scores[member] = segment.score
         self._steps[member], self._intervals[member] = segment.last_step, segment.interval + 1
 

@@ -16,7 +16,7 @@ from popgrad.core.space import Space
 from popgrad.executors.base import resolve_devices, seeded
 from popgrad.state import State
 from popgrad.store import lineage
-from popgrad.tasks.base import Context, Task
+from popgrad.tasks.base import Context, Split, Task
 from popgrad.winner import Winner
 
 
@@ -51,6 +51,11 @@ class Result:
     note_reading: Callable[[str, str, str, SegmentId, Mapping[str, float]], None] = field(repr=False)
 
     @cached_property
+    def task(self) -> Task:
+        """What was trained. Runs the task's code."""
+        return self.make_task()
+
+    @cached_property
     def winner(self) -> Winner:
         """The best final score of a live member; ties go to the lowest member.
 
@@ -59,7 +64,7 @@ class Result:
         """
         segment = lineage.winner(self.segments)
         return Winner(
-            segment, lineage.lineage(self.segments, segment.id), self.read_state(segment.id), self.make_task()
+            segment, lineage.lineage(self.segments, segment.id), self.read_state(segment.id), self.task
         )
 
     @property
@@ -93,26 +98,41 @@ class Result:
         """The segments behind a member's weights, the first one first."""
         return lineage.lineage(self.segments, member)
 
+    def best(self, member: int) -> Segment:
+        """A member's best segment so far; its state is kept beside the last one's."""
+        return lineage.best_ever([segment for segment in self.segments if segment.member == member])
+
     def test(self, member: int | None = None, *, reader: str = "Result.test") -> dict[str, float]:
-        """Metrics of a final state on the test split, which selection never sees; the reading is recorded.
+        """Metrics of a member's final state on the test split, which selection never sees.
 
         Args:
             member: Whose; None = the winner's.
             reader: Who reads, for the record.
         """
         segment = self.winner.segment if member is None else self.lineage(member)[-1]
-        state = self.winner.state if member is None else self.read_state(segment.id)
+        return self.evaluate(segment.id, "test", reader=reader)
+
+    def evaluate(self, segment: SegmentId, split: Split, *, reader: str) -> dict[str, float]:
+        """Metrics of the final state of a segment on a split; the reading is recorded.
+
+        Args:
+            segment: Whose state; those of each member's last and best segment are kept.
+            split: "train", "validation" or "test".
+            reader: Who reads, for the record.
+
+        Raises:
+            RunError: The state is gone.
+        """
+        found = next(each for each in self.segments if each.id == segment)
         device = resolve_devices(self.config.device)[0]
-        ctx = Context(segment.member, segment.interval, segment.last_step, device, self.config.seed)
+        ctx = Context(found.member, found.interval, found.last_step, device, self.config.seed)
         threads = torch.get_num_threads()
         with threadpool_limits(1), seeded(ctx):
             torch.set_num_threads(1)
             try:
-                found = self.make_task().evaluate(state, segment.hparams, "test", ctx)
+                values = self.task.evaluate(self.read_state(segment), found.hparams, split, ctx)
             finally:
                 torch.set_num_threads(threads)
-        metrics = {name: float(value) for name, value in found.items()}
-        self.note_reading(
-            datetime.now(UTC).isoformat(timespec="seconds"), reader, "test", segment.id, metrics
-        )
+        metrics = {name: float(value) for name, value in values.items()}
+        self.note_reading(datetime.now(UTC).isoformat(timespec="seconds"), reader, split, segment, metrics)
         return metrics
