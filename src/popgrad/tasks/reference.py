@@ -1,20 +1,17 @@
 """Tasks by name: built-in ones, `module:Name` and `file.py:Name`, with checked arguments."""
 
 import hashlib
-import importlib
-import importlib.util
 import inspect
 import sys
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-import cloudpickle
 from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
-from popgrad.core.errors import PopgradError, UsageError
+from popgrad.core.errors import UsageError
+from popgrad.named import named
 from popgrad.tasks import TASKS
 from popgrad.tasks.base import Task
 
@@ -31,7 +28,7 @@ def resolve(reference: str, options: Mapping[str, Any], data_dir: str | None = N
     Raises:
         UsageError: There is no such task, or an argument is unknown or of the wrong type.
     """
-    factory = _find(reference)
+    factory = named(reference, "task", TASKS)
     if not callable(factory):
         if options:
             raise UsageError(
@@ -100,59 +97,6 @@ def _became_number(given: Any, checked: Any) -> bool:
     if isinstance(given, list | tuple) and isinstance(checked, list | tuple):
         return any(map(_became_number, given, checked))
     return isinstance(given, bool) and isinstance(checked, int | float) and not isinstance(checked, bool)
-
-
-def _find(reference: str) -> Any:
-    if reference in TASKS:
-        return TASKS[reference]
-    place, colon, name = reference.rpartition(":")
-    if not colon or not place or not name:
-        raise UsageError(
-            f"there is no task {reference!r}; there is {', '.join(TASKS)}, or one of your own as module:Name "
-            "or file.py:Name"
-        )
-    module = _load_file(Path(place)) if place.endswith(".py") else _import(place)
-    try:
-        return getattr(module, name)
-    except AttributeError:
-        raise UsageError(f"task {reference}: {place} has no {name!r}") from None
-
-
-def _import(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except PopgradError:
-        raise
-    except Exception as error:
-        raise UsageError(
-            f"task module {name!r} cannot be imported: {type(error).__name__}: {error}"
-        ) from error
-
-
-def _load_file(path: Path) -> ModuleType:
-    """A module from a file, as if the file were run as a script.
-
-    It is pickled by value, so that workers need not find it.
-    """
-    if not path.is_file():
-        raise UsageError(f"there is no task file {path}")
-    path = path.resolve()
-    name = f"popgrad_task_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
-    if str(path.parent) not in sys.path:
-        sys.path.insert(0, str(path.parent))
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except PopgradError:
-        raise
-    except Exception as error:
-        raise UsageError(f"task file {path} fails: {type(error).__name__}: {error}") from error
-    cloudpickle.register_pickle_by_value(module)
-    return module
 
 
 def source_digest(task: Task, reference: str | None) -> str:
