@@ -1,4 +1,4 @@
-"""Tasks for the tests of runs: small ones that tell what they were given, fail on purpose, or have odd shapes.
+"""Tasks for the tests of runs: small ones that tell what they were given, fail on purpose, have odd shapes.
 
 They lie in a module of their own, so that worker processes can import them.
 """
