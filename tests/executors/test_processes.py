@@ -1,0 +1,247 @@
+"""What only a pool of processes can get wrong: death, signals, pickles, settings, files and memory."""
+
+import contextlib
+import gc
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import pytest
+import torch
+
+from popgrad.core.errors import RunError, UsageError
+from popgrad.core.population import Assignment, Hparams, Outcome
+from popgrad.core.space import Space
+from popgrad.executors import processes
+from popgrad.executors.processes import Processes, available_cores
+from popgrad.state import State
+from popgrad.tasks import Context, Quadratic, Split
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+CPU = [torch.device("cpu")]
+DEADLINE = 20.0  # seconds; all of this takes a fraction of one, on an idle machine
+
+
+class Told:
+    """Does to its own process what the hyperparameter "do" says."""
+
+    space = Space({})
+    score = "pid"
+
+    def init(self, hparams: Hparams, ctx: Context) -> State:
+        return {"x": torch.full((1000,), float(ctx.member))}
+
+    def train(self, state: State, hparams: Hparams, steps: int, ctx: Context) -> State:
+        if hparams["do"] == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if hparams["do"] == "interrupt":
+            os.kill(os.getpid(), signal.SIGINT)
+        return state
+
+    def evaluate(self, state: State, hparams: Hparams, split: Split, ctx: Context) -> Mapping[str, float]:
+        odd = torch.ones(1) * 1.0
+        return {"pid": os.getpid(), "bytes": odd.element_size(), "threads": torch.get_num_threads()}
+
+
+def assign(member: int, do: str = "train", interval: int = 0) -> Assignment:
+    return Assignment(member, interval, None, {"do": do}, 1, 0, 1)
+
+
+def train(pool: Processes, *assignments: Assignment) -> list[Outcome]:
+    pool.submit(assignments)
+    return [pool.next() for _ in assignments]
+
+
+def eventually(holds: Callable[[], bool]) -> bool:
+    """Whether it holds within the deadline."""
+    end = time.monotonic() + DEADLINE
+    while not holds():
+        if time.monotonic() > end:
+            return False
+        threading.Event().wait(0.01)
+    return True
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def open_files() -> int:
+    gc.collect()
+    return len(os.listdir("/proc/self/fd"))
+
+
+def temporary_files() -> set[Path]:
+    return {path for folder in ("/dev/shm", tempfile.gettempdir()) for path in Path(folder).glob("popgrad-*")}
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes and files in /proc")
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[Processes]:
+    """Two workers, of a caller with settings of its own: float64, and few files that may be open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))
+    torch.set_default_dtype(torch.float64)
+    files, temporary = open_files(), temporary_files()
+    pool = Processes(Told(), CPU, workers=2)
+    torch.set_default_dtype(torch.float32)
+    pids = {int(outcome.metrics["pid"]) for outcome in train(pool, *(assign(m) for m in range(20)))}
+    yield pool
+    pool.close()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert not any(map(alive, pids))
+    assert open_files() <= files
+    assert temporary_files() == temporary
+
+
+@linux
+def test_workers_have_the_callers_settings_one_thread_and_no_ear_for_ctrl_c(pool: Processes) -> None:
+    first, second = train(pool, assign(0, "interrupt")), train(pool, assign(1))
+    for (outcome,) in (first, second):
+        assert not outcome.error
+        assert outcome.metrics["bytes"] == 8
+        assert outcome.metrics["threads"] == 1
+        assert outcome.metrics["pid"] != os.getpid()
+
+
+@linux
+def test_more_states_are_held_than_files_may_be_open_at_first(pool: Processes) -> None:
+    for m in range(200):
+        pool.put((m, 9), {"x": torch.full((3,), float(m))})
+    assert [pool.state((m, 9))["x"][2].item() for m in range(200)] == list(range(200))
+
+
+@linux
+def test_a_dead_worker_is_an_error_at_once(pool: Processes) -> None:  # the last that uses the pool
+    train(pool, assign(30))
+    pool.submit([assign(31, "die")])
+    begin = time.monotonic()
+    for _ in range(2):  # and the second time it is still an error, and no hang
+        with pytest.raises(
+            RunError, match="^a worker process ended with code -9 while training member 31; was it"
+        ):
+            pool.next()
+    assert time.monotonic() - begin < DEADLINE
+    assert pool.state((30, 0))["x"][0] == 30.0  # what is held stays
+
+
+@linux
+def test_a_worker_that_dies_while_it_has_nothing_to_do_is_an_error_too() -> None:
+    pool = Processes(Told(), CPU, workers=1)
+    (outcome,) = train(pool, assign(0))
+    pid = int(outcome.metrics["pid"])
+    os.kill(pid, signal.SIGKILL)
+    assert eventually(lambda: not alive(pid))
+    with pytest.raises(RunError, match="ended with code -9 while training member 1; was it killed"):
+        train(pool, assign(1))
+    pool.close()
+
+
+CONTROLLER = """
+import subprocess, sys, torch
+from popgrad.core.population import Assignment
+from popgrad.executors import Processes
+from popgrad.tasks import Quadratic
+
+class Busy(Quadratic):
+    def train(self, state, hparams, steps, ctx):
+        child = subprocess.Popen(["sleep", "600"])
+        import os
+        print(os.getpid(), child.pid, flush=True)
+        while True:
+            torch.randn(100, 100) @ torch.randn(100, 100)
+
+# No guard against running twice: workers do not run this file again.
+print("controller", flush=True)
+pool = Processes(Busy(), [torch.device("cpu")], workers=2)
+pool.put((9, 9), {"x": torch.zeros(100_000)})
+pool.submit([Assignment(m, 0, None, {"h0": 1.0, "h1": 0.0}, 1, 0, 1) for m in range(3)])
+pool.next()
+"""
+
+
+@linux
+def test_workers_and_what_they_started_die_with_the_controller(tmp_path: Path) -> None:
+    before = temporary_files()
+    (tmp_path / "script.py").write_text(CONTROLLER)
+    command = [sys.executable, str(tmp_path / "script.py")]
+    path = os.pathsep.join(filter(None, sys.path))
+    controller = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    pids: list[int] = []
+    try:
+        assert controller.stdout is not None
+        assert controller.stdout.readline() == "controller\n"
+        for _ in range(2):  # both workers train
+            pids += map(int, controller.stdout.readline().split())
+        assert all(map(alive, pids))
+        controller.kill()
+        controller.wait(DEADLINE)
+        assert eventually(lambda: not any(map(alive, pids)))
+        assert controller.stdout.read() == ""
+    finally:
+        controller.kill()
+        controller.wait()
+        assert controller.stdout is not None
+        controller.stdout.close()
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    assert temporary_files() == before
+
+
+class Unpicklable(Quadratic):
+    def __init__(self) -> None:
+        object.__setattr__(self, "lock", threading.Lock())
+
+
+class Unloadable(Quadratic):
+    def __reduce__(self) -> tuple[Any, ...]:
+        return __import__, ("a_module_that_is_not_there",)
+
+
+def test_a_task_that_cannot_be_sent_is_refused_with_advice() -> None:
+    with pytest.raises(UsageError, match=r"cannot be sent to worker processes .*lock.* serial executor"):
+        Processes(Unpicklable(), CPU, workers=1)
+
+
+def test_a_task_that_cannot_be_loaded_is_refused_with_the_reason() -> None:
+    with pytest.raises(UsageError, match=r"cannot be loaded in a worker .*a_module_that_is_not_there"):
+        Processes(Unloadable(), CPU, workers=1)
+
+
+@pytest.mark.parametrize("workers", [0, -1])
+def test_a_pool_has_at_least_one_worker(workers: int) -> None:
+    with pytest.raises(UsageError, match=rf"^workers is {workers}: at least 1"):
+        Processes(Quadratic(), CPU, workers=workers)
+
+
+def test_other_arithmetic_in_a_worker_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = processes.fingerprint()
+    monkeypatch.setattr(processes, "fingerprint", lambda: {**own, "arithmetic": "another"})
+    with pytest.raises(RunError, match=r"arithmetic of a worker process differs .*MKL_CBWR=AUTO"):
+        Processes(Quadratic(), CPU, workers=1)
+
+
+def test_cores_are_counted_within_what_may_be_used() -> None:
+    assert 1 <= available_cores() <= (os.cpu_count() or 1)

@@ -1,0 +1,26 @@
+import torch
+from threadpoolctl import threadpool_info
+
+from popgrad.core.population import Assignment
+from popgrad.executors.serial import Serial
+from popgrad.tasks import Quadratic
+
+
+class Threads(Quadratic):
+    def evaluate(self, state, hparams, split, ctx):
+        return {
+            "torch": torch.get_num_threads(),
+            "others": max(pool["num_threads"] for pool in threadpool_info()),
+        }
+
+
+def test_members_train_with_one_thread_and_the_callers_threads_come_back():
+    torch.set_num_threads(2)
+    executor = Serial(Threads(), [torch.device("cpu")])
+    executor.submit([Assignment(0, 0, None, {"h0": 1.0, "h1": 0.0}, 0, 0, 1)])
+    assert executor.next().metrics == {"torch": 1, "others": 1}
+    executor.close()
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(1)
+    executor.close()  # a second time: it is no longer this one's affair
+    assert torch.get_num_threads() == 1
