@@ -2,10 +2,22 @@
 
 import math
 
+import cloudpickle
 import pytest
 import torch
 
-from popgrad.metrics import accuracy, classification, cross_entropy, regression
+from popgrad.core.errors import UsageError
+from popgrad.metrics import (
+    METRICS,
+    accuracy,
+    accuracy_onehot,
+    classification,
+    cross_entropy,
+    evaluating,
+    label,
+    metric_named,
+    regression,
+)
 
 OUTPUTS = torch.tensor([[2.0, 0.0], [0.0, 3.0], [1.0, 0.0], [0.0, 1.0]])
 
@@ -41,3 +53,100 @@ def test_classification_gives_both_as_numbers():
 
 def test_regression_gives_the_mean_squared_error():
     assert regression(torch.tensor([[1.0], [2.0]]), torch.tensor([[0.0], [4.0]])) == {"loss": 2.5}
+
+
+ONE_HOT = torch.tensor([[1, 0], [0, 1], [0, 1], [0, 1]])
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.float32])
+def test_one_hot_targets_give_what_class_indices_give(dtype):
+    assert accuracy_onehot(OUTPUTS, ONE_HOT.to(dtype)) == 0.75
+    indices = ONE_HOT.argmax(1)
+    assert cross_entropy(OUTPUTS, ONE_HOT.to(dtype)) == pytest.approx(cross_entropy(OUTPUTS, indices))
+
+
+def test_a_network_that_diverged_has_no_accuracy_on_one_hot_targets():
+    assert math.isnan(accuracy_onehot(OUTPUTS * math.inf, ONE_HOT))
+
+
+def test_targets_of_the_other_kind_are_refused():
+    with pytest.raises(UsageError, match="use accuracy_onehot"):
+        accuracy(torch.zeros(2, 2), torch.zeros(2, 2))  # would broadcast
+    with pytest.raises(UsageError, match="use accuracy"):
+        accuracy_onehot(OUTPUTS, torch.tensor([0, 1, 1, 1]))
+
+
+def test_cross_entropy_takes_probabilities():
+    even = torch.full((3, 4), 0.25, dtype=torch.float64)
+    assert cross_entropy(torch.zeros(3, 4), even) == pytest.approx(math.log(4))
+
+
+@pytest.mark.parametrize(
+    ("name", "targets", "expected"),
+    [
+        ("accuracy", ONE_HOT.argmax(1), 0.75),
+        ("accuracy_categ", ONE_HOT.argmax(1), 0.75),
+        ("accuracy_onehot", ONE_HOT, 0.75),
+        ("loss", ONE_HOT.argmax(1), cross_entropy(OUTPUTS, ONE_HOT.argmax(1))),
+    ],
+)
+def test_every_metric_has_its_name(name, targets, expected):
+    assert metric_named(name)(OUTPUTS, targets) == expected
+    assert name in METRICS
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    path = tmp_path / "scores.py"
+    path.write_text(
+        "import torch\n"
+        "def top(outputs, targets):\n    return outputs.max()\n"
+        "def accuracy(outputs, targets):\n    return 2\n"
+        "limit = 3\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    return path
+
+
+def test_a_metric_of_ones_own_is_named_by_its_file_or_module(file):
+    assert metric_named(f"{file}:top")(OUTPUTS, None) == 3.0
+    assert metric_named("scores:top")(OUTPUTS, None) == 3.0
+    assert label(f"{file}:top") == label("scores:top") == label("top") == "top"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("f1", "there is no metric 'f1'; there is accuracy, .*module:Name or file.py:Name"),
+        ("{file}:f1", "has no 'f1'"),
+        ("{file}:limit", "is 3: a function"),
+        ("nowhere.py:f1", "there is no metric file nowhere.py"),
+        ("not_a_module:f1", "metric module 'not_a_module' cannot be imported"),
+    ],
+)
+def test_what_is_no_metric_is_said(file, name, said):
+    with pytest.raises(UsageError, match=said):
+        metric_named(name.format(file=file))
+
+
+def test_a_metric_file_that_fails_is_a_usage_error(tmp_path):
+    (tmp_path / "broken.py").write_text("1 / 0\n")
+    with pytest.raises(UsageError, match=r"broken.py fails: ZeroDivisionError: division by zero"):
+        metric_named(f"{tmp_path / 'broken.py'}:top")
+
+
+def test_evaluating_gives_all_that_was_named_and_the_loss_as_floats(file):
+    targets = ONE_HOT.argmax(1)
+    found = evaluating(["accuracy_categ", f"{file}:top"])(OUTPUTS, targets)
+    assert found == {"accuracy_categ": 0.75, "top": 3.0, "loss": cross_entropy(OUTPUTS, targets)}
+    assert all(type(value) is float for value in found.values())
+
+
+def test_evaluating_can_be_sent_to_another_process(file):
+    sent = cloudpickle.loads(cloudpickle.dumps(evaluating([f"{file}:top"])))
+    assert sent(OUTPUTS, ONE_HOT.argmax(1))["top"] == 3.0
+
+
+def test_two_metrics_of_one_label_are_refused(file):
+    with pytest.raises(UsageError, match="accuracy is there twice"):
+        evaluating(["accuracy", f"{file}:accuracy"])
