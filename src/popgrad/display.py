@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from threading import Thread
 
 from rich.console import Console, ConsoleDimensions, Group
+from rich.constrain import Constrain
 from rich.live import Live
 from rich.progress import (
     BarColumn,
@@ -23,6 +24,7 @@ from popgrad.core.population import Segment
 from popgrad.core.space import Space
 from popgrad.engine import IntervalEnd, Watch
 
+_BOUNDLESS = 10_000  # columns
 _AROUND = 4  # lines of the terminal that are not members: headings, how many more there are, bar, prompt
 
 
@@ -64,7 +66,7 @@ class _Lines:
         """All members have trained an interval."""
         scores = sorted(segment.score for segment in end.segments if not segment.failed)
         median = scores[len(scores) // 2] if scores else 0.0
-        line = f"interval {end.interval + 1}/{self._intervals}: "
+        line = f"{end.interval + 1}/{self._intervals} intervals: "
         line += f"best {self._score} {scores[-1]:.4g}, median {median:.4g}" if scores else "nobody alive"
         if failed := sum(segment.failed for segment in end.segments):
             line += f", {failed} failed"
@@ -103,41 +105,39 @@ class LiveTable:
     def segment(self, segment: Segment) -> None:
         """One more is finished."""
         self._last[segment.member] = segment
-        self._progress.update(self._bar, advance=1, description=self._during(segment.interval))
+        self._progress.update(self._bar, advance=1, description=self._done(segment.interval))
 
     def interval(self, end: IntervalEnd) -> None:
         """An interval is finished; some of its segments may have been on record before."""
         self._last |= {segment.member: segment for segment in end.segments}
         done = (end.interval + 1) * self._members
-        after = end.interval + (end.decision is not None)
-        self._progress.update(self._bar, completed=done, description=self._during(after))
+        self._progress.update(self._bar, completed=done, description=self._done(end.interval + 1))
 
-    def _during(self, interval: int) -> str:
-        return f"interval {interval + 1}/{self._intervals}"
+    def _done(self, intervals: int) -> str:
+        return f"{intervals}/{self._intervals} intervals"
 
     def render(self, console: Console) -> Group:
         """The bar, and above it as much of the table as the console has room for: the best members first."""
         _measure(console)
+        bar = Constrain(self._progress, console.width - len("^C"))  # which the terminal writes there
         if not self._last:
-            return Group(self._progress)
-        last = list(self._last.copy().values())
-        ranked = sorted(
-            last, key=lambda each: (each.failed, 0.0 if each.failed else -each.score, each.member)
-        )
+            return Group(bar)
+        ranked = sorted(self._last.copy().values(), key=_rank)  # a copy: segments finish meanwhile
         shown = ranked[: max(1, console.height - _AROUND)]
-        return Group(self._fitting(shown, len(ranked) - len(shown), console), self._progress)
+        return Group(self._fitting(shown, len(ranked) - len(shown), console), bar)
 
     def _fitting(self, ranked: Sequence[Segment], more: int, console: Console) -> Table:
         """The table with as many hyperparameters as its width allows."""
         from popgrad.report.history import searched  # brings matplotlib, which is needed at the end only
 
         names = list(searched(self._space))
+        boundless = console.options.update_width(_BOUNDLESS)
         for count in range(len(names), -1, -1):
-            hidden = [f"{more} more members"] * (more > 0)
-            hidden += [f"{len(names) - count} more hyperparameters"] * (count < len(names))
+            hidden = [_more(more, "member")] * (more > 0)
+            hidden += [_more(len(names) - count, "hyperparameter")] * (count < len(names))
             table = self._table(ranked, names[:count])
             table.caption = f"and {', '.join(hidden)}" if hidden else None
-            if console.measure(table).maximum <= console.width:
+            if console.measure(table, options=boundless).maximum <= console.width:
                 break
         return table
 
@@ -151,7 +151,7 @@ class LiveTable:
             [str(each.member) for each in ranked],
             ["best", *[""] * (len(ranked) - 1)],
             [str(each.interval + 1) for each in ranked],
-            ["failed" if each.failed else text for each, text in self._scores(ranked)],
+            ["failed" if text == "nan" else text for text in numbers(each.score for each in ranked)],
             *(numbers(each.hparams[name] for each in ranked) for name in names),
             [_origin(each) for each in ranked],
         ]
@@ -160,10 +160,13 @@ class LiveTable:
             table.add_row(*map(Text, row), style=style)
         return table
 
-    def _scores(self, ranked: Sequence[Segment]) -> list[tuple[Segment, str]]:
-        from popgrad.report.text import numbers
 
-        return list(zip(ranked, numbers(each.score for each in ranked), strict=True))
+def _rank(segment: Segment) -> tuple[bool, float, int]:
+    return segment.failed, 0.0 if segment.failed else -segment.score, segment.member
+
+
+def _more(count: int, what: str) -> str:
+    return f"{count} more {what}{'s' * (count > 1)}"
 
 
 def _origin(segment: Segment) -> str:
