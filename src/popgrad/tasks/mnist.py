@@ -1,7 +1,9 @@
 """The two MNIST classifiers: fully connected and convolutional, with batch normalisation and dropout."""
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from torch import nn
 from torch.optim import Adam
@@ -22,10 +24,18 @@ def mnist_fc(
     weight_decay: float = 1e-5,
     batch_size: int = 200,
     dataset: str = "mnist",
+    height: int = 28,
+    width: int = 28,
+    num_channels: int = 1,
+    num_classes: int = 10,
     data_dir: str | None = None,
+    validation: int = 5000,
     split_seed: int = 0,
 ) -> TorchTask:
     """Fully connected: for each width Linear, BatchNorm, ReLU, Dropout; then Linear to the classes. Adam.
+
+    Hyperparameters that are added to the space take the place of options: batch_size; and, init-only because
+    they change shapes, n_hiddens (one width for all hidden layers) and batch_norm.
 
     Args:
         n_hiddens: Width of each hidden layer.
@@ -34,24 +44,19 @@ def mnist_fc(
         keep_prob: 1 - dropout probability, fixed; None = searched, uniform in 0.5..1.
         weight_decay: Adam's L2 penalty.
         batch_size: Samples a step.
-        dataset: "mnist" or "fashion-mnist".
+        dataset: "mnist" or "fashion-mnist": the folder's name, and the mean and deviation of its pixels.
+        height: Of an image; with the next three for data of one's own in that folder.
+        width: Of an image.
+        num_channels: 1 for grey, 3 for colour.
+        num_classes: Labels are 0 to num_classes - 1.
         data_dir: Where the data lies; None = POPGRAD_DATA, else the user's cache directory.
-        split_seed: Which training samples are held out for validation.
+        validation: Training samples that are held out for validation, where the data has no val/ folder.
+        split_seed: Which ones.
     """
-    data = dataset_named(dataset)
-
-    def model(hparams: Hparams) -> nn.Module:
-        del hparams
-        layers: list[nn.Module] = [nn.Flatten()]
-        inputs = _pixels(data)
-        for width in n_hiddens:
-            layers.append(nn.Linear(inputs, width))
-            layers += [nn.BatchNorm1d(width)] if batch_norm else []
-            layers += [nn.ReLU(), _dropout()]
-            inputs = width
-        return xavier_(nn.Sequential(*layers, nn.Linear(inputs, data.classes)))
-
-    return _task(model, lr, keep_prob, weight_decay, batch_size, dataset, data_dir, split_seed)
+    data = _described(dataset, (num_channels, height, width), num_classes)
+    network = partial(_fully_connected, data, n_hiddens, batch_norm)
+    source = partial(splits, data, data_dir, validation=validation, seed=split_seed)
+    return _task(network, source, lr, keep_prob, weight_decay, batch_size)
 
 
 def mnist_conv(
@@ -63,48 +68,81 @@ def mnist_conv(
     weight_decay: float = 1e-5,
     batch_size: int = 200,
     dataset: str = "mnist",
+    height: int = 28,
+    width: int = 28,
+    num_channels: int = 1,
+    num_classes: int = 10,
     data_dir: str | None = None,
+    validation: int = 5000,
     split_seed: int = 0,
 ) -> TorchTask:
     """Convolutional: per filter count Conv 3x3 (padding 1), BatchNorm, ReLU, Dropout; flatten; Linear. Adam.
 
     Args:
-        n_filters: Filters of each convolution layer.
+        n_filters: Filters of each convolution layer; as a hyperparameter, one count for all of them.
         batch_norm: Batch normalisation after each convolution layer.
-        lr: As in `mnist_fc`.
-        keep_prob: As in `mnist_fc`.
-        weight_decay: Adam's L2 penalty.
-        batch_size: Samples a step.
-        dataset: "mnist" or "fashion-mnist".
-        data_dir: As in `mnist_fc`.
-        split_seed: As in `mnist_fc`.
+        lr: This and all others as in `mnist_fc`.
+        keep_prob: See there.
+        weight_decay: See there.
+        batch_size: See there.
+        dataset: See there.
+        height: See there.
+        width: See there.
+        num_channels: See there.
+        num_classes: See there.
+        data_dir: See there.
+        validation: See there.
+        split_seed: See there.
     """
-    data = dataset_named(dataset)
+    data = _described(dataset, (num_channels, height, width), num_classes)
+    network = partial(_convolutional, data, n_filters, batch_norm)
+    source = partial(splits, data, data_dir, validation=validation, seed=split_seed)
+    return _task(network, source, lr, keep_prob, weight_decay, batch_size)
 
-    def model(hparams: Hparams) -> nn.Module:
-        del hparams
-        layers: list[nn.Module] = []
-        inputs = data.shape[0]
-        for filters in n_filters:
-            layers.append(nn.Conv2d(inputs, filters, 3, padding=1))
-            layers += [nn.BatchNorm2d(filters)] if batch_norm else []
-            layers += [nn.ReLU(), _dropout()]
-            inputs = filters
-        features = _pixels(data) // data.shape[0] * inputs
-        return xavier_(nn.Sequential(*layers, nn.Flatten(), nn.Linear(features, data.classes)))
 
-    return _task(model, lr, keep_prob, weight_decay, batch_size, dataset, data_dir, split_seed)
+def _described(dataset: str, shape: tuple[int, int, int], classes: int) -> Dataset:
+    return dataclasses.replace(dataset_named(dataset), shape=shape, classes=classes)
+
+
+def _fully_connected(
+    data: Dataset, n_hiddens: tuple[int, ...], batch_norm: bool, hparams: Hparams
+) -> nn.Module:
+    layers: list[nn.Module] = [nn.Flatten()]
+    inputs = _pixels(data)
+    for width in _widths("n_hiddens", n_hiddens, hparams):
+        layers.append(nn.Linear(inputs, width))
+        layers += [nn.BatchNorm1d(width)] if hparams.get("batch_norm", batch_norm) else []
+        layers += [nn.ReLU(), _dropout()]
+        inputs = width
+    return xavier_(nn.Sequential(*layers, nn.Linear(inputs, data.classes)))
+
+
+def _convolutional(
+    data: Dataset, n_filters: tuple[int, ...], batch_norm: bool, hparams: Hparams
+) -> nn.Module:
+    layers: list[nn.Module] = []
+    inputs = data.shape[0]
+    for filters in _widths("n_filters", n_filters, hparams):
+        layers.append(nn.Conv2d(inputs, filters, 3, padding=1))
+        layers += [nn.BatchNorm2d(filters)] if hparams.get("batch_norm", batch_norm) else []
+        layers += [nn.ReLU(), _dropout()]
+        inputs = filters
+    features = _pixels(data) // data.shape[0] * inputs
+    return xavier_(nn.Sequential(*layers, nn.Flatten(), nn.Linear(features, data.classes)))
+
+
+def _widths(name: str, configured: tuple[int, ...], hparams: Hparams) -> tuple[int, ...]:
+    """Of each layer; a hyperparameter is one width for all of them."""
+    return (int(hparams[name]),) * len(configured) if name in hparams else configured
 
 
 def _task(
-    model: Callable[[Hparams], nn.Module],
+    network: Callable[[Hparams], nn.Module],
+    source: Callable[[], Any],
     lr: float | None,
     keep_prob: float | None,
     weight_decay: float,
     batch_size: int,
-    dataset: str,
-    data_dir: str | None,
-    split_seed: int,
 ) -> TorchTask:
     dimensions: dict[str, Dimension] = {
         "lr": LogUniform(1e-4, 1e-1) if lr is None else Constant(lr),
@@ -113,9 +151,9 @@ def _task(
     }
     return TorchTask(
         space=Space(dimensions),
-        model=model,
+        model=network,
         optimizer=lambda module, _: Adam(module.parameters(), fused=True),
-        data=partial(splits, dataset, data_dir, seed=split_seed),
+        data=source,
         batch_size=batch_size,
     )
 
