@@ -127,13 +127,30 @@ def test_more_states_are_held_than_files_may_be_open_at_first(pool: Processes) -
 
 
 @linux
+def test_a_state_that_a_worker_has_yet_to_read_is_not_written_over(pool: Processes) -> None:
+    pids = {int(outcome.metrics["pid"]) for outcome in train(pool, *(assign(m) for m in range(40, 60)))}
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    heirs = [Assignment(m, 1, (m - 20, 0), {"do": "train"}, 1, 1, 1) for m in (60, 61)]
+    pool.submit(heirs)
+    pool.retain([])
+    for m in range(30):
+        pool.put((m, 7), {"x": torch.zeros(1000)})
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+    for _ in heirs:
+        pool.next()
+    assert [pool.state((m, 1))["x"].unique().tolist() for m in (60, 61)] == [[40.0], [41.0]]
+
+
+@linux
 def test_a_dead_worker_is_an_error_at_once(pool: Processes) -> None:  # the last that uses the pool
     train(pool, assign(30))
     pool.submit([assign(31, "die")])
     begin = time.monotonic()
     for _ in range(2):  # and the second time it is still an error, and no hang
         with pytest.raises(
-            RunError, match="^a worker process ended with code -9 while training member 31; was it"
+            RunError, match=r"^a worker process ended with code -9 while training member 31; was it"
         ):
             pool.next()
     assert time.monotonic() - begin < DEADLINE
