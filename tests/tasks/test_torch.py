@@ -125,6 +125,15 @@ def test_a_state_that_was_given_is_not_aliased_by_what_comes_out(make_task, run)
     assert not {x.data_ptr() for x in mine} & {x.data_ptr() for x in theirs}
 
 
+def test_a_state_is_a_copy_even_of_a_module_that_is_made_only_once(make_task, run):
+    shared = nn.Linear(33, 3)
+    task = make_task(model=lambda hparams: shared)
+    state = run(task, HPARAMS, 2)
+    before = digest(state)
+    run(task, HPARAMS, 2, state=clone(state))
+    assert digest(state) == before
+
+
 class Counting(nn.Module):
     """Counts its batches where no state_dict looks, beside batch statistics."""
 
