@@ -199,7 +199,7 @@ def test_the_first_members_start_with_what_they_are_given() -> None:
         ({"initial": [{}, {"h1": 1.5}]}, r"initial\[1\].h1: given 1.5, allowed is uniform 0.0..1.0"),
         ({"initial": {"h0": 1.0}}, "initial: given .*list"),
         ({"initial": [3]}, "initial.0: given 3; .*dictionary"),
-        ({"interval": "1 epoch"}, "interval: given '1 epoch', but a Quadratic counts no epochs"),
+        ({"interval": "1 epoch"}, "interval: a Quadratic counts no epochs; give a number of steps"),
         ({"weights": "w.safetensors"}, "weights: a Quadratic has none to start from"),
         (
             {"space": {"h0": {"kind": "uniform", "low": 2, "high": 1}}},
@@ -267,7 +267,7 @@ def test_members_start_from_given_weights(serial: popgrad.Result, tmp_path: Path
 
 
 def test_weights_that_are_missing_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot read weights from .*nowhere"):
+    with pytest.raises(UsageError, match=r"cannot read weights from .*nowhere"):
         popgrad.run(odd(), interval=1, executor="serial", weights=tmp_path / "nowhere")
 
 
