@@ -1,18 +1,23 @@
 """The two MNIST classifiers: fully connected and convolutional, with batch normalisation and dropout."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+import torch
 from torch import nn
+from torch.nn import functional
 from torch.optim import Adam
 
 from popgrad.core.population import Hparams
 from popgrad.core.space import Constant, Dimension, LogUniform, Space, Uniform
 from popgrad.data import Dataset, dataset_named, splits
+from popgrad.metrics import evaluating, label
 from popgrad.nn import Dropout, xavier_
 from popgrad.tasks.torch import TorchTask
+
+Measure = Callable[[torch.Tensor, torch.Tensor], Mapping[str, float]]
 
 
 def mnist_fc(
@@ -31,6 +36,7 @@ def mnist_fc(
     data_dir: str | None = None,
     validation: int = 5000,
     split_seed: int = 0,
+    metric: str = "accuracy",
 ) -> TorchTask:
     """Fully connected: for each width Linear, BatchNorm, ReLU, Dropout; then Linear to the classes. Adam.
 
@@ -52,11 +58,14 @@ def mnist_fc(
         data_dir: Where the data lies; None = POPGRAD_DATA, else the user's cache directory.
         validation: Training samples that are held out for validation, where the data has no val/ folder.
         split_seed: Which ones.
+        metric: What ranks, higher is better: a name in `popgrad.metrics.METRICS`, or a function of one's own,
+            (outputs, targets) -> number, as "module:function" or "file.py:function"; "-" before it where less
+            is better, as for "-loss".
     """
     data = _described(dataset, (num_channels, height, width), num_classes)
     network = partial(_fully_connected, data, n_hiddens, batch_norm)
     source = partial(splits, data, data_dir, validation=validation, seed=split_seed)
-    return _task(network, source, lr, keep_prob, weight_decay, batch_size)
+    return _task(network, source, lr, keep_prob, weight_decay, batch_size, metric)
 
 
 def mnist_conv(
@@ -75,6 +84,7 @@ def mnist_conv(
     data_dir: str | None = None,
     validation: int = 5000,
     split_seed: int = 0,
+    metric: str = "accuracy",
 ) -> TorchTask:
     """Convolutional: per filter count Conv 3x3 (padding 1), BatchNorm, ReLU, Dropout; flatten; Linear. Adam.
 
@@ -93,11 +103,12 @@ def mnist_conv(
         data_dir: See there.
         validation: See there.
         split_seed: See there.
+        metric: See there.
     """
     data = _described(dataset, (num_channels, height, width), num_classes)
     network = partial(_convolutional, data, n_filters, batch_norm)
     source = partial(splits, data, data_dir, validation=validation, seed=split_seed)
-    return _task(network, source, lr, keep_prob, weight_decay, batch_size)
+    return _task(network, source, lr, keep_prob, weight_decay, batch_size, metric)
 
 
 def _described(dataset: str, shape: tuple[int, int, int], classes: int) -> Dataset:
@@ -143,7 +154,9 @@ def _task(
     keep_prob: float | None,
     weight_decay: float,
     batch_size: int,
+    metric: str,
 ) -> TorchTask:
+    sign, name = ("-" if metric.startswith("-") else ""), metric.removeprefix("-")
     dimensions: dict[str, Dimension] = {
         "lr": LogUniform(1e-4, 1e-1) if lr is None else Constant(lr),
         "keep_prob": Uniform(0.5, 1.0) if keep_prob is None else Constant(keep_prob),
@@ -154,8 +167,18 @@ def _task(
         model=network,
         optimizer=lambda module, _: Adam(module.parameters(), fused=True),
         data=source,
+        metrics=_measure(name),
+        score=sign + label(name),
         batch_size=batch_size,
     )
+
+
+def _measure(metric: str) -> Measure:
+    measure = evaluating([metric])
+    if metric != "accuracy_onehot":
+        return measure
+    # The labels that are read are class indices; this metric's are one-hot.
+    return lambda outputs, targets: measure(outputs, functional.one_hot(targets, outputs.shape[1]))
 
 
 def _dropout() -> Dropout:
