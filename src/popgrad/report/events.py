@@ -1,0 +1,153 @@
+"""TensorBoard events: every member's curves as the run goes, in one sub-directory per member."""
+
+import math
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from popgrad.core.errors import UsageError
+from popgrad.core.population import Segment, Telemetry
+from popgrad.core.space import Space
+
+_LARGEST = torch.finfo(torch.float32).max  # TensorBoard keeps scalars in this type
+
+
+class Events:
+    """Writes what TensorBoard shows: `tensorboard --logdir DIRECTORY`.
+
+    The horizontal axis counts the steps that the slot has trained: its own segments, added up. Steps along
+    the lineage would run backwards where an heir takes over from a donor that has trained less. A segment
+    writes at steps begin + 1 to end.
+
+    No file stays open between two calls: what was written can be seen, and a population may have more members
+    than a process may have open files.
+    """
+
+    def __init__(
+        self,
+        directory: str | PathLike[str],
+        space: Space,
+        score_name: str = "score",
+        recorded: Iterable[Segment] = (),
+    ) -> None:
+        """Make ready; nothing is written yet.
+
+        Args:
+            directory: Where the members' directories are made: `member-03`.
+            space: What was searched; its numbers are drawn.
+            score_name: What the scores are, e.g. "accuracy".
+            recorded: Segments that earlier sessions of this run have written here. New ones follow them, and
+                what lies here beyond them (left by a session that was killed) is struck out.
+
+        Raises:
+            UsageError: tensorboard is not installed.
+        """
+        try:
+            import tensorboard.compat.proto.event_pb2  # noqa: F401
+            import torch.utils.tensorboard.summary  # noqa: F401
+        except ImportError as error:
+            raise UsageError(
+                "TensorBoard events need tensorboard: pip install popgrad[tensorboard]"
+            ) from error
+        self._directory, self._space, self._score_name = Path(directory), space, score_name
+        self._files: dict[str, Path] = {}
+        self._trained: dict[int, int] = {}  # steps, by member
+        self._next: dict[int, int] = {}  # interval, by member
+        for segment in recorded:
+            self._count(segment)
+
+    def segment(self, segment: Segment, telemetry: Telemetry) -> None:
+        """Append a finished segment; nothing happens when it is one that is recorded already.
+
+        Tags: train/<name> what the task logged, validation/<name> the metrics, score/<its name>, and
+        hyperparameters/<name>, at the first and the last step. Numbers that are not finite are left out.
+        """
+        member = segment.member
+        if segment.interval < self._next.get(member, 0):
+            return
+        begin = self._trained.get(member, 0)
+        by_step: dict[int, dict[str, float]] = {}
+        for step, tag, value in self._points(segment, telemetry):
+            if math.isfinite(value) and abs(value) <= _LARGEST:
+                by_step.setdefault(begin + step, {})[tag] = value
+        summaries = [(step, _scalars(by_step[step])) for step in sorted(by_step)]
+        self._append(f"member-{member:02d}", begin + 1, summaries)
+        self._count(segment)
+
+    def _points(self, segment: Segment, telemetry: Telemetry) -> Iterator[tuple[int, str, float]]:
+        """(step, tag, value), steps counted from 1 to the segment's length."""
+        for name in self._space:
+            value = segment.hparams[name]
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                yield 1, f"hyperparameters/{name}", value
+                yield segment.steps, f"hyperparameters/{name}", value
+        for step, name, value in telemetry.curve:
+            # Whatever a task counts by, it must not write among the steps of other segments.
+            yield min(max(step - segment.first_step, 1), segment.steps), f"train/{name}", value
+        for name, value in segment.metrics.items():
+            yield segment.steps, f"validation/{name}", value
+        yield segment.steps, f"score/{self._score_name}", segment.score
+
+    def images(self, batch: torch.Tensor, name: str) -> None:
+        """Write a batch as one picture, eight images a row, from its least value (black) to its largest.
+
+        It takes the place of those that earlier sessions wrote.
+
+        Args:
+            batch: [n, 1 or 3, height, width] finite numbers, at least one image.
+            name: The picture's tag.
+
+        Raises:
+            UsageError: `batch` is something else.
+        """
+        from torch.utils.tensorboard.summary import image
+
+        if batch.dim() != 4 or batch.shape[1] not in (1, 3) or batch.numel() == 0:
+            raise UsageError(
+                f"images of shape {list(batch.shape)}: [n, 1 or 3, height, width] is allowed, n at least 1"
+            )
+        values = batch.detach().cpu().double()
+        low, high = values.min(), values.max()
+        grey = (values - low) / (high - low if high > low else 1.0)
+        self._append("images", 0, [(0, image(name, grey.numpy(), dataformats="NCHW"))])  # type: ignore[no-untyped-call]
+
+    def close(self) -> None:
+        """End the files: what is written after it goes into new ones."""
+        self._files.clear()
+
+    def _count(self, segment: Segment) -> None:
+        member = segment.member
+        self._trained[member] = self._trained.get(member, 0) + segment.steps
+        self._next[member] = max(self._next.get(member, 0), segment.interval + 1)
+
+    def _append(self, name: str, first: int, summaries: Iterable[tuple[int, Any]]) -> None:
+        """Add (step, summary) to a member's file; a new file strikes out steps from `first` in older ones."""
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        now = time.time()
+        events = []
+        if name not in self._files:
+            # TensorBoard reads the files of a directory in the order of their names.
+            path = self._directory / name / f"events.out.tfevents.{time.time_ns():020d}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._files[name] = path
+            events = [
+                Event(wall_time=now, file_version="brain.Event:2"),
+                Event(wall_time=now, step=first, session_log=SessionLog(status=SessionLog.START)),
+            ]
+        events += [Event(wall_time=now, step=step, summary=summary) for step, summary in summaries]
+        with self._files[name].open("ab") as file:
+            writer = RecordWriter(file)
+            for event in events:
+                writer.write(event.SerializeToString())
+
+
+def _scalars(by_tag: Mapping[str, float]) -> Any:
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    return Summary(value=[Summary.Value(tag=tag, simple_value=value) for tag, value in by_tag.items()])
