@@ -142,6 +142,43 @@ def test_without_a_donor_there_is_no_tick_in_the_legend(segments, space):
     assert legend(figure) == ["all members", "lineage of the winner, member 0"]
 
 
+def test_rate_is_the_course_of_one_slot_with_a_ring_where_it_inherited(segments, space):
+    figure = figures.rate(segments, space, 1)
+    axes = figure.axes[0]
+    line, rings = axes.lines
+    assert line.get_xdata().tolist() == [0, 10, 10, 20, 20, 30]
+    assert line.get_ydata().tolist() == [1e-3] * 2 + [0.08 / 3] * 4
+    assert (rings.get_xdata().tolist(), rings.get_ydata().tolist()) == ([10], [0.08 / 3])
+    assert (axes.get_yscale(), axes.get_xlabel(), axes.get_ylabel()) == ("log", "training steps", "lr")
+    assert (axes.get_title(), legend(figure)) == ("lr of member 1", ["inherited from a donor"])
+    assert figures.rate(segments, space, 0).legends == []
+
+
+def test_rate_counts_epochs_and_never_runs_backwards(segments, space):
+    heir = replace(segments[4], source=(0, 0), first_step=10)
+    axes = figures.rate([replace(segments[1], steps=100), heir], space, 1, steps_per_epoch=10).axes[0]
+    assert axes.get_xlabel() == "epoch"
+    assert axes.lines[0].get_xdata().tolist() == [0, 10, 10, 11]
+
+
+@pytest.mark.parametrize(
+    ("name", "scale"), [("keep", "linear"), ("act", "linear"), ("momentum", "function"), ("batch", "linear")]
+)
+def test_rate_draws_every_kind_of_hyperparameter(segments, space, name, scale):
+    figure = figures.rate(segments, space, 0, name=name)
+    assert figure.axes[0].get_yscale() == scale
+    assert drawn(figure)
+
+
+def test_rate_says_what_there_is(segments, space):
+    with pytest.raises(UsageError, match="there is no hyperparameter 'rate' to draw; there is lr, keep"):
+        figures.rate(segments, space, 0, name="rate")
+    with pytest.raises(UsageError, match=r"member 7 has no finished segment; members that have: \[0, 1, 2\]"):
+        figures.rate(segments, space, 7)
+    with pytest.raises(UsageError, match="nothing to draw"):
+        figures.rate([], space, 0)
+
+
 def test_an_empty_record_is_a_usage_error(space, segments):
     with pytest.raises(UsageError, match="nothing to draw"):
         figures.results([], space)

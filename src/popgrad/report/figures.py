@@ -1,4 +1,4 @@
-"""Two pictures of a run: where the population searched, and the schedule that it found.
+"""Pictures of a run: where the population searched, the schedule that it found, and the course of one slot.
 
 They are drawn on `matplotlib.figure.Figure` alone, so nothing global (pyplot, a backend) is touched, and
 equal arguments give equal PNG files.
@@ -23,7 +23,7 @@ from popgrad.core.space import Dimension, Space
 from popgrad.report.aside import replacing
 from popgrad.report.axes import LABEL, TICKS, TITLE, dress, place
 from popgrad.report.history import searched
-from popgrad.store.lineage import index, jumps, lineage
+from popgrad.store.lineage import index, inherited, jumps, lineage
 
 DPI = 150
 COLOURS = "viridis"  # ordered by lightness too: it survives colour blindness and grey print
@@ -36,6 +36,7 @@ _FIRST: dict[str, Any] = {"markersize": 8.5, "markerfacecolor": "none", "markere
 _LAST: dict[str, Any] = {"markersize": 9, "markeredgecolor": "black", "markeredgewidth": 1.8}
 _CROSS: dict[str, Any] = {"linestyle": "none", "marker": "x", "color": OTHERS, "markersize": 6}
 _TICK: dict[str, Any] = {"linestyle": "none", "marker": "|", "color": "black", "markersize": 11}
+_RING: dict[str, Any] = {**_DOT, "color": "black", "markerfacecolor": "white", "markersize": 6}
 _THIN: dict[str, Any] = {"color": OTHERS, "linewidth": 0.8}
 _THICK: dict[str, Any] = {"color": WINNER, "linewidth": 2.6}
 
@@ -172,6 +173,54 @@ def schedule(
     if jumps(line):
         handles.append(Line2D([], [], label="inherited from a donor", markeredgewidth=1.4, **_TICK))
     figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False, fontsize=TICKS)
+    return figure
+
+
+def rate(
+    segments: Sequence[Segment],
+    space: Space,
+    member: int,
+    *,
+    name: str = "lr",
+    steps_per_epoch: int | None = None,
+) -> Figure:
+    """A hyperparameter of one slot, the learning rate for instance, as it was trained with, step by step.
+
+    The horizontal axis counts what the slot itself has trained, which goes on evenly where it inherits; a
+    ring marks each value that it began with on a donor's weights.
+
+    Args:
+        segments: The record; at least one segment of the member.
+        space: What was searched.
+        member: The slot.
+        name: The hyperparameter.
+        steps_per_epoch: Makes the axis epochs; None = training steps.
+
+    Raises:
+        UsageError: There is no such segment or hyperparameter.
+    """
+    _some(segments)
+    if name not in space:
+        raise UsageError(f"there is no hyperparameter {name!r} to draw; there is {', '.join(space)}")
+    own = sorted((each for each in segments if each.member == member), key=lambda each: each.interval)
+    if not own:
+        there = sorted({each.member for each in segments})
+        raise UsageError(f"member {member} has no finished segment; members that have: {there}")
+    edges = np.cumsum([0, *(each.steps for each in own)]) / (steps_per_epoch or 1)
+    values = place(own, name, space[name])
+    heirs = [i for i, each in enumerate(own) if inherited(each)]
+
+    figure = Figure(figsize=(8.0, 4.5), dpi=DPI, layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot(np.repeat(edges, 2)[1:-1], np.repeat(values, 2), **_THICK)
+    axes.plot(edges[heirs], values[heirs], zorder=4, **_RING)  # a tick would hide in the vertical strokes
+    dress(axes, "y", name, space[name], values)
+    dress(axes, "x", "training steps" if steps_per_epoch is None else "epoch", None, edges)
+    axes.set_xlim(0, 1.01 * edges[-1])  # room for the last mark
+    axes.set_title(f"{name} of member {member}", size=TITLE)
+    if heirs:
+        mark = Line2D([], [], label="inherited from a donor", **_RING)
+        figure.legend(handles=[mark], loc="outside lower center", frameon=False, fontsize=TICKS)
     return figure
 
 
