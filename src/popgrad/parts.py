@@ -35,7 +35,7 @@ class Parts:
         task: What is trained, with the configured space and weights.
         strategy: Makes the plans.
         executor: (save=...) -> the executor, started.
-        config: The configuration with what was left open filled in: device, intervals, the strategy's settings.
+        config: The configuration with what was left open: device, intervals, the strategy's settings.
     """
 
     task: Task
@@ -54,6 +54,9 @@ def make_parts(config: RunConfig, task: Task | None = None, strategy: Strategy |
         raise UsageError(f"executor: given {config.executor!r}; there is {', '.join(EXECUTORS)}")
     devices = resolve_devices(config.device)
     made = make_task(config, task)
+    if config.population == 1 and len(devices) > 1:  # one member has all of them
+        made = _replace(made, "data_parallel", tuple(map(str, devices)))
+        devices = devices[:1]
 
     def executor(**kwargs: object) -> Executor:
         if config.executor == "processes":
@@ -99,6 +102,8 @@ def make_task(config: RunConfig, given: Task | None = None) -> Task:
     if config.space:
         added = {name: dimension(spec, f"space.{name}") for name, spec in config.space.items()}
         task = _replace(task, "space", task.space.with_(added))
+    if config.log_every is not None and isinstance(task, TorchTask):
+        task = _replace(task, "log_every", config.log_every)
     if config.weights is not None:
         if not isinstance(task, TorchTask):
             raise UsageError(f"weights: a {type(task).__name__} has none to start from; only a TorchTask has")
@@ -127,7 +132,7 @@ def _make_strategy(config: RunConfig, task: Task, hparams: Hparams) -> tuple[Str
         raise UsageError(
             "population: given 1; pbt copies between members and needs at least 2 (or use random-search)"
         )
-    if "phases" in options:
+    if isinstance(options.get("phases"), list):
         options["phases"] = [_in_steps(phase, task, hparams) for phase in options["phases"]]
     checked = check_options(STRATEGIES[name], options, f"strategy {name}")
     settings = {**defaults(STRATEGIES[name]), **checked}

@@ -474,7 +474,72 @@ def test_the_mean_loss_of_an_interval_is_logged(make_task):
     task = make_task(step=step)
     ctx = Context(first_step=10, log=lambda step, **numbers: points.append((step, numbers)))
     task.train(task.init(HPARAMS, ctx), HPARAMS, 4, ctx)
-    assert points == [(14, {"train_loss": pytest.approx(sum(losses) / 4)})]
+    assert points == [
+        (14, {"train_loss": pytest.approx(sum(losses) / 4), "lr": pytest.approx(HPARAMS["lr"])})
+    ]
+
+
+def test_a_curve_has_a_point_at_each_multiple_and_at_the_end(make_task):
+    points, losses = [], []
+
+    def step(module, optimizers, batch, loss):
+        losses.append(loss(batch).item())
+        return torch.tensor(losses[-1])
+
+    task = make_task(step=step, log_every=4)
+    ctx = Context(first_step=10, log=lambda step, **numbers: points.append((step, numbers["train_loss"])))
+    task.train(task.init(HPARAMS, ctx), HPARAMS, 8, ctx)
+    means = [sum(losses[:2]) / 2, sum(losses[2:6]) / 4, sum(losses[6:]) / 2]
+    assert points == [
+        (12, pytest.approx(means[0])),
+        (16, pytest.approx(means[1])),
+        (18, pytest.approx(means[2])),
+    ]
+
+
+def test_without_shuffle_the_data_is_seen_as_it_lies(make_task):
+    seen = []
+
+    def loss(module, batch, hparams):
+        seen.append(batch[0])
+        return functional.cross_entropy(module(batch[0]), batch[1])
+
+    task = make_task(shuffle=False, loss=loss)
+    ctx = Context()
+    task.train(task.init(HPARAMS, ctx), HPARAMS, task.epoch_steps(HPARAMS), ctx)
+    assert torch.equal(torch.cat(seen), task.data()["train"][0])
+
+
+def test_what_augments_is_given_inputs_and_the_segments_generator(make_task, run):
+    def noisy(inputs, generator):
+        return inputs + torch.randn(inputs.shape, generator=generator)
+
+    task = make_task(augment=noisy)
+    state = run(task, HPARAMS)
+    one = run(task, HPARAMS, 2, state=state)
+    assert digest(run(task, HPARAMS, 2, state=state)) == digest(one)
+    assert digest(run(task, HPARAMS, 2, state=state, first=1)) != digest(one)
+    assert digest(run(make_task(), HPARAMS, 2, state=state)) != digest(one)
+
+
+def test_a_batch_is_split_over_several_devices(make_task, run, monkeypatch):
+    spread = []
+
+    class Spread(nn.Module):  # stands for nn.DataParallel, which needs devices that are not here
+        def __init__(self, module, device_ids):
+            super().__init__()
+            self.module = module
+            spread.append(device_ids)
+
+        def forward(self, *inputs):
+            return self.module(*inputs)
+
+    monkeypatch.setattr(nn, "DataParallel", Spread)
+    one = run(make_task(), HPARAMS, 2)
+    assert not spread
+    assert digest(run(make_task(data_parallel=("cuda:0", "cuda:1")), HPARAMS, 2)) == digest(one)
+    assert spread
+    assert all(each == [torch.device("cuda:0"), torch.device("cuda:1")] for each in spread)
 
 
 def test_dropout_draws_from_the_segments_stream(make_task, run):

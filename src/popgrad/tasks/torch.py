@@ -1,6 +1,6 @@
 """A task from a module, an optimizer, the loss of a batch and the data."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -20,6 +20,7 @@ from popgrad.nn import seed_streams
 from popgrad.state import State, clone
 from popgrad.tasks import live, schedulers
 from popgrad.tasks.base import Context, Split
+from popgrad.tasks.curve import Curve
 from popgrad.tasks.order import batch as batch_at
 from popgrad.tasks.order import permutation
 
@@ -83,6 +84,10 @@ class TorchTask:
         evaluation_batch_size: Samples at once in evaluation; fixed, since bits depend on it.
         drop_last: Leave out the last batch of an epoch when it is not full.
         shared_order: All members see the data in one order (a paired tournament), else each in its own.
+        shuffle: Whether an epoch has an order of its own, else the data is seen as it lies.
+        augment: (inputs [b, ...], generator) -> inputs: changes what is trained on, drawing from the generator only.
+        log_every: Steps between two points of the training curve; None = one an interval. The curve is telemetry.
+        data_parallel: Devices that each batch is split over, the member's own first; one or none = not split.
         weights: Parameters and buffers, by name, that fresh members start from; None = what `model` makes.
     """
 
@@ -100,6 +105,10 @@ class TorchTask:
     evaluation_batch_size: int = 1000
     drop_last: bool = False
     shared_order: bool = False
+    shuffle: bool = True
+    augment: Callable[[torch.Tensor, torch.Generator], torch.Tensor] | None = None
+    log_every: int | None = None
+    data_parallel: tuple[str, ...] = ()
     weights: Mapping[str, torch.Tensor] | None = None
 
     def epoch_steps(self, hparams: Hparams) -> int:
@@ -120,19 +129,23 @@ class TorchTask:
         opened.module.train()
         seed_streams(opened.module, ctx.seed("dropout"), ctx.device)
         given = live.Reads(live.tensors(hparams, ctx.device), opened.reached)
-        total = torch.zeros((), device=ctx.device)
+        images = torch.Generator().manual_seed(ctx.seed("augment"))
+        forward = _spread(opened.module, self.data_parallel)
+        curve = Curve(ctx, ctx.first_step + steps, self.log_every)
 
         def loss(batch: Batch) -> torch.Tensor:
-            return self.loss(opened.module, batch, given)
+            return self.loss(forward, batch, given)
 
         position = state["position"]
-        for _ in range(steps):
+        for step in range(1, steps + 1):
             batch, position = self._batch(position, hparams, ctx)
-            total += torch.as_tensor(self.step(opened.module, opened.optimizers, batch, loss)).detach()
+            if self.augment is not None:
+                batch = (self.augment(batch[0], images), *batch[1:])
+            value = self.step(opened.module, opened.optimizers, batch, loss)
+            curve.add(ctx.first_step + step, torch.as_tensor(value).detach(), opened.optimizers)
             for scheduler in opened.schedulers.values():
                 scheduler.step()
         live.account(hparams, opened.reached)
-        ctx.log(ctx.first_step + steps, train_loss=float(total) / steps)
         return opened.state(steps=state["steps"] + steps, position=position)
 
     @torch.no_grad()
@@ -158,8 +171,11 @@ class TorchTask:
         tensors = self._split("train", ctx.device)
         samples = len(tensors[0])
         epoch, start, stop = batch_at(position, samples, self._batch_size(hparams), drop_last=self.drop_last)
-        order = permutation(samples, ctx.epoch_seed(epoch, shared=self.shared_order))
-        rows = order[start:stop].to(ctx.device)
+        if self.shuffle:
+            order = permutation(samples, ctx.epoch_seed(epoch, shared=self.shared_order))
+            rows = order[start:stop].to(ctx.device)
+        else:
+            rows = torch.arange(start, stop, device=ctx.device)
         return tuple(x.index_select(0, rows) for x in tensors), epoch * samples + stop
 
     def _batch_size(self, hparams: Hparams) -> int:
@@ -182,6 +198,15 @@ class TorchTask:
 
 
 _DATA: WeakKeyDictionary[TorchTask, dict[str, Any]] = WeakKeyDictionary()
+
+
+def _spread(module: nn.Module, devices: Sequence[str]) -> nn.Module:
+    """The module as it is called for the loss: over several devices where there are several."""
+    return (
+        nn.DataParallel(module, device_ids=[torch.device(each) for each in devices])
+        if len(devices) > 1
+        else module
+    )
 
 
 class _Open:
