@@ -198,7 +198,7 @@ def _short(value: object) -> str:
 def _explain(error: dict[str, Any]) -> str:
     key = ".".join(part if re.fullmatch(r"[\w-]+", part) else repr(part) for part in map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
-        return f"unknown key {key!r}; known are {', '.join(RunConfig.model_fields)}"
+        return f"unknown key {error['loc'][-1]!r}; known are {', '.join(RunConfig.model_fields)}"
     if error["type"] == "missing":
         return f"{key} is missing"
     return f"{key}: given {_short(error['input'])}; {error['msg'].removeprefix('Value error, ')}"

@@ -1,0 +1,52 @@
+"""A run's directory: made where nothing is, and worked on by one process at a time."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from popgrad import RunError, UsageError
+from popgrad.store.directory import Directory
+
+
+def test_a_directory_is_made_with_those_above_it_or_taken_when_empty(tmp_path: Path) -> None:
+    for path in (tmp_path / "a" / "b", tmp_path / "a" / "b"):
+        assert Directory.create(path).path.is_dir()
+
+
+def test_what_is_there_is_refused_and_stays(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    for path in (tmp_path, tmp_path / "file"):
+        with pytest.raises(UsageError, match="exists: name another one"):
+            Directory.create(path)
+    with pytest.raises(UsageError, match="cannot be made"):
+        Directory.create(tmp_path / "file" / "below")
+    (tmp_path / "journal.db").touch()
+    with pytest.raises(UsageError, match="holds a run: go on with it by `popgrad resume`"):
+        Directory.create(tmp_path)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_one_at_a_time(tmp_path: Path) -> None:
+    place = Directory(tmp_path)
+    with place.locked():
+        with pytest.raises(RunError, match=f"process {os.getpid()} is at work on"), place.locked():
+            pass
+        code = (
+            "import sys, pathlib\nfrom popgrad.store.directory import Directory\n"
+            "with Directory(pathlib.Path(sys.argv[1])).locked(): pass"
+        )
+        other = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
+        assert f"process {os.getpid()} is at work on" in other.stderr
+    with place.locked():
+        pass
+
+
+def test_the_lock_is_given_back_when_work_fails(tmp_path: Path) -> None:
+    place = Directory(tmp_path)
+    with pytest.raises(KeyboardInterrupt), place.locked():
+        raise KeyboardInterrupt
+    with place.locked():
+        assert (tmp_path / "lock").read_text() == str(os.getpid())
