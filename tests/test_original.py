@@ -4,15 +4,18 @@ import copy
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from torch import nn
 
 from popgrad import config as configuration
-from popgrad.core.errors import UsageError
+from popgrad.core.errors import DataError, UsageError
 from popgrad.original import convert, is_original
 from popgrad.parts import make_parts
+from popgrad.run import start
 from popgrad.tasks import mnist_conv, mnist_fc
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -382,6 +385,70 @@ def test_searched_shapes_reach_the_networks():
     assert widths == [5, 5, 10]
     kinds = [type(layer).__name__ for layer in mnist_conv().model({"n_filters": 3, "batch_norm": False})]
     assert kinds == ["Conv2d", "ReLU", "Dropout"] * 2 + ["Flatten", "Linear"]
+
+
+@pytest.fixture
+def colours(tmp_path):
+    """Folders of PNG files, 8 x 6 pixels in colour, of 3 classes."""
+    rng = np.random.default_rng(0)
+    for part in ("train", "val", "test"):
+        (tmp_path / part).mkdir()
+        for i in range(12):
+            pixels = rng.integers(0, 256, (8, 6, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / part / f"{i}_{i % 3}.png")
+    return tmp_path
+
+
+def own(model, colours, **train):
+    """An edited file for these images, trained in this process."""
+    general = {"data_dir": str(colours), "height": 8, "width": 6, "num_channels": 3, "num_classes": 3}
+    values = edited(f"{model}_PBT", general=general, train={"batch_size": 4, **train})
+    small = {"population": 4, "epochs": 2, "executor": "serial"}
+    return configuration.parse({**converted(values), **small})
+
+
+def test_a_population_searches_everything_on_images_of_ones_own(colours):
+    train = {
+        "PBT_n_hiddens": "3,9",
+        "PBT_batch_norm": "0,1",
+        "PBT_batch_size": "3,4,6",
+        "PBT_weight_decay": "0,0.1",
+        "PBT_beta1": "0.8,0.95",
+        "PBT_beta2": "0.99,0.9999",
+        "PBT_eps": "1e-9,1e-7",
+        **{"crop": 1, "crop_shift": 2, "hflip": 1, "vflip": 1},
+    }
+    result = start(own("fc", colours, **train), directory=None)
+    assert [segment.status for segment in result.segments] == ["done"] * 8
+    assert len({segment.hparams["n_hiddens"] for segment in result.segments}) > 1
+    assert result.task.epoch_steps({"batch_size": 6}) == 2
+
+
+def test_a_network_of_filters_is_ranked_by_a_one_hot_metric(colours):
+    values = edited("conv_PBT", general={"metric": "accuracy_onehot"})
+    assert converted(values)["options"]["metric"] == "accuracy_onehot"
+    config = own("conv", colours, shuffle=0, PBT_n_filters="2,3")
+    onehot = config.model_copy(update={"options": {**config.options, "metric": "accuracy_onehot"}})
+    plain, ranked = (start(each, directory=None) for each in (config, onehot))
+    assert [each.score for each in plain.segments] == [each.score for each in ranked.segments]
+    assert ranked.score_name == "accuracy_onehot"
+
+
+@pytest.mark.parametrize(
+    ("metric", "score"), [("loss", "loss"), ("-loss", "-loss"), ("accuracy_categ", "accuracy_categ")]
+)
+def test_a_metric_ranks(metric, score):
+    assert mnist_fc(metric=metric).score == score
+
+
+def test_what_does_not_fit_the_images_is_an_error_of_the_data(colours):
+    config = own("fc", colours)
+    wrong = config.model_copy(update={"options": {**config.options, "height": 7}})
+    with pytest.raises(DataError, match=r"images are torch.uint8 \[3, 8, 6\], those of mnist .* \[3, 7, 6\]"):
+        make_parts(wrong)
+    fewer = config.model_copy(update={"options": {**config.options, "num_classes": 2}})
+    with pytest.raises(DataError, match="labels from 0 to 2, allowed are 0 to 1"):
+        make_parts(fewer)
 
 
 KEYS = ["model", "seed", "lr", "PBT_lr", "PBT_batch_norm", "n_hiddens", "gpus", "mutation", "num_epochs",

@@ -13,6 +13,7 @@ from torch.optim import Adam
 from popgrad.core.population import Hparams
 from popgrad.core.space import Constant, Dimension, LogUniform, Space, Uniform
 from popgrad.data import Dataset, dataset_named, splits
+from popgrad.data.augment import Augment
 from popgrad.metrics import evaluating, label
 from popgrad.nn import Dropout, xavier_
 from popgrad.tasks.torch import TorchTask
@@ -37,6 +38,11 @@ def mnist_fc(
     validation: int = 5000,
     split_seed: int = 0,
     metric: str = "accuracy",
+    shuffle: bool = True,
+    crop: bool = False,
+    crop_shift: int = 0,
+    hflip: bool = False,
+    vflip: bool = False,
 ) -> TorchTask:
     """Fully connected: for each width Linear, BatchNorm, ReLU, Dropout; then Linear to the classes. Adam.
 
@@ -61,11 +67,17 @@ def mnist_fc(
         metric: What ranks, higher is better: a name in `popgrad.metrics.METRICS`, or a function of one's own,
             (outputs, targets) -> number, as "module:function" or "file.py:function"; "-" before it where less
             is better, as for "-loss".
+        shuffle: Whether an epoch has an order of its own, else the data is seen as it lies.
+        crop: Shift each image that is trained on by up to `crop_shift` pixels each way, over black.
+        crop_shift: At least 0; no effect without `crop`.
+        hflip: Mirror each with probability 1/2, left and right.
+        vflip: The same, top and bottom.
     """
     data = _described(dataset, (num_channels, height, width), num_classes)
     network = partial(_fully_connected, data, n_hiddens, batch_norm)
     source = partial(splits, data, data_dir, validation=validation, seed=split_seed)
-    return _task(network, source, lr, keep_prob, weight_decay, batch_size, metric)
+    augment = _augment(data, crop, crop_shift, hflip, vflip)
+    return _task(network, source, lr, keep_prob, weight_decay, batch_size, metric, shuffle, augment)
 
 
 def mnist_conv(
@@ -85,6 +97,11 @@ def mnist_conv(
     validation: int = 5000,
     split_seed: int = 0,
     metric: str = "accuracy",
+    shuffle: bool = True,
+    crop: bool = False,
+    crop_shift: int = 0,
+    hflip: bool = False,
+    vflip: bool = False,
 ) -> TorchTask:
     """Convolutional: per filter count Conv 3x3 (padding 1), BatchNorm, ReLU, Dropout; flatten; Linear. Adam.
 
@@ -104,11 +121,17 @@ def mnist_conv(
         validation: See there.
         split_seed: See there.
         metric: See there.
+        shuffle: See there.
+        crop: See there.
+        crop_shift: See there.
+        hflip: See there.
+        vflip: See there.
     """
     data = _described(dataset, (num_channels, height, width), num_classes)
     network = partial(_convolutional, data, n_filters, batch_norm)
     source = partial(splits, data, data_dir, validation=validation, seed=split_seed)
-    return _task(network, source, lr, keep_prob, weight_decay, batch_size, metric)
+    augment = _augment(data, crop, crop_shift, hflip, vflip)
+    return _task(network, source, lr, keep_prob, weight_decay, batch_size, metric, shuffle, augment)
 
 
 def _described(dataset: str, shape: tuple[int, int, int], classes: int) -> Dataset:
@@ -155,6 +178,8 @@ def _task(
     weight_decay: float,
     batch_size: int,
     metric: str,
+    shuffle: bool,
+    augment: Augment | None,
 ) -> TorchTask:
     sign, name = ("-" if metric.startswith("-") else ""), metric.removeprefix("-")
     dimensions: dict[str, Dimension] = {
@@ -170,7 +195,14 @@ def _task(
         metrics=_measure(name),
         score=sign + label(name),
         batch_size=batch_size,
+        shuffle=shuffle,
+        augment=augment,
     )
+
+
+def _augment(data: Dataset, crop: bool, crop_shift: int, hflip: bool, vflip: bool) -> Augment | None:
+    augment = Augment(crop, crop_shift, hflip, vflip, background=-data.mean / data.std)
+    return augment if (crop and crop_shift) or hflip or vflip else None
 
 
 def _measure(metric: str) -> Measure:
