@@ -52,6 +52,20 @@ LAYERS: dict[str, tuple[str, ...]] = {
         *("popgrad.core", "popgrad.state", "popgrad.store", "popgrad.config", "popgrad.report"),
         *("popgrad.tasks.base", "popgrad.executors.base", "popgrad.winner"),
     ),
+    "popgrad.outputs": (
+        *("popgrad.core", "popgrad.store", "popgrad.report", "popgrad.engine"),
+        *("popgrad.tasks.base", "popgrad.tasks.torch", "popgrad.result", "popgrad.winner"),
+    ),
+    "popgrad.monitor": ("popgrad.core", "popgrad.tasks.base", "popgrad.result", "popgrad.run"),
+    "popgrad.train": (
+        "popgrad.core",
+        "popgrad.config",
+        "popgrad.engine",
+        "popgrad.monitor",
+        "popgrad.result",
+        "popgrad.run",
+    ),
+    "popgrad.pretrained": ("popgrad.core", "popgrad.winner"),
     "popgrad.parts": (
         *("popgrad.core", "popgrad.config", "popgrad.strategies", "popgrad.executors", "popgrad.tasks"),
         *("popgrad.engine", "popgrad.winner"),

@@ -25,5 +25,4 @@ __all__ = [
     "Task", "TorchTask", "Context", "Splits",
     "Strategy", "Population", "Plan", "pbt", "random_search",
     "PopgradError", "UsageError", "DataError", "RunError", "NobodyLeftError",
-    "data", "metrics", "nn", "tasks",
 ]  # fmt: skip

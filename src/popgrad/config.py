@@ -137,6 +137,7 @@ class RunConfig(_Model):
         None, ge=1, description="steps between points of the training curve; one an interval when not given"
     )
     outputs: bool = Field(True, description="write tables, figures and events beside the record")
+    events: bool = Field(False, description="write TensorBoard events (needs the extra tensorboard)")
     sleep: _Number = Field(20.0, ge=0, description="seconds between two tests of the monitor")
     made_with: dict[str, str] = Field({}, description="versions, written by popgrad and not read")
 

@@ -21,6 +21,7 @@ from popgrad.core.population import (
     Population,
     Segment,
     SegmentId,
+    Telemetry,
 )
 from popgrad.core.seeding import Floats, Index, Rng
 from popgrad.core.space import Space
@@ -58,10 +59,12 @@ class Watch:
     Attributes:
         segment: Called with each finished segment, in the order of finishing.
         interval: Called at the end of each interval.
+        record: Called with each finished segment and its telemetry.
     """
 
     segment: Callable[[Segment], None] | None = None
     interval: Callable[[IntervalEnd], None] | None = None
+    record: Callable[[Segment, Telemetry], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -290,6 +293,8 @@ class Engine:
         self._segments[segment.id] = segment
         if segment.failed:
             log.warning("member %d failed in interval %d: %s", *segment.id, why.strip().rpartition("\n")[2])
+        if self._watch.record is not None:
+            self._watch.record(segment, outcome.telemetry)
         if self._watch.segment is not None:
             self._watch.segment(segment)
 
@@ -347,7 +352,13 @@ class Engine:
 
     def _nobody_left(self, why: str) -> NobodyLeftError:
         errors = [segment.error for segment in self._segments.values() if segment.error]
-        return NobodyLeftError(f"{why}\nThe first failure: {errors[0]}" if errors else why)
+        raised = [error for error in errors if error.startswith("Traceback")]
+        why = (
+            f"all {self._size} members have failed, most by an exception"
+            if len(raised) > len(errors) / 2
+            else why
+        )
+        return NobodyLeftError(f"{why}\nThe first failure: {(raised or errors)[0]}" if errors else why)
 
     def _population(self) -> Population:
         scores, intervals, steps = self._scores.view(), self._intervals.view(), self._steps.view()

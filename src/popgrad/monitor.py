@@ -1,7 +1,7 @@
 """The monitor of vanilla training: tests the newest checkpoint of a run now and then. It decides nothing.
 
-As a process of its own (`python -m popgrad.monitor DIR`) it tests until its standard input ends, and then once more,
-so that a last test follows the last checkpoint.
+As a process of its own (`python -m popgrad.monitor DIR`) it tests until its standard input ends, and then once
+more, so that a last test follows the last checkpoint.
 """
 
 import argparse
@@ -36,8 +36,8 @@ class Monitor:
     def test_newest(self) -> str | None:
         """Test the newest checkpoint, unless it was tested already; returns what was found, in words.
 
-        A checkpoint is complete when the journal names it. One that is let go of while it is being opened is no
-        failure: a newer one is there by then.
+        A checkpoint is complete when the journal names it. One that is let go of while it is being opened is
+        no failure: a newer one is there by then.
         """
         for _ in range(10):
             newest = self._newest()

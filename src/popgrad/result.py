@@ -44,7 +44,7 @@ class Result:
     score_name: str
     directory: Path | None
     stopped: str
-    config: RunConfig
+    config: RunConfig = field(repr=False)
     named: bool = field(repr=False)
     make_task: Callable[[], Task] = field(repr=False)
     read_state: Callable[[SegmentId], State] = field(repr=False)

@@ -1,6 +1,7 @@
 """Start a run, go on with one, open one: where configuration, task, engine and directory are joined."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from popgrad.core.errors import RunError, UsageError
 from popgrad.core.population import Hparams, Segment, SegmentId
 from popgrad.core.space import Dimension, Space
 from popgrad.engine import Engine, IntervalEnd, Limits, Watch
+from popgrad.outputs import events, write_figures, write_tables, write_winner
 from popgrad.parts import CUSTOM, Parts, make_parts, make_task, versions
 from popgrad.result import Result
 from popgrad.state import State
@@ -28,6 +30,7 @@ def run(
     population: int = 10,
     intervals: int = 20,
     interval: int | str = "1 epoch",
+    epochs: int | None = None,
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
     space: Mapping[str, Dimension | Mapping[str, Any]] | Space | None = None,
@@ -41,6 +44,9 @@ def run(
     weights: str | Path | None = None,
     data_dir: str | Path | None = None,
     directory: str | Path | None = None,
+    log_every: int | None = None,
+    events: bool = False,
+    outputs: bool = True,
     on_segment: Callable[[Segment], None] | None = None,
     on_interval: Callable[[IntervalEnd], None] | None = None,
     **strategy_options: Any,
@@ -52,6 +58,7 @@ def run(
         population: Members, at least 1 (at least 2 where the strategy copies).
         intervals: Intervals that each member trains, at least 1.
         interval: Training between two decisions: steps (275 or "275") or epochs ("1 epoch").
+        epochs: Epochs in all, in place of `intervals`.
         seed: Every random stream derives from it; same seed, same run.
         options: Arguments of a task that is given by name.
         space: Dimensions (or their specs) that replace or add to the task's, by name.
@@ -65,6 +72,9 @@ def run(
         weights: File of weights (or a run directory) that every member starts from.
         data_dir: Where data lies, for a task that is given by name.
         directory: Where the run is kept; None = in memory only, nothing is written.
+        log_every: Steps between two points of the training curve; None = one an interval.
+        events: Write TensorBoard events into the directory (needs the extra tensorboard).
+        outputs: Write tables, figures and events into the directory, beside the record and the winner.
         on_segment: Called with each finished `Segment`.
         on_interval: Called with an `IntervalEnd` after each interval.
         **strategy_options: The strategy's own: fraction, factors, resample_probability, burn_in.
@@ -77,7 +87,8 @@ def run(
         "task": task if isinstance(task, str) else type(task).__name__,
         "options": options or {},
         "space": {n: each if isinstance(each, Mapping) else each.spec() for n, each in (space or {}).items()},
-        "population": population, "intervals": intervals, "interval": interval, "seed": seed,
+        "population": population, "intervals": intervals, "interval": interval, "epochs": epochs, "seed": seed,
+        "log_every": log_every, "events": events, "outputs": outputs,
         "strategy": {"name": strategy if isinstance(strategy, str) else CUSTOM, **strategy_options},
         "executor": executor, "workers": workers, "device": device,
         "max_time": max_time, "target_score": target_score, "initial": initial,
@@ -114,7 +125,7 @@ def start(
         "space": parts.task.space.spec(),
         "score": parts.task.score,
         "given_task": task is not None,
-        "task_digest": source_digest(parts.task, None if task is not None else config.task),
+        "task_digest": source_digest(task or parts.task, None if task is not None else config.task),
     }
     if directory is None:
         journal = Journal(None, create=True)
@@ -184,8 +195,8 @@ def resume(
                     "the run was given a task instance: give it again, popgrad.resume(directory, task=...)"
                 )
             parts = make_parts(config, task, strategy)
-            found = source_digest(parts.task, None if task is not None else config.task)
-            _check_same_task(found, about["task_digest"], allow=allow_changed_task)
+            found = source_digest(task or parts.task, None if task is not None else config.task)
+            _check_same_task(parts.task, found, about, allow=allow_changed_task)
             about["config"] = parts.config.model_dump(mode="json")
             return _go(parts, parts.config, journal, place, about, Watch(on_segment, on_interval))
         finally:
@@ -238,7 +249,7 @@ def _go(
         size=config.population,
         interval=config.each,
         initial=config.initial,
-        watch=watch,
+        watch=_listening(watch, parts, config, journal, place),
     )
     try:
         stopped = engine.run(Limits(config.intervals, config.max_time, config.target_score))
@@ -247,12 +258,25 @@ def _go(
         journal.set_about("stopped", stopped)
     finally:
         engine.close()
-        if place is not None:
-            _write_history(journal, place, parts.task.space)
+        if place is not None and config.outputs:
+            write_tables(journal, place, parts.task)
     result = _result(journal, place, journal.about(), lambda: parts.task, final)
     if place is not None:
-        _write_outputs(result, place)
+        write_winner(result, place)
+        if config.outputs:
+            write_figures(result, place, parts.task)
     return result
+
+
+def _listening(
+    watch: Watch | None, parts: Parts, config: RunConfig, journal: Journal, place: Directory | None
+) -> Watch:
+    """Whoever was given to be told, and the writer of events where they are wanted."""
+    watch = watch or Watch()
+    if place is None or not (config.outputs and config.events):
+        return watch
+    task = parts.task
+    return replace(watch, record=events(place.events, task, task.space, task.score, journal.segments()))
 
 
 def _about(journal: Journal, place: Directory) -> dict[str, Any]:
@@ -262,24 +286,6 @@ def _about(journal: Journal, place: Directory) -> dict[str, Any]:
             f"the run in {place.path} ended before it had begun: delete the directory, start again"
         )
     return about
-
-
-def _write_history(journal: Journal, place: Directory, space: Space) -> None:
-    from popgrad.report import rows, write_csv
-
-    write_csv(place.history, rows(journal.segments(), journal.telemetry(), space))
-
-
-def _write_outputs(result: Result, place: Directory) -> None:
-    """What can be made again from the journal and the checkpoints: figures, and the winner as two files."""
-    from popgrad.report import figures
-    from popgrad.winner import save_winner
-
-    segments, name = result.segments, result.score_name
-    figures.save(figures.results(segments, result.space, score_name=name), place.figure("results"))
-    schedule = figures.schedule(segments, result.space, result.winner.segment, score_name=name)
-    figures.save(schedule, place.figure("schedule"))
-    save_winner(result.winner, place.weights, result.made_by)
 
 
 def _result(
@@ -335,8 +341,14 @@ def _task_again(about: Mapping[str, Any], given: Task | None) -> Task:
     return make_task(configuration.parse(about["config"] | {"weights": None}), given)
 
 
-def _check_same_task(found: str, recorded: str, *, allow: bool) -> None:
-    if found != recorded and not allow:
+def _check_same_task(task: Task, digest: str, about: Mapping[str, Any], *, allow: bool) -> None:
+    for what, recorded, now in (
+        ("score", about["score"], task.score),
+        ("space", about["space"], task.space.spec()),
+    ):
+        if now != recorded:
+            raise UsageError(f"the task's {what} is {now!r}, but the run was begun with {recorded!r}")
+    if digest != about["task_digest"] and not allow:
         raise UsageError(
             "the source of the task has changed since the run began, so that its record cannot be gone on "
             "with exactly; undo the change, or pass --allow-changed-task (allow_changed_task=True)"

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,14 +16,16 @@ from popgrad.run import resume, start
 MODES = ("parallel", "train", "test", "traintest", "val")
 
 
-def train(config: RunConfig, directory: Path, *, mode: str = "parallel", watch: Watch | None = None) -> Result:
+def train(
+    config: RunConfig, directory: Path, *, mode: str = "parallel", watch: Watch | None = None
+) -> Result:
     """Train one network, or go on with one, and test it as the mode says.
 
     Args:
-        config: Of one member. Where it says `load`, the run there goes on, with its own saved configuration.
+        config: Of one member. Where it says `load`, the run there goes on, with its saved configuration.
         directory: Of a new run; not used where `config.load` is given.
-        mode: "parallel" tests the newest checkpoint in a process of its own every `config.sleep` seconds, and once
-            more at the end; "train" does not test; "traintest" tests after every checkpoint, in turn.
+        mode: "parallel" tests the newest checkpoint in a process of its own every `config.sleep` seconds, and
+            once more at the end; "train" does not test; "traintest" tests after every checkpoint, in turn.
         watch: Who is told.
 
     Raises:
@@ -45,7 +47,7 @@ def train(config: RunConfig, directory: Path, *, mode: str = "parallel", watch: 
         return resume(place, data_dir=config.data_dir, on_segment=watch.segment, on_interval=watch.interval)
 
 
-def _testing(monitor: Monitor, watch: Watch):  # type: ignore[no-untyped-def]
+def _testing(monitor: Monitor, watch: Watch) -> Callable[[IntervalEnd], None]:
     def interval(end: IntervalEnd) -> None:
         if watch.interval is not None:
             watch.interval(end)

@@ -33,7 +33,7 @@ class Winner:
     """
 
     segment: Segment
-    lineage: tuple[Segment, ...]
+    lineage: tuple[Segment, ...] = field(repr=False)
     state: State = field(repr=False)
     task: Task = field(repr=False)
 

@@ -62,6 +62,21 @@ class Directory:
         return self.path / "history.csv"
 
     @property
+    def curves(self) -> Path:
+        """One row per point of the training curves."""
+        return self.path / "loss_summary.csv"
+
+    @property
+    def events(self) -> Path:
+        """For TensorBoard."""
+        return self.path / "events"
+
+    @property
+    def index(self) -> Path:
+        """Which checkpoint is each member's last, and which its best."""
+        return self.path / "checkpoints.json"
+
+    @property
     def weights(self) -> Path:
         """The winner's network."""
         return self.path / "best.safetensors"

@@ -102,7 +102,8 @@ def _became_number(given: Any, checked: Any) -> bool:
 def source_digest(task: Task, reference: str | None) -> str:
     """SHA-256 of the source of a user's task; "" for the built-in ones, and where there is none to read.
 
-    A task that was named is told by its whole file, one that was handed over by its class and its functions.
+    A task that was named is told by its whole file, one that was handed over by its class, its functions and
+    its numbers and texts.
     """
     if reference in TASKS:
         return ""
@@ -115,7 +116,9 @@ def source_digest(task: Task, reference: str | None) -> str:
         *(each for _, each in sorted(vars(task).items()) if inspect.isfunction(each)),
     ]
     theirs = [each for each in written if not str(each.__module__).startswith("popgrad.")]
+    plain = {n: each for n, each in vars(task).items() if isinstance(each, str | int | float | tuple)}
     try:
-        return hashlib.sha256("".join(map(inspect.getsource, theirs)).encode()).hexdigest() if theirs else ""
+        text = "".join(map(inspect.getsource, theirs)) + repr(sorted(plain.items()))
+        return hashlib.sha256(text.encode()).hexdigest() if theirs else ""
     except (OSError, TypeError):
         return ""

@@ -85,8 +85,9 @@ class TorchTask:
         drop_last: Leave out the last batch of an epoch when it is not full.
         shared_order: All members see the data in one order (a paired tournament), else each in its own.
         shuffle: Whether an epoch has an order of its own, else the data is seen as it lies.
-        augment: (inputs [b, ...], generator) -> inputs: changes what is trained on, drawing from the generator only.
-        log_every: Steps between two points of the training curve; None = one an interval. The curve is telemetry.
+        augment: (inputs [b, ...], generator) -> inputs: changes what is trained on, drawing from the
+            generator only.
+        log_every: Steps between two points of the training curve, which is telemetry; None = one an interval.
         data_parallel: Devices that each batch is split over, the member's own first; one or none = not split.
         weights: Parameters and buffers, by name, that fresh members start from; None = what `model` makes.
     """
@@ -166,6 +167,10 @@ class TorchTask:
         _load_tensors(module, hparams, state["model"], "the state")
         live.write(module, {}, hparams)
         return module.eval()
+
+    def inputs(self, count: int) -> torch.Tensor:
+        """[count, ...]: the first training inputs, as the module is given them."""
+        return self._split("train", torch.device("cpu"))[0][:count]
 
     def _batch(self, position: int, hparams: Hparams, ctx: Context) -> tuple[Batch, int]:
         tensors = self._split("train", ctx.device)
