@@ -5,7 +5,10 @@ import os
 # Before the first product: with it the MKL gives the same bits wherever an operand lies in memory.
 os.environ.setdefault("MKL_CBWR", "AUTO")
 
-from popgrad import data, metrics, nn, tasks
+from popgrad import data as data
+from popgrad import metrics as metrics
+from popgrad import nn as nn
+from popgrad import tasks as tasks
 from popgrad.core.errors import DataError, NobodyLeftError, PopgradError, RunError, UsageError
 from popgrad.core.population import Plan, Population, Segment
 from popgrad.core.space import Choice, Constant, Integer, LogUniform, OneMinus, Ordinal, Space, Uniform

@@ -1,7 +1,7 @@
 """The monitor of vanilla training: tests the newest checkpoint of a run now and then. It decides nothing.
 
-As a process of its own (`python -m popgrad.monitor DIR`) it tests until its standard input ends, and then once
-more, so that a last test follows the last checkpoint.
+As a process of its own (`python -m popgrad.monitor DIR`) it tests until its standard input ends, and then
+once more, so that a last test follows the last checkpoint.
 """
 
 import argparse
