@@ -50,7 +50,7 @@ def refusal(values):
 SHAPE = {"height": 28, "width": 28, "num_channels": 1, "num_classes": 10}
 FIXED = {"weight_decay": 1e-5, "batch_size": 200, "batch_norm": True, "metric": "accuracy", **SHAPE}
 LAYERS = {"fc": {"n_hiddens": [256, 256]}, "conv": {"n_filters": [16, 32]}}
-SHARED = {"seed": 117, "device": "cpu", "runs_dir": "runs"}
+SHARED = {"seed": 117, "device": "cpu", "runs_dir": "runs", "events": True}
 VANILLA = {
     "population": 1,
     "interval": "100 steps within epochs",

@@ -56,6 +56,7 @@ def _shared(sections: Sections, mode: str) -> dict[str, Any]:
         "task": f"mnist-{general['model']}",
         "device": f"cuda:{','.join(map(str, gpus))}" if gpus else "cpu",
         "log_every": train.get("num_iters_for_ckpt", 100),
+        "events": True,
     }
     places = {"data_dir": "data_dir", "train_dir": "runs_dir"}
     config |= {new: general[old] for old, new in places.items() if general.get(old)}
