@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import math
+import os
 import shlex
 import signal
 import sys
@@ -24,7 +25,7 @@ from rich.text import Text
 
 from popgrad import config as configuration
 from popgrad import options
-from popgrad.core.errors import PopgradError, RunError, UsageError
+from popgrad.core.errors import DataError, PopgradError, RunError, UsageError
 from popgrad.data import data_dir, download
 from popgrad.display import watching
 from popgrad.parts import make_parts
@@ -35,6 +36,7 @@ from popgrad.store.directory import Directory
 from popgrad.tasks import TASKS
 
 app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
+_BOUNDLESS = 10_000  # columns
 out = Console(highlight=False, emoji=False)
 err = Console(stderr=True, highlight=False, emoji=False)
 
@@ -45,9 +47,9 @@ def main() -> None:
     logging.getLogger("popgrad").addHandler(_LOG)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(
-                errors="replace"
-            )  # a path or an arrow that the terminal cannot show is no error
+            stream.reconfigure(errors="replace")  # an arrow that the terminal cannot show is no error
+    if not out.is_terminal and "COLUMNS" not in os.environ:
+        out.width = _BOUNDLESS  # a file has room for every table
     command = typer.main.get_command(app)
     try:
         code = command.main(sys.argv[1:] or ["--help"], prog_name="popgrad", standalone_mode=False)
@@ -81,8 +83,8 @@ def _command(function: Callable[..., None]) -> Callable[..., None]:
         try:
             function(*args, **kwargs)
         except (PopgradError, OSError, KeyboardInterrupt) as error:
-            hints = getattr(error, "__notes__", [])
-            _complain("; ".join([str(error) or "interrupted", *hints]))
+            parts = [str(error) or "interrupted", *getattr(error, "__notes__", [])]
+            _complain(("\n" if "\n" in parts[0] else "; ").join(parts))  # a task's traceback has many lines
             code = 2 if isinstance(error, UsageError) else 130 if isinstance(error, KeyboardInterrupt) else 1
             raise typer.Exit(code) from None
 
@@ -134,10 +136,14 @@ def run(
     }
     own = {"name": strategy, "fraction": fraction, "burn_in": burn_in}
     config = configuration.parse(_values(what, given, own, settings or []))
-    task = make_parts(config).task
+    parts = make_parts(config)
     place = directory or _new_directory(config.task)
     watched = watching(
-        err, members=config.population, intervals=config.intervals, score=task.score, space=task.space
+        err,
+        members=parts.config.population,
+        intervals=parts.config.intervals,
+        score=parts.task.score,
+        space=parts.task.space,
     )
     with _resumable(place), watched as watch:
         result = start(config, directory=place, watch=watch)
@@ -216,7 +222,7 @@ def tasks(as_json: options.Json = False) -> None:
         table = Table.grid(padding=(0, 2))
         for row in rows:
             table.add_row(*map(Text, row))
-        out.print(Padding(table, (0, 0, 1, 2)))
+        out.print(Padding(table, (0, 0, 1, 2), expand=False))
 
 
 @_command
@@ -282,11 +288,9 @@ def _resumable(directory: Path) -> Iterator[None]:
     """Add to what interrupts a run, or makes it fail, how to go on with it."""
     try:
         yield
-    except (KeyboardInterrupt, RunError, OSError) as error:
+    except (KeyboardInterrupt, DataError, RunError, OSError) as error:
         if (directory / "journal.db").exists():
-            error.add_note(
-                f"what is recorded is kept, go on with: popgrad resume {shlex.quote(str(directory))}"
-            )
+            error.add_note(f"go on with: popgrad resume {shlex.quote(str(directory))}")
         raise
 
 

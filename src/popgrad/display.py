@@ -147,11 +147,12 @@ class LiveTable:
         table = Table(box=None, header_style="bold", pad_edge=False, caption_justify="left")
         for heading in ("member", "", "intervals", self._score, *names, ""):
             table.add_column(Text(heading), justify="right", no_wrap=True)
+        scores = numbers(each.score for each in ranked)
         columns = [
             [str(each.member) for each in ranked],
             ["best", *[""] * (len(ranked) - 1)],
             [str(each.interval + 1) for each in ranked],
-            ["failed" if text == "nan" else text for text in numbers(each.score for each in ranked)],
+            ["failed" if each.failed else text for each, text in zip(ranked, scores, strict=True)],
             *(numbers(each.hparams[name] for each in ranked) for name in names),
             [_origin(each) for each in ranked],
         ]

@@ -99,6 +99,12 @@ def make_task(config: RunConfig, given: Task | None = None) -> Task:
     if given is not None and config.options:
         raise UsageError("options: they are for a task that is given by name; this one is made already")
     task = given if given is not None else resolve(config.task, config.options, config.data_dir)
+    if missing := [
+        name for name in ("space", "score", "init", "train", "evaluate") if not hasattr(task, name)
+    ]:
+        raise UsageError(
+            f"task: {config.task} is a {type(task).__name__}, no task: it has no {', '.join(missing)}"
+        )
     if config.space:
         added = {name: dimension(spec, f"space.{name}") for name, spec in config.space.items()}
         task = _replace(task, "space", task.space.with_(added))
