@@ -1,6 +1,8 @@
 """Make docs/results.md: what populations reach on digits and on the real MNIST, next to random search.
 
-    python benchmarks/results.py              every experiment; takes a while, and goes on where it was interrupted
+And what the four configurations of the original project reach.
+
+    python benchmarks/results.py              every experiment; takes long, and goes on where it was stopped
     python benchmarks/results.py digits       one of them
     python benchmarks/results.py --page       only write the page again from what has been run
 
@@ -20,7 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import popgrad
+from popgrad.config import parse, read
+from popgrad.engine import Watch
+from popgrad.original import convert
 from popgrad.report import figures
+from popgrad.run import start
 from popgrad.store import lineage
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,15 +42,32 @@ class Experiment:
     name: str
     title: str
     command: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
     pictures: bool = False
 
 
-def population(name: str, task: str, intervals: int, strategy: str, title: str, *, pictures: bool = False) -> Experiment:
+def population(
+    name: str, task: str, intervals: int, strategy: str, title: str, *, pictures: bool = False
+) -> Experiment:
     """Ten members, intervals of one epoch, seed 0."""
     command = f"popgrad run {task} --population 10 --intervals {intervals} --interval '1 epoch' --strategy {strategy} --seed 0"
-    settings = {"task": task, "population": 10, "intervals": intervals, "strategy": strategy, "seed": 0}
-    return Experiment(name, title, command, settings, pictures)
+    values = {
+        "task": task,
+        "population": 10,
+        "intervals": intervals,
+        "strategy": {"name": strategy},
+        "seed": 0,
+    }
+    return Experiment(name, title, command, values, pictures)
+
+
+def original(
+    name: str, file: str, epochs: int, command: str, title: str, *, pictures: bool = False
+) -> Experiment:
+    """One of the original's configurations, for as many epochs; without its TensorBoard events."""
+    values, _ = convert(read(ROOT / "configs" / file))
+    values |= {"epochs": epochs, "events": False}
+    return Experiment(name, title, f"popgrad {command} configs/{file} --epochs {epochs}", values, pictures)
 
 
 EXPERIMENTS = [
@@ -52,6 +75,10 @@ EXPERIMENTS = [
     population("digits-random", "digits", 30, "random-search", "digits, random search"),
     population("mnist-fc", "mnist-fc", 50, "pbt", "MNIST fully connected, PBT", pictures=True),
     population("mnist-fc-random", "mnist-fc", 50, "random-search", "MNIST fully connected, random search"),
+    original("fc_PBT", "fc_PBT.json", 50, "run", "original, fc_PBT.json", pictures=True),
+    original("fc", "fc.json", 30, "train", "original, fc.json (one network)"),
+    original("conv", "conv.json", 15, "train", "original, conv.json (one network)"),
+    original("conv_PBT", "conv_PBT.json", 15, "run", "original, conv_PBT.json", pictures=True),
 ]
 
 
@@ -80,14 +107,16 @@ def train(experiment: Experiment) -> None:
         if (place / "journal.db").exists():
             result = popgrad.resume(place, on_interval=report)
         else:
-            result = popgrad.run(**experiment.settings, directory=place, on_interval=report)
+            result = start(parse(experiment.values), directory=place, watch=Watch(interval=report))
     (place / "test.json").write_text(json.dumps(tested(result), indent=2))
 
 
 def tested(result: popgrad.Result) -> dict[str, float]:
     """Test accuracy of every member that is alive at the end."""
     last = lineage.last_segments(result.segments)
-    return {str(m): result.test(m, reader="results page")["accuracy"] for m, s in last.items() if not s.failed}
+    return {
+        str(m): result.test(m, reader="results page")["accuracy"] for m, s in last.items() if not s.failed
+    }
 
 
 def row(experiment: Experiment) -> str:
@@ -102,11 +131,15 @@ def row(experiment: Experiment) -> str:
     winner = test[str(line[-1].member)]
     cells = [
         experiment.title,
-        f"{ends[0].interval + 1}",
+        f"{len(ends)}",
+        f"{ends[0].interval + 1} x {result.config.interval}",
         f"{100 * winner:.2f}%",
         f"{100 * max(test.values()):.2f}%",
         f"{100 * statistics.median(test.values()):.2f}%",
-        *(f"{spread(first, name)} → {spread(ends, name)}; winner {trace(line, name)}" for name in ("lr", "keep_prob")),
+        *(
+            f"{spread(first, name)} → {spread(ends, name)}; winner {trace(line, name)}"
+            for name in ("lr", "keep_prob")
+        ),
         f"{seconds:.0f} s",
     ]
     return "| " + " | ".join(cells) + " |"
@@ -154,8 +187,8 @@ def write_page() -> None:
         f"Machine: {cpu()}, {os.cpu_count()} cores, torch {popgrad_torch()}, Python {platform.python_version()}; "
         "two worker processes, one thread each. Wall time is that of the whole run with its directory and checkpoints.",
         "",
-        "| run | intervals | test: winner | test: best | test: median | lr: all members, start → end | keep_prob: likewise | wall |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| run | members | intervals | test: winner | test: best | test: median | lr: all members, start → end | keep_prob: likewise | wall |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
         *map(row, done),
         "",
     ]
@@ -171,7 +204,9 @@ def cpu() -> str:
     """The processor's name."""
     try:
         text = Path("/proc/cpuinfo").read_text()
-        return next(line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name"))
+        return next(
+            line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")
+        )
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
 
@@ -183,8 +218,15 @@ def popgrad_torch() -> str:
 
 def main() -> None:
     """Run what was asked for, and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", choices=[[], *(each.name for each in EXPERIMENTS)], help="experiments; all when none")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "names",
+        nargs="*",
+        choices=[[], *(each.name for each in EXPERIMENTS)],
+        help="experiments; all when none",
+    )
     parser.add_argument("--page", action="store_true", help="run nothing, only write the page")
     given = parser.parse_args()
     if not given.page:
