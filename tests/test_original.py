@@ -53,6 +53,7 @@ LAYERS = {"fc": {"n_hiddens": [256, 256]}, "conv": {"n_filters": [16, 32]}}
 SHARED = {"seed": 117, "device": "cpu", "runs_dir": "runs", "events": True}
 VANILLA = {
     "population": 1,
+    "executor": "serial",
     "interval": "100 steps within epochs",
     "epochs": 30,
     "space": {"lr": {"kind": "log_uniform", "low": 0.0025, "high": 0.01}},

@@ -85,6 +85,7 @@ def _vanilla(sections: Sections) -> dict[str, Any]:
     rates = [lr * 0.5**i for i in range(len(epochs) + 1)]
     config: dict[str, Any] = {
         "population": 1,
+        "executor": "serial",  # one network needs no pool
         "interval": f"{train.get('num_iters_for_ckpt', 100)} steps within epochs",
         "epochs": train.get("num_epochs", 30),
         "strategy": {
