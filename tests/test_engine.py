@@ -152,11 +152,18 @@ def test_where_nobody_is_copied_a_failed_member_stays_failed_and_the_others_go_o
 
 @pytest.mark.parametrize("last", [0, 2, 4])
 @pytest.mark.parametrize("make", [pbt, random_search])
-def test_the_run_stops_when_nobody_is_left_and_says_what_failed_first(last: int, make: Any) -> None:
-    task = Spy(broken={(m, last): "raise" for m in range(5)})
-    with pytest.raises(
-        NobodyLeftError, match=f"(?s)finite score.*broken on purpose: member 0, interval {last}"
-    ):
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ("raise", "all 5 members have failed.*broken on purpose: member 0, interval {}"),
+        ("nan", r"finite score.*the score \(q\) is nan"),
+    ],
+)
+def test_the_run_stops_when_nobody_is_left_and_says_what_failed_first(
+    how: str, says: str, make: Any, last: int
+) -> None:
+    task = Spy(broken={(m, last): how for m in range(5)})
+    with pytest.raises(NobodyLeftError, match=f"(?s){says.format(last)}"):
         Trained(task, strategy=make(SPACE))
 
 

@@ -1,5 +1,6 @@
 """What `popgrad.run` promises: equal runs, limits, a fair start, and nothing of the caller's disturbed."""
 
+import itertools
 import random
 import time
 from pathlib import Path
@@ -144,14 +145,28 @@ def test_no_interval_starts_once_the_time_is_over_and_the_run_can_go_on(
         stopped = popgrad.run(Spy(), max_time="59m", directory=tmp_path / "run", on_segment=leap, **given)
         assert stopped.stopped == "time"
         assert {s.interval for s in stopped.segments} == {0, 1}
-        # Also where the time is over at once, a resumed run does an interval, and none of it twice.
-        now = [0.0]
-        patch.setattr(time, "perf_counter", lambda: now.append(now[-1] + 1e6) or now[-1])  # type: ignore[func-returns-value]
-        stopped = popgrad.resume(tmp_path / "run", task=Spy())
-        assert stopped.stopped == "time"
     popgrad.run(Spy(), directory=tmp_path / "whole", **given)
     assert popgrad.resume(tmp_path / "run", task=Spy()).stopped == "finished"
     assert record(tmp_path / "run") == record(tmp_path / "whole")
+
+
+def test_what_was_decided_is_done_before_the_time_can_be_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long reading the record takes, a resumed run goes on where it was, not in its past."""
+
+    def interrupt(segment: Segment) -> None:
+        if segment.id == (0, 2):
+            raise KeyboardInterrupt
+
+    given: dict[str, Any] = {"population": 3, "interval": 2, "executor": "serial", "intervals": 5}
+    with pytest.raises(KeyboardInterrupt):
+        popgrad.run(Spy(), max_time="1h", directory=tmp_path / "run", on_segment=interrupt, **given)
+    hours = itertools.count()
+    monkeypatch.setattr(time, "perf_counter", lambda: 7200.0 * next(hours))
+    result = popgrad.resume(tmp_path / "run", task=Spy())
+    assert result.stopped == "time"
+    assert [s.interval for s in result.segments] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
 
 
 @pytest.mark.parametrize(
