@@ -65,6 +65,10 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "popgrad.result",
         "popgrad.run",
     ),
+    "popgrad.reading": (
+        *("popgrad.core", "popgrad.store", "popgrad.tasks", "popgrad.executors.base"),
+        *("popgrad.pretrained", "popgrad.result", "popgrad.run", "popgrad.winner"),
+    ),
     "popgrad.pretrained": ("popgrad.core", "popgrad.winner"),
     "popgrad.parts": (
         *("popgrad.core", "popgrad.config", "popgrad.strategies", "popgrad.executors", "popgrad.tasks"),

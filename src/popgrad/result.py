@@ -7,13 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
 from popgrad.config import RunConfig
 from popgrad.core.population import Segment, SegmentId, Telemetry
 from popgrad.core.space import Space
-from popgrad.executors.base import resolve_devices, seeded
+from popgrad.executors.base import evaluate, resolve_devices
 from popgrad.state import State
 from popgrad.store import lineage
 from popgrad.tasks.base import Context, Split, Task
@@ -126,13 +123,6 @@ class Result:
         found = next(each for each in self.segments if each.id == segment)
         device = resolve_devices(self.config.device)[0]
         ctx = Context(found.member, found.interval, found.last_step, device, self.config.seed)
-        threads = torch.get_num_threads()
-        with threadpool_limits(1), seeded(ctx):
-            torch.set_num_threads(1)
-            try:
-                values = self.task.evaluate(self.read_state(segment), found.hparams, split, ctx)
-            finally:
-                torch.set_num_threads(threads)
-        metrics = {name: float(value) for name, value in values.items()}
+        metrics = evaluate(self.task, self.read_state(segment), found.hparams, split, ctx)
         self.note_reading(datetime.now(UTC).isoformat(timespec="seconds"), reader, split, segment, metrics)
         return metrics

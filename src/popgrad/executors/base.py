@@ -10,12 +10,13 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from popgrad.core.errors import PopgradError, UsageError
-from popgrad.core.population import Assignment, Outcome, SegmentId, Telemetry
+from popgrad.core.population import Assignment, Hparams, Outcome, SegmentId, Telemetry
 from popgrad.core.seeding import derive
 from popgrad.state import State, Tree, digest_leaves, flatten
-from popgrad.tasks.base import Context, Task
+from popgrad.tasks.base import Context, Split, Task
 
 Save = Callable[[str, Tree, Sequence[torch.Tensor]], None]
 """Writes a checkpoint: (digest, tree, leaves)."""
@@ -142,6 +143,17 @@ def seeded(ctx: Context) -> Iterator[None]:
         np.random.set_state(legacy)  # noqa: NPY002
         torch.set_rng_state(cpu)
         torch.set_grad_enabled(grad)
+
+
+def evaluate(task: Task, state: State, hparams: Hparams, split: Split, ctx: Context) -> dict[str, float]:
+    """Metrics of a state on a split, outside of a run: seeded and on one thread, as executors do it."""
+    threads = torch.get_num_threads()
+    with threadpool_limits(1), seeded(ctx):
+        torch.set_num_threads(1)
+        try:
+            return {name: float(value) for name, value in task.evaluate(state, hparams, split, ctx).items()}
+        finally:
+            torch.set_num_threads(threads)
 
 
 def resolve_devices(device: str) -> list[torch.device]:

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Collection, Sequence
 
 import torch
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from popgrad.core.errors import RunError
 from popgrad.core.population import Assignment, Outcome, SegmentId
