@@ -1,12 +1,13 @@
 """A run as it goes: a live table of the population in a terminal, plain lines elsewhere."""
 
 import os
+import select
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
-from threading import Thread
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout, suppress
+from threading import Event, Thread
 
-from rich.console import Console, ConsoleDimensions, Group
+from rich.console import Console, ConsoleDimensions, Group, RenderableType
 from rich.constrain import Constrain
 from rich.live import Live
 from rich.progress import (
@@ -25,6 +26,8 @@ from popgrad.core.space import Space
 from popgrad.engine import IntervalEnd, Watch
 
 _BOUNDLESS = 10_000  # columns
+_REFRESH = 0.25  # seconds
+_PIECE = 1 << 16  # bytes
 _AROUND = 4  # lines of the terminal that are not members: headings, how many more there are, bar, prompt
 
 
@@ -48,10 +51,7 @@ def watching(console: Console, *, members: int, intervals: int, score: str, spac
             yield Watch(interval=_Lines(console, intervals, score).interval)
         return
     table = LiveTable(members, intervals, score, space)
-    with ExitStack() as stack:
-        terminal = stack.enter_context(_printing_above(console))
-        live = Live(console=terminal, refresh_per_second=4, get_renderable=lambda: table.render(terminal))
-        stack.enter_context(live)
+    with _drawing(console, table.render) as live:
         yield Watch(table.segment, table.interval)
         live.transient = True  # what follows shows the population too; an interrupted table stays
 
@@ -124,27 +124,27 @@ class LiveTable:
             return Group(bar)
         ranked = sorted(self._last.copy().values(), key=_rank)  # a copy: segments finish meanwhile
         shown = ranked[: max(1, console.height - _AROUND)]
-        return Group(self._fitting(shown, len(ranked) - len(shown), console), bar)
+        return Group(*self._fitting(shown, len(ranked) - len(shown), console), bar)
 
-    def _fitting(self, ranked: Sequence[Segment], more: int, console: Console) -> Table:
-        """The table with as many hyperparameters as its width allows."""
+    def _fitting(self, ranked: Sequence[Segment], more: int, console: Console) -> list[Table | Text]:
+        """The table with as many hyperparameters as its width allows, and what is not shown."""
         from popgrad.report.history import searched  # brings matplotlib, which is needed at the end only
 
         names = list(searched(self._space))
         boundless = console.options.update_width(_BOUNDLESS)
         for count in range(len(names), -1, -1):
-            hidden = [_more(more, "member")] * (more > 0)
-            hidden += [_more(len(names) - count, "hyperparameter")] * (count < len(names))
             table = self._table(ranked, names[:count])
-            table.caption = f"and {', '.join(hidden)}" if hidden else None
             if console.measure(table, options=boundless).maximum <= console.width:
                 break
-        return table
+        hidden = [_more(more, "member")] * (more > 0)
+        hidden += [_more(len(names) - count, "hyperparameter")] * (count < len(names))
+        line = Text(f"and {', '.join(hidden)}", style="dim italic", no_wrap=True, overflow="ellipsis")
+        return [table, line] if hidden else [table]
 
     def _table(self, ranked: Sequence[Segment], names: Sequence[str]) -> Table:
         from popgrad.report.text import numbers
 
-        table = Table(box=None, header_style="bold", pad_edge=False, caption_justify="left")
+        table = Table(box=None, header_style="bold", pad_edge=False)
         for heading in ("member", "", "intervals", self._score, *names, ""):
             table.add_column(Text(heading), justify="right", no_wrap=True)
         scores = numbers(each.score for each in ranked)
@@ -184,28 +184,55 @@ def _measure(console: Console) -> None:
 
 
 @contextmanager
-def _printing_above(console: Console) -> Iterator[Console]:
-    """Give a console on the same terminal; what others print comes there in whole lines, above what lives."""
-    try:
-        file = open(os.dup(console.file.fileno()), "w", encoding=console.encoding, errors="replace")  # noqa: SIM115
-    except OSError:  # a terminal that is none of the system's has nobody else who prints
-        yield console
-        return
-    with file:
+def _drawing(console: Console, render: Callable[[Console], RenderableType]) -> Iterator[Live]:
+    """Draw on a terminal until the block ends; what anyone prints meanwhile comes in whole lines above it."""
+    with open(os.dup(console.file.fileno()), "w", encoding=console.encoding, errors="replace") as file:
         terminal = Console(file=file, highlight=False, emoji=False)
+        live = Live(
+            console=terminal,
+            get_renderable=lambda: render(terminal),
+            auto_refresh=False,  # one thread alone writes: two could come between the lines of each other
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
         read, write = os.pipe()
-        printer = Thread(target=_print_lines, args=(read, terminal), daemon=True)
-        printer.start()
-        with _diverted(write):
-            os.close(write)
-            yield terminal
-        printer.join(timeout=1.0)  # what a process that outlives the run still prints is not waited for
+        over = Event()
+        with live:
+            live.refresh()
+            drawer = Thread(target=_draw, args=(live, read, over), daemon=True)
+            drawer.start()
+            try:
+                with _diverted(write):
+                    os.close(write)
+                    yield live
+            finally:
+                over.set()
+                drawer.join()
 
 
-def _print_lines(read: int, terminal: Console) -> None:
-    with open(read, encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            terminal.print(line.rstrip("\n"), markup=False, soft_wrap=True)
+def _draw(live: Live, read: int, over: Event) -> None:
+    """Print the lines that come through a pipe, and draw what is live, until it is over and nothing comes."""
+    begun, gone = b"", False
+    with open(read, "rb", buffering=0) as pipe:
+        while True:
+            coming = select.select([pipe], [], [], 0.0 if over.is_set() else _REFRESH)[0]
+            piece = pipe.read(_PIECE) if coming else b""
+            ended = over.is_set() and not piece
+            *lines, begun = (begun + piece + (b"\n" if ended and begun else b"")).split(b"\n")
+            try:
+                if lines and not gone:
+                    _print(live.console, lines)
+                if not gone:
+                    live.refresh()
+            except OSError:  # the terminal is gone; the run is not, and what it prints has to go somewhere
+                gone = True
+            if ended:
+                return
+
+
+def _print(terminal: Console, lines: Sequence[bytes]) -> None:
+    shown = [line.rstrip(b"\r").rpartition(b"\r")[2].decode(errors="replace") for line in lines]
+    terminal.print("\n".join(shown), markup=False, soft_wrap=True)
 
 
 @contextmanager
