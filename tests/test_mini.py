@@ -66,6 +66,7 @@ SETTINGS = [
     pytest.param(2, CORNERS, {"fraction": 0.5, "resample_probability": 0.0}, id="perturbation, from zero"),
     pytest.param(2, CORNERS, {"fraction": 0.0}, id="nobody copies"),
     pytest.param(10, (), {"resample_probability": 0.25}, id="ten, by default"),
+    pytest.param(4, (), {"fraction": 0.25}, id="one donor of three"),
     pytest.param(7, CORNERS, {"fraction": 0.35, "factors": (0.5, 1.2, 3.0)}, id="odd numbers"),
 ]
 

@@ -220,6 +220,7 @@ def test_the_first_members_start_with_what_they_are_given() -> None:
             {"space": {"h0": {"kind": "uniform", "low": 2, "high": 1}}},
             "space.h0: low = .*low has to be below",
         ),
+        ({"space": {"h0": (0.1, 0.2)}}, r"space.h0: given \[0.1, 0.2\]; .*dictionary"),
         ({"options": {"lr": 0.1}}, "options: they are for a task that is given by name"),
         ({"executor": "threads"}, "executor: given 'threads'; there is serial, processes"),
         ({"device": "tpu"}, "device 'tpu' does not exist here; there is cpu"),

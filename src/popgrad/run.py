@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from popgrad import config as configuration
 from popgrad.config import RunConfig
 from popgrad.core.errors import RunError, UsageError
 from popgrad.core.population import Hparams, Segment, SegmentId
-from popgrad.core.space import Dimension, Space
+from popgrad.core.space import DIMENSIONS, Dimension, Space
 from popgrad.engine import Engine, IntervalEnd, Limits, Watch
 from popgrad.outputs import events, write_figures, write_tables, write_winner
 from popgrad.parts import CUSTOM, Parts, make_parts, make_task, versions
@@ -86,7 +86,7 @@ def run(
     values: dict[str, Any] = {
         "task": task if isinstance(task, str) else type(task).__name__,
         "options": options or {},
-        "space": {n: each if isinstance(each, Mapping) else each.spec() for n, each in (space or {}).items()},
+        "space": {name: _spec(each) for name, each in (space or {}).items()},
         "population": population, "intervals": intervals, "interval": interval, "epochs": epochs,
         "seed": seed,
         "log_every": log_every, "events": events, "outputs": outputs,
@@ -103,6 +103,11 @@ def run(
         directory=None if directory is None else Path(directory),
         watch=Watch(on_segment, on_interval),
     )
+
+
+def _spec(given: object) -> object:
+    """A dimension as plain data; whatever else it is, `parse` says what is allowed."""
+    return cast(Dimension, given).spec() if isinstance(given, tuple(DIMENSIONS.values())) else given
 
 
 def start(
