@@ -12,7 +12,6 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +28,14 @@ from popgrad.core.errors import DataError, PopgradError, RunError, UsageError
 from popgrad.data import data_dir, download
 from popgrad.display import watching
 from popgrad.parts import make_parts
+from popgrad.reading import Reading, read_split
+from popgrad.request import new_directory, read_config, read_initial
 from popgrad.result import Result
 from popgrad.run import load, start
 from popgrad.run import resume as go_on
 from popgrad.store.directory import Directory
-from popgrad.tasks import TASKS
+from popgrad.tasks import TASKS, Split
+from popgrad.train import train as train_one
 
 app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
 _BOUNDLESS = 10_000  # columns
@@ -103,6 +105,7 @@ def run(
     population: options.Population = None,
     intervals: options.Intervals = None,
     interval: options.Interval = None,
+    epochs: options.Epochs = None,
     strategy: options.Strategy = None,
     fraction: options.Fraction = None,
     burn_in: options.BurnIn = None,
@@ -116,6 +119,8 @@ def run(
     weights: options.Weights = None,
     directory: options.Directory = None,
     data: options.DataDir = None,
+    events: options.Events = False,
+    debug: options.Debug = False,
     no_test: options.NoTest = False,
     as_json: options.Json = False,
 ) -> None:
@@ -124,20 +129,27 @@ def run(
         "population": population,
         "intervals": intervals,
         "interval": interval,
+        "epochs": epochs,
         "seed": seed,
         "executor": executor,
         "workers": workers,
         "device": device,
         "max_time": max_time,
         "target_score": target_score,
-        "initial": None if initial is None else _read_initial(initial),
+        "initial": None if initial is None else read_initial(initial),
         "weights": None if weights is None else str(weights),
         "data_dir": None if data is None else str(data),
+        "events": events or None,
+        "outputs": False if debug else None,
     }
     own = {"name": strategy, "fraction": fraction, "burn_in": burn_in}
-    config = configuration.parse(_values(what, given, own, settings or []))
+    config, notes = read_config(what, given, own, settings or [])
+    _explain(notes)
+    if config.load is not None:
+        _go_on(Path(config.load), data_dir=data, no_test=no_test, as_json=as_json)
+        return
     parts = make_parts(config)
-    place = directory or _new_directory(config.task)
+    place = directory or new_directory(config)
     watched = watching(
         err,
         members=parts.config.population,
@@ -163,22 +175,86 @@ def resume(
     as_json: options.Json = False,
 ) -> None:
     """Go on with a run: after an interruption, or for more intervals than it had."""
+    _go_on(
+        directory,
+        intervals=intervals,
+        executor=executor,
+        workers=workers,
+        device=device,
+        data_dir=data,
+        allow_changed_task=allow_changed_task,
+        no_test=no_test,
+        as_json=as_json,
+    )
+
+
+def _go_on(
+    directory: Path, *, no_test: bool, as_json: bool, intervals: int | None = None, **changes: Any
+) -> None:
     found = _open(directory)
     members, total = found.config.population, found.config.intervals if intervals is None else intervals
     watched = watching(err, members=members, intervals=total, score=found.score_name, space=found.space)
     with _resumable(directory), watched as watch:
         result = go_on(
-            directory,
-            intervals=intervals,
-            executor=executor,
-            workers=workers,
-            device=device,
-            data_dir=data,
-            allow_changed_task=allow_changed_task,
-            on_segment=watch.segment,
-            on_interval=watch.interval,
+            directory, intervals=intervals, on_segment=watch.segment, on_interval=watch.interval, **changes
         )
     _finish(result, read_test=not no_test, as_json=as_json)
+
+
+@_command
+def train(
+    what: options.What,
+    settings: options.Settings = None,
+    mode: options.Mode = "parallel",
+    epochs: options.Epochs = None,
+    seed: options.Seed = None,
+    device: options.Device = None,
+    directory: options.Directory = None,
+    data: options.DataDir = None,
+    events: options.Events = False,
+    debug: options.Debug = False,
+    as_json: options.Json = False,
+) -> None:
+    """Train one network under a given schedule, and test it beside the training.
+
+    What the tests find decides nothing.
+    """
+    given = {
+        "epochs": epochs,
+        "seed": seed,
+        "device": device,
+        "data_dir": None if data is None else str(data),
+        "events": events or None,
+        "outputs": False if debug else None,
+    }
+    vanilla = {"population": 1, "strategy": {"name": "schedule"}, "executor": "serial"}
+    config, notes = read_config(what, given, {}, settings or [], mode=mode, defaults=vanilla)
+    _explain(notes)
+    known = directory if config.load is None else Path(config.load)
+    if mode in ("test", "val"):
+        if known is None:
+            raise UsageError(f"--mode {mode}: say which run, by --dir or by load_ckpt in {what}")
+        split: Split = "test" if mode == "test" else "validation"
+        reader = f"popgrad train --mode {mode}"
+        _show_reading(read_split(str(known), split=split, data_dir=data, reader=reader), as_json)
+        return
+    parts = make_parts(config)
+    place = known or new_directory(config)
+    total, score, space = parts.config.intervals, parts.task.score, parts.task.space
+    watched = watching(err, members=1, intervals=total, score=score, space=space)
+    with _resumable(place), watched as watch:
+        result = train_one(config, place, mode=mode, watch=watch)
+    _finish(result, read_test=False, as_json=as_json)
+
+
+@_command
+def convert(file: options.Original) -> None:
+    """Print a JSON file of the original project as TOML, with notes on what has no effect."""
+    if not file.endswith((".json", ".toml")):
+        raise UsageError(f"FILE: given {file!r}; a .json file of the original project is converted")
+    config, notes = read_config(file, {}, {}, [])
+    _explain(notes)
+    out.out(configuration.write(config, brief=True), highlight=False)
 
 
 @_command
@@ -192,20 +268,27 @@ def show(directory: options.Run, as_json: options.Json = False) -> None:
 
 @_command
 def test(
-    directory: options.Run,
-    data: options.DataDir = None,  # noqa: PT028  # a command, no test
+    what: options.Tested,
+    member: options.Member = None,  # noqa: PT028  # a command, no test
+    best: options.Best = False,  # noqa: PT028
+    validation: options.Validation = False,  # noqa: PT028
+    data: options.DataDir = None,  # noqa: PT028
     as_json: options.Json = False,  # noqa: PT028
 ) -> None:
-    """Test the winner on the test split, which selection has never seen."""
-    result = _open(directory, data)
-    metrics = result.test(reader="popgrad test")
-    member = result.winner.member
+    """Test a run's winner, one of its members or checkpoints, or a pretrained network."""
+    split: Split = "validation" if validation else "test"
+    found = read_split(what, split=split, member=member, best=best, data_dir=data, reader="popgrad test")
+    _show_reading(found, as_json)
+
+
+def _show_reading(found: Reading, as_json: bool) -> None:
     if as_json:
-        _print_json({"member": member, "split": "test", "metrics": _plain(metrics)})
-    else:
-        out.print(
-            f"winner, member {member}, on the test split: {_words(metrics)}", markup=False, soft_wrap=True
-        )
+        data = {"of": found.of, "split": found.split, "metrics": _plain(found.metrics)}
+        _print_json(data | ({} if found.card is None else {"card": _plain(found.card)}))
+        return
+    card = "" if found.card is None else f" (its card says {_words(found.card)})"
+    line = f"{found.of}, on the {found.split} split: {_words(found.metrics)}{card}"
+    out.print(line, markup=False, soft_wrap=True)
 
 
 @_command
@@ -242,47 +325,6 @@ def data(name: options.Dataset, directory: options.DownloadTo = None) -> None:
         out.print(str(file), markup=False, soft_wrap=True)
 
 
-def _values(
-    what: str, given: Mapping[str, Any], own: Mapping[str, Any], settings: list[str]
-) -> dict[str, Any]:
-    """The configuration's values: of the file, over them the options', over them the settings."""
-    values: dict[str, Any] = {"task": what}
-    if what.endswith((".toml", ".json")):
-        values = configuration.read(Path(what))
-    values |= {key: value for key, value in given.items() if value is not None}
-    if chosen := {key: value for key, value in own.items() if value is not None}:
-        before = values.get("strategy", {})
-        values["strategy"] = {**before, **chosen} if isinstance(before, dict) else before
-    return configuration.override(values, settings)
-
-
-def _read_initial(path: Path) -> object:
-    """A list of hyperparameters, or a table with the key "initial"."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"--initial: cannot read {path}: {error}") from None
-    return values["initial"] if isinstance(values, dict) and "initial" in values else values
-
-
-def _new_directory(task: str) -> Path:
-    """Make one that nobody else has, also not a run that starts in the same second."""
-    place, _, name = task.rpartition(":")
-    stem = Path(place).stem if place.endswith(".py") else ".".join(filter(None, (place, name)))
-    base = Path("runs") / f"{stem}-{datetime.now():%Y%m%d-%H%M%S}"
-    for path in (base, *(base.with_name(f"{base.name}-{i}") for i in range(2, 1000))):
-        try:
-            path.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise UsageError(
-                f"the directory {path} cannot be made: {error.strerror}; name another by --dir"
-            ) from None
-        return path
-    raise UsageError(f"the directory {base} and its like are taken: name another by --dir")
-
-
 @contextmanager
 def _resumable(directory: Path) -> Iterator[None]:
     """Add to what interrupts a run, or makes it fail, how to go on with it."""
@@ -292,6 +334,11 @@ def _resumable(directory: Path) -> Iterator[None]:
         if (directory / "journal.db").exists():
             error.add_note(f"go on with: popgrad resume {shlex.quote(str(directory))}")
         raise
+
+
+def _explain(notes: list[str]) -> None:
+    for note in notes:
+        _complain(note)
 
 
 def _open(directory: Path, data: Path | None = None) -> Result:

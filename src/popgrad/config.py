@@ -225,9 +225,9 @@ def read(path: Path) -> dict[str, Any]:
     return _plain(values, str(path))  # type: ignore[no-any-return]
 
 
-def write(config: RunConfig) -> str:
-    """The configuration as TOML, which `read` and `parse` take back."""
-    return tomli_w.dumps(config.model_dump(exclude_none=True, exclude_defaults=False))
+def write(config: RunConfig, *, brief: bool = False) -> str:
+    """The configuration as TOML, which `read` and `parse` take back; brief = without what is as by default."""
+    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True, exclude_defaults=brief))
 
 
 def override(values: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:

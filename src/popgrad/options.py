@@ -52,6 +52,10 @@ What = Annotated[
     ),
 ]
 Run = Annotated[Path, _argument("DIR", "The directory of a run.")]
+Tested = Annotated[
+    str, _argument("WHAT", "The directory of a run, a file among its checkpoints, or pretrained:NAME.")
+]
+Original = Annotated[str, _argument("FILE", "A JSON file of the original project.")]
 Dataset = Annotated[str, _argument("NAME", f"{' or '.join(DATASETS)}.")]
 
 Version = Annotated[
@@ -82,6 +86,7 @@ Interval = Annotated[
         _POPULATION,
     ),
 ]
+Epochs = Annotated[int | None, _option("--epochs", "N", "Epochs in all, in place of intervals.", _POPULATION)]
 Strategy = Annotated[str | None, _option("--strategy", "NAME", "pbt, else random-search.", _POPULATION)]
 Fraction = Annotated[
     float | None,
@@ -116,5 +121,20 @@ DataDir = Annotated[
     Path | None,
     _option("--data-dir", "DIR", "Where data lies; else POPGRAD_DATA, else the user's cache.", _PLACES),
 ]
+Mode = Annotated[
+    str,
+    _option(
+        "--mode",
+        "MODE",
+        "parallel (the default: tests beside the training), train, traintest (in turn), test or val.",
+    ),
+]
+Member = Annotated[int | None, _option("--member", "N", "A member of the run; else the winner.")]
+Best = Annotated[bool, _option("--best", None, "The member's best checkpoint; else its last.")]
+Validation = Annotated[bool, _option("--validation", None, "The validation split instead of the test split.")]
+Events = Annotated[
+    bool, _option("--events", None, "Write TensorBoard events (needs the extra tensorboard).", _PLACES)
+]
+Debug = Annotated[bool, _option("--debug", None, "Write no tables, figures and events.", _PLACES)]
 NoTest = Annotated[bool, _option("--no-test", None, "Leave the test split unread at the end.", _PLACES)]
 Json = Annotated[bool, _option("--json", None, "Print JSON instead of tables.", _PLACES)]

@@ -1,0 +1,82 @@
+"""What a command line asks for, as a configuration, and where a new run goes."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from popgrad import config as configuration
+from popgrad.config import RunConfig
+from popgrad.core.errors import UsageError
+from popgrad.original import convert, is_original
+
+
+def read_config(
+    what: str,
+    given: Mapping[str, Any],
+    strategy: Mapping[str, Any],
+    settings: Sequence[str],
+    *,
+    mode: str = "",
+    defaults: Mapping[str, Any] | None = None,
+) -> tuple[RunConfig, list[str]]:
+    """The configuration of a file or a task, with the options over it, and the settings over these.
+
+    Args:
+        what: A TOML or JSON file, also one of the original project's, or the name of a task.
+        given: Options by key; what is None was not given.
+        strategy: The strategy's name and settings, likewise.
+        settings: "key=value", over everything.
+        mode: The mode of the original's `test` and `val`, which have sections of their own.
+        defaults: What holds where neither the file nor an option says anything.
+
+    Returns:
+        The configuration, and notes on what of an original file has no effect.
+
+    Raises:
+        UsageError: The file cannot be read, or a value is not allowed.
+    """
+    values, notes = _read(what, mode)
+    options = {key: value for key, value in given.items() if value is not None}
+    if "intervals" in options:
+        values.pop("epochs", None)
+    values = {**(defaults or {}), **values, **options}
+    if chosen := {key: value for key, value in strategy.items() if value is not None}:
+        before = values.get("strategy", {})
+        values["strategy"] = {**before, **chosen} if isinstance(before, dict) else before
+    return configuration.parse(configuration.override(values, settings)), notes
+
+
+def _read(what: str, mode: str) -> tuple[dict[str, Any], list[str]]:
+    if not what.endswith((".toml", ".json")):
+        return {"task": what}, []
+    values = configuration.read(Path(what))
+    return convert(values, name=what, mode=mode) if is_original(values) else (values, [])
+
+
+def read_initial(path: Path) -> object:
+    """A list of hyperparameters, or a table with the key "initial". Raises `UsageError`."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"--initial: cannot read {path}: {error}") from None
+    return values["initial"] if isinstance(values, dict) and "initial" in values else values
+
+
+def new_directory(config: RunConfig) -> Path:
+    """Make a directory that nobody else has, also not a run that starts in the same second."""
+    place, _, name = config.task.rpartition(":")
+    stem = Path(place).stem if place.endswith(".py") else ".".join(filter(None, (place, name)))
+    base = Path(config.runs_dir) / f"{stem}-{datetime.now():%Y%m%d-%H%M%S}"
+    for path in (base, *(base.with_name(f"{base.name}-{i}") for i in range(2, 1000))):
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise UsageError(
+                f"the directory {path} cannot be made: {error.strerror}; name another by --dir"
+            ) from None
+        return path
+    raise UsageError(f"the directory {base} and its like are taken: name another by --dir")
