@@ -23,11 +23,11 @@ from typing import Any
 
 import popgrad
 from popgrad.config import parse, read
-from popgrad.engine import Watch
 from popgrad.original import convert
 from popgrad.report import figures
 from popgrad.run import start
 from popgrad.store import lineage
+from popgrad.watch import Watch
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = ROOT / "runs" / "results"

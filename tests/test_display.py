@@ -19,7 +19,7 @@ from rich.console import Console
 from popgrad.core.population import Decision, Plan, Segment
 from popgrad.core.space import Constant, LogUniform, Space, Uniform
 from popgrad.display import LiveTable, watching
-from popgrad.engine import IntervalEnd
+from popgrad.watch import IntervalEnd
 
 SPACE = Space({"lr": LogUniform(1e-4, 1e-1), "decay": Constant(0.5), "keep": Uniform(0.0, 1.0)})
 WATCHED = {"members": 3, "intervals": 2, "score": "accuracy", "space": SPACE}

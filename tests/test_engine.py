@@ -9,11 +9,13 @@ import torch
 
 from popgrad import NobodyLeftError, Plan, RunError, Segment, Strategy, UsageError, pbt, random_search
 from popgrad.config import parse_interval
+from popgrad.core.initial import first_hparams
 from popgrad.core.seeding import Rng
-from popgrad.engine import Engine, IntervalEnd, Limits, Watch, first_hparams
+from popgrad.engine import Engine, Limits
 from popgrad.executors import Serial
 from popgrad.store import lineage
 from popgrad.store.journal import Journal
+from popgrad.watch import IntervalEnd, Watch
 from spies import SPACE, Plain, Spy, shortened
 
 

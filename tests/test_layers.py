@@ -36,7 +36,9 @@ LAYERS: dict[str, tuple[str, ...]] = {
         *("popgrad.core", "popgrad.data", "popgrad.tasks", "popgrad.strategies"),
         "popgrad.config",  # it reads the original's JSON into it
     ),
+    "popgrad.watch": ("popgrad.core",),
     "popgrad.engine": (
+        "popgrad.watch",
         *("popgrad.core", "popgrad.state", "popgrad.config", "popgrad.store"),
         *(
             "popgrad.strategies.base",
@@ -56,14 +58,12 @@ LAYERS: dict[str, tuple[str, ...]] = {
         *("popgrad.core", "popgrad.store", "popgrad.report", "popgrad.engine"),
         *("popgrad.tasks.base", "popgrad.tasks.torch", "popgrad.result", "popgrad.winner"),
     ),
-    "popgrad.monitor": ("popgrad.core", "popgrad.tasks.base", "popgrad.result", "popgrad.run"),
+    "popgrad.monitor": (
+        *("popgrad.core", "popgrad.store", "popgrad.tasks.base", "popgrad.result", "popgrad.run"),
+    ),
     "popgrad.train": (
-        "popgrad.core",
-        "popgrad.config",
-        "popgrad.engine",
-        "popgrad.monitor",
-        "popgrad.result",
-        "popgrad.run",
+        *("popgrad.core", "popgrad.config", "popgrad.watch", "popgrad.monitor", "popgrad.result"),
+        *("popgrad.run", "popgrad.store"),
     ),
     "popgrad.reading": (
         *("popgrad.core", "popgrad.store", "popgrad.tasks", "popgrad.executors.base"),
@@ -74,7 +74,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
         *("popgrad.core", "popgrad.config", "popgrad.strategies", "popgrad.executors", "popgrad.tasks"),
         *("popgrad.engine", "popgrad.winner"),
     ),
-    "popgrad.display": ("popgrad.core", "popgrad.engine", "popgrad.report"),
+    "popgrad.display": ("popgrad.core", "popgrad.watch", "popgrad.report"),
+    "popgrad.request": ("popgrad.core", "popgrad.config", "popgrad.original"),
     "popgrad.options": ("popgrad.data",),
     "popgrad.run": (EVERYTHING,),
     "popgrad": (EVERYTHING,),  # the package's own __init__.py alone

@@ -12,8 +12,8 @@ import pytest
 
 import popgrad
 from popgrad import NobodyLeftError, RunError, Segment, UsageError
-from popgrad.engine import IntervalEnd
 from popgrad.store.directory import Directory
+from popgrad.watch import IntervalEnd
 from spies import Spy, odd, read, record
 
 GIVEN: dict[str, Any] = {

@@ -13,12 +13,12 @@ from popgrad.core.errors import DataError, NobodyLeftError, PopgradError, RunErr
 from popgrad.core.population import Plan, Population, Segment
 from popgrad.core.space import Choice, Constant, Integer, LogUniform, OneMinus, Ordinal, Space, Uniform
 from popgrad.data.splits import Splits
-from popgrad.engine import IntervalEnd
 from popgrad.result import Result
 from popgrad.run import load, resume, run
 from popgrad.store.lineage import Schedule
 from popgrad.strategies import Strategy, pbt, random_search
 from popgrad.tasks import Context, Task, TorchTask
+from popgrad.watch import IntervalEnd
 from popgrad.winner import Winner, load_model
 
 __all__ = [

@@ -66,7 +66,9 @@ def parse_interval(text: str) -> Interval:
     return Interval(int(match[1]), match[2] is not None, match[3] is not None)
 
 
-def _interval(value: object) -> str:
+def _interval(value: object) -> str | None:
+    if value is None:
+        return None
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise ValueError('an interval is a number of steps ("275") or of epochs ("1 epoch")')
     parse_interval(str(value))
@@ -104,6 +106,11 @@ class StrategyConfig(_Model):
         return dict(self.model_extra or {})
 
 
+def _strategy(value: object) -> object:
+    """A name alone stands for the strategy with its own defaults."""
+    return {"name": value} if isinstance(value, str) else value
+
+
 class RunConfig(_Model):
     """All that a run is told."""
 
@@ -112,13 +119,14 @@ class RunConfig(_Model):
     space: dict[str, dict[str, Any]] = Field({}, description="dimensions that replace or add to the task's")
     population: _Whole = Field(10, ge=1, description="members")
     intervals: _Whole = Field(20, ge=1, description="intervals that each member trains")
-    interval: Annotated[str, BeforeValidator(_interval)] = Field(
-        "1 epoch",
-        description="training between two decisions: steps, steps within epochs, or epochs",
+    interval: Annotated[str | None, BeforeValidator(_interval)] = Field(
+        None,
+        description="training between two decisions: steps, steps within epochs, or epochs; when not given, "
+        "1 epoch, or 10 steps of a task that counts no epochs",
     )
     epochs: _Whole | None = Field(None, ge=1, description="epochs in all, in place of intervals")
     seed: _Whole = Field(0, ge=0, lt=2**63, description="every random stream derives from it")
-    strategy: StrategyConfig = StrategyConfig()  # type: ignore[call-arg]
+    strategy: Annotated[StrategyConfig, BeforeValidator(_strategy)] = StrategyConfig()  # type: ignore[call-arg]
     executor: str = Field("processes", description="serial or processes")
     workers: _Whole | None = Field(None, ge=1, description="worker processes; one per core when not given")
     device: str = Field("auto", description="cpu, cuda, cuda:0,1 or auto")
@@ -144,7 +152,7 @@ class RunConfig(_Model):
     @property
     def each(self) -> Interval:
         """`interval`, read."""
-        return parse_interval(self.interval)
+        return parse_interval(self.interval or "1 epoch")
 
 
 def parse(values: Mapping[str, Any]) -> RunConfig:
@@ -226,7 +234,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def write(config: RunConfig, *, brief: bool = False) -> str:
-    """The configuration as TOML, which `read` and `parse` take back; brief = without what is as by default."""
+    """The configuration as TOML, which `read` and `parse` take back; brief = without what is by default."""
     return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True, exclude_defaults=brief))
 
 

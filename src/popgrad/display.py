@@ -23,7 +23,7 @@ from rich.text import Text
 
 from popgrad.core.population import Segment
 from popgrad.core.space import Space
-from popgrad.engine import IntervalEnd, Watch
+from popgrad.watch import IntervalEnd, Watch
 
 _BOUNDLESS = 10_000  # columns
 _REFRESH = 0.25  # seconds

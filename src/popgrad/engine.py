@@ -11,6 +11,7 @@ import numpy as np
 
 from popgrad.config import Interval
 from popgrad.core.errors import NobodyLeftError, RunError, UsageError
+from popgrad.core.initial import first_hparams
 from popgrad.core.population import (
     Assignment,
     Changes,
@@ -21,50 +22,17 @@ from popgrad.core.population import (
     Population,
     Segment,
     SegmentId,
-    Telemetry,
 )
 from popgrad.core.seeding import Floats, Index, Rng
-from popgrad.core.space import Space
 from popgrad.executors.base import Executor
 from popgrad.state import State
 from popgrad.store.checkpoints import Checkpoints
 from popgrad.store.journal import Journal
 from popgrad.strategies.base import Strategy
-from popgrad.tasks.base import Epochal, Task
+from popgrad.tasks.base import Task, epoch_steps
+from popgrad.watch import IntervalEnd, Watch
 
 log = logging.getLogger("popgrad")
-
-
-@dataclass(frozen=True)
-class IntervalEnd:
-    """What a callback is told when all members have trained an interval, and the next one was decided.
-
-    Attributes:
-        interval: Which, from 0.
-        segments: Of this interval, by member.
-        decision: What follows; None after the last one.
-        seconds: Since the run was started or resumed.
-    """
-
-    interval: int
-    segments: tuple[Segment, ...]
-    decision: Decision | None
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Watch:
-    """Who is told what happens. Whatever they do, the record stays the same.
-
-    Attributes:
-        segment: Called with each finished segment, in the order of finishing.
-        interval: Called at the end of each interval.
-        record: Called with each finished segment and its telemetry.
-    """
-
-    segment: Callable[[Segment], None] | None = None
-    interval: Callable[[IntervalEnd], None] | None = None
-    record: Callable[[Segment, Telemetry], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -80,43 +48,6 @@ class Limits:
     intervals: int
     max_seconds: float | None = None
     target_score: float | None = None
-
-
-def first_hparams(
-    space: Space, rng: Rng, size: int, initial: Sequence[Hparams]
-) -> tuple[list[Hparams], list[Changes]]:
-    """What the members begin with: the given values, and the rest from the space.
-
-    Args:
-        space: What is searched.
-        rng: A member draws all of its values from a stream of its own, also those that are given.
-        size: Members.
-        initial: Hyperparameters of the first members; names may be missing.
-
-    Raises:
-        UsageError: There are more of them than members, or one is not in the space.
-    """
-    hparams: list[Hparams] = []
-    changes: list[Changes] = []
-    if len(initial) > size:
-        raise UsageError(f"initial: given {len(initial)} sets of hyperparameters for {size} members")
-    for member in range(size):
-        given = initial[member] if member < len(initial) else {}
-        sampled = space.sample(rng.generator("sample", member, 0))
-        hparams.append(space.check({**sampled, **given}, f"initial[{member}]"))
-        changes.append({name: "given" if name in given else "sampled" for name in space})
-    return hparams, changes
-
-
-def epoch_steps(task: Task, hparams: Hparams) -> int:
-    """Steps that visit every training sample once.
-
-    Raises:
-        UsageError: The task counts no epochs.
-    """
-    if not isinstance(task, Epochal):
-        raise UsageError(f"interval: a {type(task).__name__} counts no epochs; give a number of steps")
-    return task.epoch_steps(hparams)
 
 
 class Engine:

@@ -8,15 +8,14 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from popgrad.core.errors import UsageError
+from popgrad.core.errors import NobodyLeftError, UsageError
 from popgrad.core.population import Segment, Telemetry
 from popgrad.core.space import Space
-from popgrad.engine import epoch_steps
 from popgrad.result import Result
 from popgrad.store.directory import Directory
 from popgrad.store.journal import Journal
 from popgrad.store.lineage import last_segments
-from popgrad.tasks.base import Epochal, Task
+from popgrad.tasks.base import Epochal, Task, epoch_steps
 from popgrad.tasks.torch import TorchTask
 from popgrad.winner import save_winner
 
@@ -50,11 +49,24 @@ def write_figures(result: Result, place: Directory, task: Task) -> None:
 
 
 def write_winner(result: Result, place: Directory) -> None:
-    """`best.safetensors` and `best.json`; `checkpoints.json` says which is each member's last and best."""
+    """`best.safetensors` and `best.json`; `checkpoints.json` says which is each member's last and best.
+
+    A state that there is none of, since the member failed, is null.
+    """
     save_winner(result.winner, place.weights, result.made_by)
-    last = last_segments(result.segments)
-    kept = {m: {"last": s.digest, "best": result.best(m).digest} for m, s in last.items() if not s.failed}
+    kept = {
+        member: {"last": segment.digest or None, "best": _best(result, member)}
+        for member, segment in last_segments(result.segments).items()
+    }
     place.index.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+
+
+def _best(result: Result, member: int) -> str | None:
+    """The digest of a member's best state; None where it has never had a finite score."""
+    try:
+        return result.best(member).digest
+    except NobodyLeftError:
+        return None
 
 
 def events(

@@ -10,15 +10,15 @@ from typing import Any, cast
 
 from popgrad.config import RunConfig, StrategyConfig
 from popgrad.core.errors import UsageError
+from popgrad.core.initial import first_hparams
 from popgrad.core.population import Hparams
 from popgrad.core.seeding import Rng
 from popgrad.core.space import dimension
-from popgrad.engine import epoch_steps, first_hparams
 from popgrad.executors import EXECUTORS
 from popgrad.executors.base import Executor, resolve_devices
 from popgrad.strategies import STRATEGIES
 from popgrad.strategies.base import Strategy
-from popgrad.tasks.base import Task
+from popgrad.tasks.base import Epochal, Task, epoch_steps
 from popgrad.tasks.reference import check_options, defaults, resolve
 from popgrad.tasks.torch import TorchTask
 from popgrad.winner import load_weights
@@ -63,6 +63,10 @@ def make_parts(config: RunConfig, task: Task | None = None, strategy: Strategy |
             kwargs["workers"] = config.workers
         return EXECUTORS[config.executor](made, devices, **kwargs)
 
+    if config.interval is None:
+        config = config.model_copy(
+            update={"interval": "1 epoch" if isinstance(made, Epochal) else "10 steps"}
+        )
     hparams, _ = first_hparams(made.space, Rng(config.seed), config.population, config.initial)
     config = config.model_copy(
         update={

@@ -44,6 +44,7 @@ def read_config(
     values = {**(defaults or {}), **values, **options}
     if chosen := {key: value for key, value in strategy.items() if value is not None}:
         before = values.get("strategy", {})
+        before = {"name": before} if isinstance(before, str) else before
         values["strategy"] = {**before, **chosen} if isinstance(before, dict) else before
     return configuration.parse(configuration.override(values, settings)), notes
 

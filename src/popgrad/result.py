@@ -7,12 +7,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from popgrad.config import RunConfig
+from popgrad.config import RunConfig, parse
+from popgrad.core.errors import UsageError
 from popgrad.core.population import Segment, SegmentId, Telemetry
 from popgrad.core.space import Space
 from popgrad.executors.base import evaluate, resolve_devices
 from popgrad.state import State
 from popgrad.store import lineage
+from popgrad.store.directory import Directory
+from popgrad.store.journal import Journal
 from popgrad.tasks.base import Context, Split, Task
 from popgrad.winner import Winner
 
@@ -126,3 +129,55 @@ class Result:
         metrics = evaluate(self.task, self.read_state(segment), found.hparams, split, ctx)
         self.note_reading(datetime.now(UTC).isoformat(timespec="seconds"), reader, split, segment, metrics)
         return metrics
+
+
+def result_of(
+    journal: Journal,
+    place: Directory | None,
+    about: Mapping[str, Any],
+    task: Callable[[], Task],
+    final: Mapping[SegmentId, State],
+) -> Result:
+    """The result that a journal tells of, as far as it has come.
+
+    Args:
+        journal: The record; read now, and written to where a split is read of a run without a directory.
+        place: The run's directory; None = in memory only.
+        about: What the journal knows of the run as a whole.
+        task: Makes the task when it is needed.
+        final: States that are at hand.
+    """
+    config = parse(about["config"])
+    segments = tuple(journal.segments())
+    digests = {segment.id: segment.digest for segment in segments}
+
+    def state(segment: SegmentId) -> State:
+        if segment in final:
+            return final[segment]
+        if place is None:
+            raise UsageError(f"the state of segment {segment} was not kept: give the run a directory")
+        return place.checkpoints.load(digests[segment])
+
+    def note_reading(*reading: Any) -> None:
+        if place is None:
+            journal.append_reading(*reading)
+            return
+        own = Journal(place.journal)
+        try:
+            own.append_reading(*reading)
+        finally:
+            own.close()
+
+    return Result(
+        segments=segments,
+        telemetry=journal.telemetry(),
+        space=Space.from_spec(about["space"]),
+        score_name=about["score"],
+        directory=None if place is None else place.path,
+        stopped=about.get("stopped", "unfinished"),
+        config=config,
+        named=not about["given_task"],
+        make_task=task,
+        read_state=state,
+        note_reading=note_reading,
+    )

@@ -9,19 +9,19 @@ from typing import Any, cast
 from popgrad import config as configuration
 from popgrad.config import RunConfig
 from popgrad.core.errors import RunError, UsageError
-from popgrad.core.population import Hparams, Segment, SegmentId
+from popgrad.core.population import Hparams, Segment
 from popgrad.core.space import DIMENSIONS, Dimension, Space
-from popgrad.engine import Engine, IntervalEnd, Limits, Watch
+from popgrad.engine import Engine, Limits
 from popgrad.outputs import events, write_figures, write_tables, write_winner
 from popgrad.parts import CUSTOM, Parts, make_parts, make_task, versions
-from popgrad.result import Result
-from popgrad.state import State
+from popgrad.result import Result, result_of
 from popgrad.store import lineage
 from popgrad.store.directory import Directory
 from popgrad.store.journal import Journal
 from popgrad.strategies.base import Strategy
 from popgrad.tasks.base import Task
 from popgrad.tasks.reference import source_digest
+from popgrad.watch import IntervalEnd, Watch
 
 
 def run(
@@ -29,7 +29,7 @@ def run(
     *,
     population: int = 10,
     intervals: int = 20,
-    interval: int | str = "1 epoch",
+    interval: int | str | None = None,
     epochs: int | None = None,
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
@@ -57,7 +57,8 @@ def run(
         task: A task, or the name of one: built-in, "module:Name" or "file.py:Name".
         population: Members, at least 1 (at least 2 where the strategy copies).
         intervals: Intervals that each member trains, at least 1.
-        interval: Training between two decisions: steps (275 or "275") or epochs ("1 epoch").
+        interval: Training between two decisions: steps (275 or "275") or epochs ("1 epoch"); None = 1 epoch, or
+            10 steps of a task that counts no epochs.
         epochs: Epochs in all, in place of `intervals`.
         seed: Every random stream derives from it; same seed, same run.
         options: Arguments of a task that is given by name.
@@ -226,7 +227,7 @@ def load(directory: str | Path, *, task: Task | None = None, data_dir: str | Pat
         about = _about(journal, place)
         if data_dir is not None:
             about["config"]["data_dir"] = str(data_dir)
-        return _result(journal, place, about, partial(_task_again, about, task), {})
+        return result_of(journal, place, about, partial(_task_again, about, task), {})
     finally:
         journal.close()
 
@@ -266,7 +267,7 @@ def _go(
         engine.close()
         if place is not None and config.outputs:
             write_tables(journal, place, parts.task)
-    result = _result(journal, place, journal.about(), lambda: parts.task, final)
+    result = result_of(journal, place, journal.about(), lambda: parts.task, final)
     if place is not None:
         write_winner(result, place)
         if config.outputs:
@@ -292,49 +293,6 @@ def _about(journal: Journal, place: Directory) -> dict[str, Any]:
             f"the run in {place.path} ended before it had begun: delete the directory, start again"
         )
     return about
-
-
-def _result(
-    journal: Journal,
-    place: Directory | None,
-    about: Mapping[str, Any],
-    task: Callable[[], Task],
-    final: Mapping[SegmentId, State],
-) -> Result:
-    config = configuration.parse(about["config"])
-    segments = tuple(journal.segments())
-    digests = {segment.id: segment.digest for segment in segments}
-
-    def state(segment: SegmentId) -> State:
-        if segment in final:
-            return final[segment]
-        if place is None:
-            raise UsageError(f"the state of segment {segment} was not kept: give the run a directory")
-        return place.checkpoints.load(digests[segment])
-
-    def note_reading(*reading: Any) -> None:
-        if place is None:
-            journal.append_reading(*reading)
-            return
-        own = Journal(place.journal)
-        try:
-            own.append_reading(*reading)
-        finally:
-            own.close()
-
-    return Result(
-        segments=segments,
-        telemetry=journal.telemetry(),
-        space=Space.from_spec(about["space"]),
-        score_name=about["score"],
-        directory=None if place is None else place.path,
-        stopped=about.get("stopped", "unfinished"),
-        config=config,
-        named=not about["given_task"],
-        make_task=task,
-        read_state=state,
-        note_reading=note_reading,
-    )
 
 
 def _task_again(about: Mapping[str, Any], given: Task | None) -> Task:

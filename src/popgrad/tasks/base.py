@@ -7,6 +7,7 @@ from typing import Literal, Protocol, runtime_checkable
 import torch
 from torch import nn
 
+from popgrad.core.errors import UsageError
 from popgrad.core.population import Hparams
 from popgrad.core.seeding import derive
 from popgrad.core.space import Space
@@ -90,3 +91,14 @@ class Modular(Protocol):
 
     def module(self, state: State, hparams: Hparams, device: torch.device | str = "cpu") -> nn.Module:
         """The trained module of a state, in evaluation mode; reads only `state["model"]`, tensors by name."""
+
+
+def epoch_steps(task: Task, hparams: Hparams) -> int:
+    """Steps that visit every training sample once.
+
+    Raises:
+        UsageError: The task counts no epochs.
+    """
+    if not isinstance(task, Epochal):
+        raise UsageError(f"interval: a {type(task).__name__} counts no epochs; give a number of steps")
+    return task.epoch_steps(hparams)
