@@ -159,7 +159,7 @@ def _convolutional(
     for filters in _widths("n_filters", n_filters, hparams):
         layers.append(nn.Conv2d(inputs, filters, 3, padding=1))
         layers += [nn.BatchNorm2d(filters)] if hparams.get("batch_norm", batch_norm) else []
-        layers += [nn.ReLU(), _dropout()]
+        layers += [nn.ReLU(inplace=True), _dropout()]  # in place: large tensors cost more to allocate
         inputs = filters
     features = _pixels(data) // data.shape[0] * inputs
     return xavier_(nn.Sequential(*layers, nn.Flatten(), nn.Linear(features, data.classes)))
