@@ -35,6 +35,7 @@ from popgrad.run import load, start
 from popgrad.run import resume as go_on
 from popgrad.store.directory import Directory
 from popgrad.tasks import TASKS, Split
+from popgrad.train import check
 from popgrad.train import train as train_one
 
 app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
@@ -230,17 +231,25 @@ def train(
     vanilla = {"population": 1, "strategy": {"name": "schedule"}, "executor": "serial"}
     config, notes = read_config(what, given, {}, settings or [], mode=mode, defaults=vanilla)
     _explain(notes)
-    known = directory if config.load is None else Path(config.load)
+    check(config, mode)
     if mode in ("test", "val"):
+        known = config.load if directory is None else str(directory)
         if known is None:
             raise UsageError(f"--mode {mode}: say which run, by --dir or by load_ckpt in {what}")
         split: Split = "test" if mode == "test" else "validation"
         reader = f"popgrad train --mode {mode}"
-        _show_reading(read_split(str(known), split=split, data_dir=data, reader=reader), as_json)
+        _show_reading(read_split(known, split=split, data_dir=config.data_dir, reader=reader), as_json)
         return
-    parts = make_parts(config)
-    place = known or new_directory(config)
-    total, score, space = parts.config.intervals, parts.task.score, parts.task.space
+    if config.load is None:
+        parts = make_parts(config)
+        place = directory or new_directory(config)
+        total, score, space = parts.config.intervals, parts.task.score, parts.task.space
+    else:
+        if directory is not None:
+            raise UsageError(f"--dir: given {directory}, but load goes on in {config.load}; leave one out")
+        place = Path(config.load)
+        found = load(place)
+        total, score, space = found.config.intervals, found.score_name, found.space
     watched = watching(err, members=1, intervals=total, score=score, space=space)
     with _resumable(place), watched as watch:
         result = train_one(config, place, mode=mode, watch=watch)

@@ -6,17 +6,25 @@ once more, so that a last test follows the last checkpoint.
 
 import argparse
 import csv
+import os
 import select
 import sys
+from collections.abc import Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Any
 
 from popgrad.core.errors import PopgradError, RunError
 from popgrad.core.population import Segment
 from popgrad.result import Result
 from popgrad.run import load
+from popgrad.store.directory import Directory
+from popgrad.store.journal import Journal
 from popgrad.tasks.base import Epochal
 
 COLUMNS = ("epoch", "iter", "test_loss", "test_acc")
+READER = "monitor"
+_ATTEMPTS = 10  # at a checkpoint; each one that fails was let go of because there is a newer one
 
 
 class Monitor:
@@ -25,57 +33,77 @@ class Monitor:
     Args:
         directory: The run's.
         data_dir: Where data lies; None = as the run was told.
-        table: Whether to append to the run's `results.csv`.
+        table: Whether to write the run's `results.csv`: epoch, iter (training steps), test_loss, test_acc,
+            a row for each checkpoint that a monitor of this run has tested.
     """
 
     def __init__(self, directory: Path, data_dir: str | None = None, *, table: bool = True) -> None:
-        self._directory, self._data_dir, self._table = directory, data_dir, table
-        self._tested: set[tuple[int, int]] = set()
-        self._task_of: Result | None = None
+        self._place, self._data_dir, self._table = Directory(directory), data_dir, table
+        self._before: Result | None = None
 
     def test_newest(self) -> str | None:
-        """Test the newest checkpoint, unless it was tested already; returns what was found, in words.
+        """Test the newest checkpoint, unless that was done already; returns what was found, in words.
 
         A checkpoint is complete when the journal names it. One that is let go of while it is being opened is
-        no failure: a newer one is there by then.
+        no failure: there is a newer one by then.
+
+        Raises:
+            RunError: The run cannot be read.
         """
-        for _ in range(10):
-            newest = self._newest()
-            if newest is None:
-                return None
-            result, segment = newest
+        for attempt in range(1, _ATTEMPTS + 1):
             try:
-                metrics = result.evaluate(segment.id, "test", reader="monitor")
+                result, tested = self._open(), self._tested()
+                done = [segment for segment in result.segments if not segment.failed]
+                if not done or done[-1].id in tested:
+                    return None
+                metrics = result.evaluate(done[-1].id, "test", reader=READER)
             except RunError:
+                if attempt == _ATTEMPTS:
+                    raise
                 continue
-            self._tested.add(segment.id)
-            return self._note(segment, metrics, result)
-        return None
+            if self._table:
+                self._write(result, {**tested, done[-1].id: metrics})
+            words = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+            where = f"epoch {_epoch(result, done[-1])}, step {done[-1].last_step}"
+            return f"test after {where} (it decides nothing): {words}"
+        raise AssertionError("there is at least one attempt")
 
-    def _newest(self) -> tuple[Result, Segment] | None:
-        if not (self._directory / "journal.db").exists():
-            return None
-        result = load(self._directory, data_dir=self._data_dir)
-        if self._task_of is not None:  # the data is read once
-            vars(result)["task"] = self._task_of.task
-        self._task_of = result
-        done = [segment for segment in result.segments if not segment.failed]
-        return (result, done[-1]) if done and done[-1].id not in self._tested else None
+    def _open(self) -> Result:
+        result = load(self._place.path, data_dir=self._data_dir)
+        if self._before is not None:
+            vars(result)["task"] = self._before.task  # which has read the data already
+        self._before = result
+        return result
 
-    def _note(self, segment: Segment, metrics: dict[str, float], result: Result) -> str:
-        per_epoch = result.task.epoch_steps(segment.hparams) if isinstance(result.task, Epochal) else 0
-        epoch = -(-segment.last_step // per_epoch) if per_epoch else segment.interval + 1
-        accuracy = metrics.get("accuracy", metrics.get(result.score_name.removeprefix("-")))
-        if self._table:
-            file = self._directory / "results.csv"
-            fresh = not file.exists()
-            with file.open("a", newline="", encoding="utf-8") as stream:
-                rows = csv.writer(stream)
-                if fresh:
-                    rows.writerow(COLUMNS)
-                rows.writerow((epoch, segment.last_step, metrics.get("loss"), accuracy))
-        words = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-        return f"test after epoch {epoch}, step {segment.last_step} (it decides nothing): {words}"
+    def _tested(self) -> dict[Any, Mapping[str, float]]:
+        """What monitors of this run have found, by segment."""
+        journal = Journal(self._place.journal, readonly=True)
+        try:
+            readings = journal.readings()
+        finally:
+            journal.close()
+        return {(each["member"], each["interval"]): each["metrics"] for each in readings
+                if each["reader"] == READER and each["split"] == "test"}  # fmt: skip
+
+    def _write(self, result: Result, tested: Mapping[Any, Mapping[str, float]]) -> None:
+        """The table, in place of the one before; whoever reads it never finds half a row."""
+        aside = self._place.path / ".results.csv.part"
+        score = result.score_name.removeprefix("-")
+        with aside.open("w", newline="", encoding="utf-8") as stream:
+            rows = csv.writer(stream, lineterminator="\n")
+            rows.writerow(COLUMNS)
+            for segment in result.segments:
+                if (found := tested.get(segment.id)) is not None:
+                    accuracy = found.get("accuracy", found.get(score))
+                    rows.writerow((_epoch(result, segment), segment.last_step, found.get("loss"), accuracy))
+        os.replace(aside, self._place.path / "results.csv")
+
+
+def _epoch(result: Result, segment: Segment) -> int:
+    """The epoch that a segment ends in, from 1; the interval where the task counts no epochs."""
+    if not isinstance(result.task, Epochal):
+        return segment.interval + 1
+    return -(-segment.last_step // result.task.epoch_steps(segment.hparams))
 
 
 def main() -> None:
@@ -87,16 +115,22 @@ def main() -> None:
     parser.add_argument("--no-table", action="store_true")
     given = parser.parse_args()
     monitor = Monitor(given.directory, given.data_dir, table=not given.no_table)
-    ended = False
     try:
-        while not ended:
-            ended = bool(select.select([sys.stdin], [], [], given.sleep)[0])
-            if said := monitor.test_newest():
-                print(said, file=sys.stderr, flush=True)
-    except PopgradError as error:
+        with redirect_stdout(sys.stderr):  # what a task prints is no result of the command's
+            _watch(monitor, given.sleep)
+    except (PopgradError, OSError) as error:
         sys.exit(f"popgrad monitor: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _watch(monitor: Monitor, sleep: float) -> None:
+    ended, pause = False, 0.0
+    while not ended:
+        ended = bool(select.select([sys.stdin], [], [], pause)[0])
+        if said := monitor.test_newest():
+            print(said, file=sys.stderr, flush=True)
+        pause = sleep
 
 
 if __name__ == "__main__":

@@ -59,9 +59,11 @@ def read_split(
         RunError: The record cannot be read, or the state is gone.
     """
     if what.startswith(PREFIX):
+        _check_one(what, member, best)
         return _read_pretrained(what.removeprefix(PREFIX), split, data_dir)
-    path = Path(what)
+    path = Path(what).absolute()
     if path.suffix == SUFFIX and path.parent.name == "checkpoints":
+        _check_one(what, member, best)
         result = _open(path.parent.parent, data_dir)
         segment = _segment_of(result, path)
         words = f"checkpoint of member {segment.member}, interval {segment.interval}"
@@ -71,7 +73,16 @@ def read_split(
         segment = result.best(segment.member) if best else segment
         words = f"{'winner, ' if member is None else ''}member {segment.member}"
         words += f" at its best (interval {segment.interval})" if best else ""
+    if segment.failed:
+        raise UsageError(
+            f"member {segment.member} failed in interval {segment.interval}: take its best state (--best)"
+        )
     return Reading(words, split, result.evaluate(segment.id, split, reader=reader))
+
+
+def _check_one(what: str, member: int | None, best: bool) -> None:
+    if member is not None or best:
+        raise UsageError(f"member, best: {what} is one network; they choose among those of a run's directory")
 
 
 def _open(place: Path, data_dir: str | Path | None) -> Result:
@@ -84,10 +95,13 @@ def _open(place: Path, data_dir: str | Path | None) -> Result:
 
 
 def _segment_of(result: Result, path: Path) -> Segment:
-    for segment in reversed(result.segments):
-        if segment.digest == path.stem:
-            return segment
-    raise UsageError(f"{path} is none of the run's checkpoints; checkpoints.json says which it has")
+    if path.is_file():
+        for segment in reversed(result.segments):
+            if segment.digest == path.stem:
+                return segment
+    raise UsageError(
+        f"given {path}, which is none of the run's checkpoints; checkpoints.json says which it has"
+    )
 
 
 def _read_pretrained(name: str, split: Split, data_dir: str | Path | None) -> Reading:

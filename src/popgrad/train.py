@@ -11,11 +11,11 @@ from pathlib import Path
 from popgrad.config import RunConfig
 from popgrad.core.errors import UsageError
 from popgrad.core.population import Segment
-from popgrad.engine import IntervalEnd, Watch
 from popgrad.monitor import Monitor
 from popgrad.result import Result
 from popgrad.run import load, resume, start
 from popgrad.store.directory import Directory
+from popgrad.watch import IntervalEnd, Watch
 
 TRAINING = ("parallel", "train", "traintest")
 MODES = (*TRAINING, "test", "val")
