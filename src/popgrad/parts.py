@@ -155,9 +155,10 @@ def _in_steps(phase: Any, task: Task, hparams: Hparams) -> Any:
     if not isinstance(phase, Mapping) or "epoch" not in phase:
         return phase
     epoch, rest = phase["epoch"], {key: value for key, value in phase.items() if key != "epoch"}
-    if isinstance(epoch, bool) or not isinstance(epoch, int) or "step" in phase:
+    if isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 1 or "step" in phase:
         raise UsageError(
-            f"strategy.phases: given {dict(phase)!r}; a phase has an epoch or a step, a whole number"
+            f"strategy.phases: given {dict(phase)!r}; a phase has an epoch or a step, a whole number "
+            "of at least 1"
         )
     return {"step": epoch * epoch_steps(task, hparams), **rest}
 

@@ -44,10 +44,16 @@ def _check(space: Space, phase: Mapping[str, Value], number: int) -> tuple[int, 
         raise UsageError(
             f"phases[{number}]: unknown hyperparameter {', '.join(unknown)}; has {', '.join(space)}"
         )
+    return step, {
+        name: _value(space, name, value, f"phases[{number}].{name}") for name, value in values.items()
+    }
+
+
+def _value(space: Space, name: str, value: Value, where: str) -> Value:
     try:
-        return step, {name: space[name].check(value) for name, value in values.items()}
+        return space[name].check(value)
     except UsageError as error:
-        raise UsageError(f"phases[{number}]: {error}") from None
+        raise UsageError(f"{where}: {error}") from None
 
 
 def _at(phases: Sequence[tuple[int, Hparams]], before: Hparams, steps: int) -> tuple[Hparams, Changes]:
