@@ -64,7 +64,7 @@ def parsed(values: Any) -> str:
         ({"max_time": True}, ["max_time", "given True"]),
         ({"target_score": float("nan")}, ["target_score", "given nan", "finite"]),
         ({"target_score": "high"}, ["target_score", "given 'high'"]),
-        ({"strategy": "pbt"}, ["strategy", "given 'pbt'"]),
+        ({"strategy": 3}, ["strategy", "given 3"]),
         ({"strategy": {"name": 3}}, ["strategy.name", "given 3"]),
         ({"options": [1]}, ["options", "given [1]", "dictionary"]),
         ({"space": {"lr": 3}}, ["space.lr", "given 3", "dictionary"]),

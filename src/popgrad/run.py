@@ -57,8 +57,8 @@ def run(
         task: A task, or the name of one: built-in, "module:Name" or "file.py:Name".
         population: Members, at least 1 (at least 2 where the strategy copies).
         intervals: Intervals that each member trains, at least 1.
-        interval: Training between two decisions: steps (275 or "275") or epochs ("1 epoch"); None = 1 epoch, or
-            10 steps of a task that counts no epochs.
+        interval: Training between two decisions: steps (275 or "275") or epochs ("1 epoch"); None = 1 epoch,
+            or 10 steps of a task that counts no epochs.
         epochs: Epochs in all, in place of `intervals`.
         seed: Every random stream derives from it; same seed, same run.
         options: Arguments of a task that is given by name.

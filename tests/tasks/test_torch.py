@@ -12,9 +12,11 @@ from torch.nn import functional
 from torch.optim import SGD, Adam
 
 from popgrad.core.errors import RunError, UsageError
+from popgrad.core.space import LogUniform, Space
+from popgrad.data.splits import Splits
 from popgrad.nn import Dropout, seed_streams
 from popgrad.state import clone, digest, flatten, unflatten
-from popgrad.tasks import Context
+from popgrad.tasks import Context, TorchTask
 from popgrad.tasks.live import tensors as hparams_as_tensors
 from popgrad.tasks.order import permutation
 
@@ -520,6 +522,26 @@ def test_what_augments_is_given_inputs_and_the_segments_generator(make_task, run
     assert digest(run(task, HPARAMS, 2, state=state)) == digest(one)
     assert digest(run(task, HPARAMS, 2, state=state, first=1)) != digest(one)
     assert digest(run(make_task(), HPARAMS, 2, state=state)) != digest(one)
+
+
+def test_a_state_that_was_copied_trains_alike_in_any_order_of_memory():
+    """A fused optimizer reads moments in the memory order of parameters, which a checkpoint does not keep."""
+    inputs, targets = torch.randn(32, 3, 6, 6), torch.arange(32) % 3
+    task = TorchTask(
+        space=Space({"lr": LogUniform(1e-4, 1e-1)}),
+        model=lambda hparams: nn.Sequential(
+            nn.Conv2d(3, 5, 3), nn.ReLU(), nn.Conv2d(5, 4, 3), nn.Flatten(), nn.Linear(16, 3)
+        ).to(memory_format=torch.channels_last),
+        optimizer=lambda module, hparams: torch.optim.Adam(module.parameters(), fused=True),
+        data=lambda: Splits(*[(inputs, targets)] * 3),
+        batch_size=8,
+    )
+    ctx = Context()
+    torch.manual_seed(0)
+    state = task.train(task.init({"lr": 0.01}, ctx), {"lr": 0.01}, 3, ctx)
+    tree, leaves = flatten(state)
+    copied = unflatten(tree, [leaf.clone(memory_format=torch.contiguous_format) for leaf in leaves])
+    assert digest(task.train(state, {"lr": 0.01}, 3, ctx)) == digest(task.train(copied, {"lr": 0.01}, 3, ctx))
 
 
 def test_a_batch_is_split_over_several_devices(make_task, run, monkeypatch):

@@ -1,9 +1,11 @@
 """A worker process: trains what it is told, one segment after the other, until its controller is gone."""
 
+import ctypes
 import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
@@ -93,11 +95,24 @@ def main(connection: int, lifeline: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
     torch.set_num_threads(1)
+    _keep_memory()
     with Connection(connection) as pipe:
         try:
             _serve(pipe)
         except (EOFError, BrokenPipeError, ConnectionResetError):
             return
+
+
+def _keep_memory() -> None:
+    """Let glibc keep freed memory, not give it back: page faults were 5 to 15% of a convolution's step.
+
+    The numbers are M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):  # another C library
+            libc = ctypes.CDLL("libc.so.6")
+            libc.mallopt(-3, 1 << 30)
+            libc.mallopt(-1, 2**31 - 1)
 
 
 def _end_with(lifeline: int) -> None:

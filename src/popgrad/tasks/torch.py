@@ -246,7 +246,8 @@ class _Open:
         for name, optimizer in self.optimizers.items():
             # Only moments and steps come from the state, as copies; rates and flags stay as made here.
             groups = optimizer.state_dict()["param_groups"]
-            optimizer.load_state_dict({"state": clone(state["optimizers"][name]), "param_groups": groups})
+            moments = _laid_out(state["optimizers"][name], optimizer)
+            optimizer.load_state_dict({"state": moments, "param_groups": groups})
 
     def state(self, *, steps: int, position: int) -> State:
         """A copy of all that travels."""
@@ -262,6 +263,20 @@ class _Open:
                 for name, scheduler in self.schedulers.items()
             }
         return state
+
+
+def _laid_out(moments: dict[Any, Any], optimizer: Optimizer) -> dict[Any, Any]:
+    """A copy of moments in the memory order of their parameters, which a fused optimizer relies on."""
+    parameters: list[torch.Tensor] = [each for group in optimizer.param_groups for each in group["params"]]
+
+    def like(parameter: torch.Tensor, value: Any) -> Any:
+        if not isinstance(value, torch.Tensor) or value.shape != parameter.shape:
+            return clone(value)
+        return torch.empty_like(parameter, dtype=value.dtype, device=value.device).copy_(value)
+
+    return {
+        i: {key: like(parameters[i], each) for key, each in values.items()} for i, values in moments.items()
+    }
 
 
 def _tensors(module: nn.Module, hparams: Hparams) -> Iterator[tuple[str, torch.Tensor]]:
