@@ -422,7 +422,7 @@ def test_a_wrong_option_is_named_with_what_was_given_and_is_allowed(argv: tuple[
         (("run", "none.toml"), "cannot read none.toml"),
         (("show", "."), "DIR: given ., which holds no run"),
         (("show", "toy.py"), "DIR: given toy.py, which holds no run"),
-        (("test", "nowhere"), "given nowhere, which "),
+        (("test", "nowhere"), "which is neither the directory of a run"),
         (("resume", "nowhere"), "DIR: given nowhere, which holds no run"),
         (("data", "imagenet"), "'imagenet' is unknown; known are "),
     ],

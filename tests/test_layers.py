@@ -76,6 +76,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "popgrad.display": ("popgrad.core", "popgrad.watch", "popgrad.report"),
     "popgrad.request": ("popgrad.core", "popgrad.config", "popgrad.original"),
+    "popgrad.printing": ("popgrad.reading", "popgrad.report", "popgrad.result"),
     "popgrad.options": ("popgrad.data",),
     "popgrad.run": (EVERYTHING,),
     "popgrad": (EVERYTHING,),  # the package's own __init__.py alone

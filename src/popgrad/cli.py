@@ -1,34 +1,27 @@
 """The command line: each command is a few lines over `run`, `load` and `report`."""
 
 import functools
-import inspect
-import io
-import json
-import logging
-import math
-import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import typer
-from rich.console import Console
 from rich.padding import Padding
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
 from popgrad import config as configuration
-from popgrad import options
+from popgrad import options, printing
 from popgrad.core.errors import DataError, PopgradError, RunError, UsageError
 from popgrad.data import data_dir, download
 from popgrad.display import watching
 from popgrad.parts import make_parts
-from popgrad.reading import Reading, read_split
+from popgrad.reading import read_split
 from popgrad.request import new_directory, read_config, read_initial
 from popgrad.result import Result
 from popgrad.run import load, start
@@ -39,20 +32,12 @@ from popgrad.train import check
 from popgrad.train import train as train_one
 
 app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
-_BOUNDLESS = 10_000  # columns
-out = Console(highlight=False, emoji=False)
-err = Console(stderr=True, highlight=False, emoji=False)
 
 
 def main() -> None:
     """The program. Exit codes: 0; 2 for a user's mistake; 1 for a run that fails; 130 for Ctrl-C, SIGTERM."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    logging.getLogger("popgrad").addHandler(_LOG)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # an arrow that the terminal cannot show is no error
-    if not out.is_terminal and "COLUMNS" not in os.environ:
-        out.width = _BOUNDLESS  # a file has room for every table
+    printing.prepare()
     command = typer.main.get_command(app)
     try:
         code = command.main(sys.argv[1:] or ["--help"], prog_name="popgrad", standalone_mode=False)
@@ -61,21 +46,9 @@ def main() -> None:
         if message is None:
             raise
         names = [word for word in sys.argv[1:2] if word in getattr(command, "commands", {})]
-        _complain(f"{message().strip().rstrip('.')}; see {' '.join(['popgrad', *names, '--help'])}")
+        printing.complain(f"{message().strip().rstrip('.')}; see {' '.join(['popgrad', *names, '--help'])}")
         code = 2
     sys.exit(code if isinstance(code, int) else 0)
-
-
-class _ToConsole(logging.Handler):
-    def emit(self, record: logging.LogRecord) -> None:
-        _complain(self.format(record))
-
-
-_LOG = _ToConsole()
-
-
-def _complain(message: object) -> None:
-    err.print(f"popgrad: {message}", markup=False, soft_wrap=True)
 
 
 def _command(function: Callable[..., None]) -> Callable[..., None]:
@@ -87,7 +60,9 @@ def _command(function: Callable[..., None]) -> Callable[..., None]:
             function(*args, **kwargs)
         except (PopgradError, OSError, KeyboardInterrupt) as error:
             parts = [str(error) or "interrupted", *getattr(error, "__notes__", [])]
-            _complain(("\n" if "\n" in parts[0] else "; ").join(parts))  # a task's traceback has many lines
+            printing.complain(
+                ("\n" if "\n" in parts[0] else "; ").join(parts)
+            )  # a task's traceback has many lines
             code = 2 if isinstance(error, UsageError) else 130 if isinstance(error, KeyboardInterrupt) else 1
             raise typer.Exit(code) from None
 
@@ -145,14 +120,14 @@ def run(
     }
     own = {"name": strategy, "fraction": fraction, "burn_in": burn_in}
     config, notes = read_config(what, given, own, settings or [])
-    _explain(notes)
+    printing.explain(notes)
     if config.load is not None:
         _go_on(Path(config.load), data_dir=data, no_test=no_test, as_json=as_json)
         return
     parts = make_parts(config)
     place = directory or new_directory(config)
     watched = watching(
-        err,
+        printing.err,
         members=parts.config.population,
         intervals=parts.config.intervals,
         score=parts.task.score,
@@ -160,7 +135,7 @@ def run(
     )
     with _resumable(place), watched as watch:
         result = start(config, directory=place, watch=watch)
-    _finish(result, read_test=not no_test, as_json=as_json)
+    printing.finish(result, read_test=not no_test, as_json=as_json)
 
 
 @_command
@@ -194,12 +169,14 @@ def _go_on(
 ) -> None:
     found = _open(directory)
     members, total = found.config.population, found.config.intervals if intervals is None else intervals
-    watched = watching(err, members=members, intervals=total, score=found.score_name, space=found.space)
+    watched = watching(
+        printing.err, members=members, intervals=total, score=found.score_name, space=found.space
+    )
     with _resumable(directory), watched as watch:
         result = go_on(
             directory, intervals=intervals, on_segment=watch.segment, on_interval=watch.interval, **changes
         )
-    _finish(result, read_test=not no_test, as_json=as_json)
+    printing.finish(result, read_test=not no_test, as_json=as_json)
 
 
 @_command
@@ -230,7 +207,7 @@ def train(
     }
     vanilla = {"population": 1, "strategy": {"name": "schedule"}, "executor": "serial"}
     config, notes = read_config(what, given, {}, settings or [], mode=mode, defaults=vanilla)
-    _explain(notes)
+    printing.explain(notes)
     check(config, mode)
     if mode in ("test", "val"):
         known = config.load if directory is None else str(directory)
@@ -238,7 +215,9 @@ def train(
             raise UsageError(f"--mode {mode}: say which run, by --dir or by load_ckpt in {what}")
         split: Split = "test" if mode == "test" else "validation"
         reader = f"popgrad train --mode {mode}"
-        _show_reading(read_split(known, split=split, data_dir=config.data_dir, reader=reader), as_json)
+        printing.show_reading(
+            read_split(known, split=split, data_dir=config.data_dir, reader=reader), as_json
+        )
         return
     if config.load is None:
         parts = make_parts(config)
@@ -250,10 +229,10 @@ def train(
         place = Path(config.load)
         found = load(place)
         total, score, space = found.config.intervals, found.score_name, found.space
-    watched = watching(err, members=1, intervals=total, score=score, space=space)
+    watched = watching(printing.err, members=1, intervals=total, score=score, space=space)
     with _resumable(place), watched as watch:
         result = train_one(config, place, mode=mode, watch=watch)
-    _finish(result, read_test=False, as_json=as_json)
+    printing.finish(result, read_test=False, as_json=as_json)
 
 
 @_command
@@ -262,8 +241,8 @@ def convert(file: options.Original) -> None:
     if not file.endswith((".json", ".toml")):
         raise UsageError(f"FILE: given {file!r}; a .json file of the original project is converted")
     config, notes = read_config(file, {}, {}, [])
-    _explain(notes)
-    out.out(configuration.write(config, brief=True), highlight=False)
+    printing.explain(notes)
+    printing.out.out(configuration.write(config, brief=True), highlight=False)
 
 
 @_command
@@ -272,7 +251,7 @@ def show(directory: options.Run, as_json: options.Json = False) -> None:
 
     No code of the task is run.
     """
-    _show(_open(directory), as_json=as_json)
+    printing.show(_open(directory), as_json=as_json)
 
 
 @_command
@@ -287,41 +266,31 @@ def test(
     """Test a run's winner, one of its members or checkpoints, or a pretrained network."""
     split: Split = "validation" if validation else "test"
     found = read_split(what, split=split, member=member, best=best, data_dir=data, reader="popgrad test")
-    _show_reading(found, as_json)
-
-
-def _show_reading(found: Reading, as_json: bool) -> None:
-    if as_json:
-        data = {"of": found.of, "split": found.split, "metrics": _plain(found.metrics)}
-        _print_json(data | ({} if found.card is None else {"card": _plain(found.card)}))
-        return
-    card = "" if found.card is None else f" (its card says {_words(found.card)})"
-    line = f"{found.of}, on the {found.split} split: {_words(found.metrics)}{card}"
-    out.print(line, markup=False, soft_wrap=True)
+    printing.show_reading(found, as_json)
 
 
 @_command
 def tasks(as_json: options.Json = False) -> None:
     """List the built-in tasks, what they search, and their options."""
-    listed = {name: _describe(factory) for name, factory in TASKS.items()}
+    listed = {name: printing.describe(factory) for name, factory in TASKS.items()}
     if as_json:
-        _print_json(listed)
+        printing.print_json(listed)
         return
     for name, each in listed.items():
-        out.print(Text.assemble((name, "bold"), f": {each['about']}"))
+        printing.out.print(Text.assemble((name, "bold"), f": {each['about']}"))
         rows = [("space", key, value) for key, value in each["space"].items()]
         rows += [("option", key, str(value)) for key, value in each["options"].items()]
         table = Table.grid(padding=(0, 2))
         for row in rows:
             table.add_row(*map(Text, row))
-        out.print(Padding(table, (0, 0, 1, 2), expand=False))
+        printing.out.print(Padding(table, (0, 0, 1, 2), expand=False))
 
 
 @_command
 def data(name: options.Dataset, directory: options.DownloadTo = None) -> None:
     """Download a data set; what is there already is checked and kept."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    with Progress(*columns, console=err, disable=not err.is_terminal) as progress:
+    with Progress(*columns, console=printing.err, disable=not printing.err.is_terminal) as progress:
         bars: dict[str, Any] = {}
 
         def report(file: str, done: int, total: int | None) -> None:
@@ -331,7 +300,7 @@ def data(name: options.Dataset, directory: options.DownloadTo = None) -> None:
 
         files = download(name, data_dir(directory), progress=report)
     for file in files:
-        out.print(str(file), markup=False, soft_wrap=True)
+        printing.out.print(str(file), markup=False, soft_wrap=True)
 
 
 @contextmanager
@@ -345,61 +314,7 @@ def _resumable(directory: Path) -> Iterator[None]:
         raise
 
 
-def _explain(notes: list[str]) -> None:
-    for note in notes:
-        _complain(note)
-
-
 def _open(directory: Path, data: Path | None = None) -> Result:
     if not Directory(directory).journal.is_file():
         raise UsageError(f"DIR: given {directory}, which holds no run (there is no journal.db in it)")
     return load(directory, data_dir=data)
-
-
-def _finish(result: Result, *, read_test: bool, as_json: bool) -> None:
-    """The final report: the summary, and the winner on data that selection has never seen."""
-    metrics = result.test(reader="final report") if read_test else None
-    _show(result, as_json=as_json, test=metrics)
-    if as_json:
-        return
-    if metrics is not None:
-        out.print(f"on the test split, which selection has never seen: {_words(metrics)}", markup=False)
-    place = result.directory
-    if place is not None:
-        kept = ", ".join(path.name for path in sorted(place.iterdir()) if path.suffix in _OUTPUTS)
-        out.print(f"kept in {place} ({result.stopped}): {kept}", markup=False, soft_wrap=True)
-
-
-_OUTPUTS = (".png", ".csv", ".safetensors")
-
-
-def _show(result: Result, *, as_json: bool, test: Mapping[str, float] | None = None) -> None:
-    from popgrad.report import summary, summary_data  # brings matplotlib, which not every command needs
-
-    if as_json:
-        data: dict[str, Any] = {"directory": str(result.directory), "stopped": result.stopped}
-        data |= summary_data(result.segments, result.space, result.score_name)
-        _print_json(data | ({"test": _plain(test)} if test is not None else {}))
-    else:
-        out.print(summary(result.segments, result.space, result.score_name))
-
-
-def _print_json(data: object) -> None:
-    out.out(json.dumps(data, indent=2), highlight=False)
-
-
-def _words(metrics: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-
-
-def _plain(metrics: Mapping[str, float]) -> dict[str, float | None]:
-    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
-
-
-def _describe(factory: Callable[..., Any]) -> dict[str, Any]:
-    parameters = inspect.signature(factory).parameters.values()
-    return {
-        "about": (inspect.getdoc(factory) or "").partition("\n")[0],
-        "space": {name: each.describe() for name, each in factory().space.items()},
-        "options": {each.name: each.default for each in parameters if each.name not in ("space", "score")},
-    }

@@ -1,0 +1,112 @@
+"""What the command line prints: results to standard output, all else to standard error."""
+
+import inspect
+import io
+import json
+import logging
+import math
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rich.console import Console
+
+from popgrad.reading import Reading
+from popgrad.result import Result
+
+_BOUNDLESS = 10_000  # columns
+out = Console(highlight=False, emoji=False)
+err = Console(stderr=True, highlight=False, emoji=False)
+
+
+def prepare() -> None:
+    """Before the first line: what is logged goes to standard error, and no table is cut in a file."""
+    logging.getLogger("popgrad").addHandler(_LOG)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # an arrow that the terminal cannot show is no error
+    if not out.is_terminal and "COLUMNS" not in os.environ:
+        out.width = _BOUNDLESS  # a file has room for every table
+
+
+class _ToConsole(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        complain(self.format(record))
+
+
+_LOG = _ToConsole()
+
+
+def complain(message: object) -> None:
+    """One line to standard error."""
+    err.print(f"popgrad: {message}", markup=False, soft_wrap=True)
+
+
+def explain(notes: list[str]) -> None:
+    """What of a configuration has no effect, a line each."""
+    for note in notes:
+        complain(note)
+
+
+def show_reading(found: Reading, as_json: bool) -> None:
+    """Metrics of a network on a split, beside those of its card."""
+    if as_json:
+        data = {"of": found.of, "split": found.split, "metrics": _plain(found.metrics)}
+        print_json(data | ({} if found.card is None else {"card": _plain(found.card)}))
+        return
+    card = "" if found.card is None else f" (its card says {_words(found.card)})"
+    line = f"{found.of}, on the {found.split} split: {_words(found.metrics)}{card}"
+    out.print(line, markup=False, soft_wrap=True)
+
+
+def finish(result: Result, *, read_test: bool, as_json: bool) -> None:
+    """The final report: the summary, and the winner on data that selection has never seen."""
+    metrics = result.test(reader="final report") if read_test else None
+    show(result, as_json=as_json, test=metrics)
+    if as_json:
+        return
+    if metrics is not None:
+        out.print(f"on the test split, which selection has never seen: {_words(metrics)}", markup=False)
+    place = result.directory
+    if place is not None:
+        kept = ", ".join(path.name for path in sorted(place.iterdir()) if path.suffix in _OUTPUTS)
+        out.print(f"kept in {place} ({result.stopped}): {kept}", markup=False, soft_wrap=True)
+
+
+_OUTPUTS = (".png", ".csv", ".safetensors")
+
+
+def show(result: Result, *, as_json: bool, test: Mapping[str, float] | None = None) -> None:
+    """The winner, its schedule, its lineage and the population."""
+    from popgrad.report import summary, summary_data  # brings matplotlib, which not every command needs
+
+    if as_json:
+        data: dict[str, Any] = {"directory": str(result.directory), "stopped": result.stopped}
+        data |= summary_data(result.segments, result.space, result.score_name)
+        print_json(data | ({"test": _plain(test)} if test is not None else {}))
+    else:
+        out.print(summary(result.segments, result.space, result.score_name))
+
+
+def print_json(data: object) -> None:
+    """JSON to standard output, never wrapped or coloured."""
+    out.out(json.dumps(data, indent=2), highlight=False)
+
+
+def _words(metrics: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+
+
+def _plain(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+
+
+def describe(factory: Callable[..., Any]) -> dict[str, Any]:
+    """What a task is, what it searches and its options, as plain data."""
+    parameters = inspect.signature(factory).parameters.values()
+    return {
+        "about": (inspect.getdoc(factory) or "").partition("\n")[0],
+        "space": {name: each.describe() for name, each in factory().space.items()},
+        "options": {each.name: each.default for each in parameters if each.name not in ("space", "score")},
+    }
