@@ -10,10 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.padding import Padding
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
-from rich.table import Table
-from rich.text import Text
 
 from popgrad import config as configuration
 from popgrad import options, printing
@@ -60,9 +57,8 @@ def _command(function: Callable[..., None]) -> Callable[..., None]:
             function(*args, **kwargs)
         except (PopgradError, OSError, KeyboardInterrupt) as error:
             parts = [str(error) or "interrupted", *getattr(error, "__notes__", [])]
-            printing.complain(
-                ("\n" if "\n" in parts[0] else "; ").join(parts)
-            )  # a task's traceback has many lines
+            between = "\n" if "\n" in parts[0] else "; "  # a task's traceback has many lines
+            printing.complain(between.join(parts))
             code = 2 if isinstance(error, UsageError) else 130 if isinstance(error, KeyboardInterrupt) else 1
             raise typer.Exit(code) from None
 
@@ -272,18 +268,7 @@ def test(
 @_command
 def tasks(as_json: options.Json = False) -> None:
     """List the built-in tasks, what they search, and their options."""
-    listed = {name: printing.describe(factory) for name, factory in TASKS.items()}
-    if as_json:
-        printing.print_json(listed)
-        return
-    for name, each in listed.items():
-        printing.out.print(Text.assemble((name, "bold"), f": {each['about']}"))
-        rows = [("space", key, value) for key, value in each["space"].items()]
-        rows += [("option", key, str(value)) for key, value in each["options"].items()]
-        table = Table.grid(padding=(0, 2))
-        for row in rows:
-            table.add_row(*map(Text, row))
-        printing.out.print(Padding(table, (0, 0, 1, 2), expand=False))
+    printing.show_tasks(TASKS, as_json)
 
 
 @_command

@@ -11,6 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
 
 from popgrad.reading import Reading
 from popgrad.result import Result
@@ -100,6 +103,22 @@ def _words(metrics: Mapping[str, float]) -> str:
 
 def _plain(metrics: Mapping[str, float]) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+
+
+def show_tasks(factories: Mapping[str, Callable[..., Any]], as_json: bool) -> None:
+    """What each task is, what it searches, and its options."""
+    listed = {name: describe(factory) for name, factory in factories.items()}
+    if as_json:
+        print_json(listed)
+        return
+    for name, each in listed.items():
+        out.print(Text.assemble((name, "bold"), f": {each['about']}"))
+        rows = [("space", key, value) for key, value in each["space"].items()]
+        rows += [("option", key, str(value)) for key, value in each["options"].items()]
+        table = Table.grid(padding=(0, 2))
+        for row in rows:
+            table.add_row(*map(Text, row))
+        out.print(Padding(table, (0, 0, 1, 2), expand=False))
 
 
 def describe(factory: Callable[..., Any]) -> dict[str, Any]:
