@@ -82,7 +82,9 @@ def read_split(
 
 def _check_one(what: str, member: int | None, best: bool) -> None:
     if member is not None or best:
-        raise UsageError(f"member, best: {what} is one network; they choose among those of a run's directory")
+        raise UsageError(
+            f"member, best: given {what}, which is one network; they choose among those of a run's directory"
+        )
 
 
 def _open(place: Path, data_dir: str | Path | None) -> Result:
