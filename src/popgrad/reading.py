@@ -61,10 +61,10 @@ def read_split(
     if what.startswith(PREFIX):
         _check_one(what, member, best)
         return _read_pretrained(what.removeprefix(PREFIX), split, data_dir)
-    path = Path(what).absolute()
-    if path.suffix == SUFFIX and path.parent.name == "checkpoints":
+    path = Path(what)
+    if path.suffix == SUFFIX and path.absolute().parent.name == "checkpoints":
         _check_one(what, member, best)
-        result = _open(path.parent.parent, data_dir)
+        result = _open(path.absolute().parent.parent, data_dir)
         segment = _segment_of(result, path)
         words = f"checkpoint of member {segment.member}, interval {segment.interval}"
     else:
