@@ -32,6 +32,9 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "popgrad.report": ("popgrad.core", "popgrad.state", "popgrad.store"),
     "popgrad.config": ("popgrad.core", "popgrad.data", "popgrad.tasks", "popgrad.strategies"),
+    "popgrad.configuration_page": (
+        *("popgrad.core", "popgrad.config", "popgrad.tasks", "popgrad.strategies"),
+    ),
     "popgrad.original": (
         *("popgrad.core", "popgrad.data", "popgrad.tasks", "popgrad.strategies"),
         "popgrad.config",  # it reads the original's JSON into it

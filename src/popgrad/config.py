@@ -99,7 +99,7 @@ class StrategyConfig(_Model):
     """Which strategy, and its own settings."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
-    name: str = Field("pbt", description="pbt, random-search or schedule")
+    name: str = Field("pbt", description="which one: pbt, random-search or schedule")
 
     def options(self) -> dict[str, Any]:
         """The strategy's own settings, as its factory takes them."""
@@ -114,40 +114,77 @@ def _strategy(value: object) -> object:
 class RunConfig(_Model):
     """All that a run is told."""
 
-    task: str = Field(description="a built-in task, module:Name or file.py:Name")
+    task: str = Field(description="what is trained: a built-in task, module:Name or file.py:Name")
     options: dict[str, Any] = Field({}, description="arguments of the task")
-    space: dict[str, dict[str, Any]] = Field({}, description="dimensions that replace or add to the task's")
-    population: _Whole = Field(10, ge=1, description="members")
+    space: dict[str, dict[str, Any]] = Field(
+        {}, description="hyperparameters by name, each a dimension that replaces the task's own or adds to it"
+    )
+    population: _Whole = Field(10, ge=1, description="members; at least 2 where the strategy copies")
     intervals: _Whole = Field(20, ge=1, description="intervals that each member trains")
     interval: Annotated[str | None, BeforeValidator(_interval)] = Field(
         None,
-        description="training between two decisions: steps, steps within epochs, or epochs; when not given, "
-        "1 epoch, or 10 steps of a task that counts no epochs",
+        description="training between two decisions: 275 (steps), 1 epoch, or 100 steps within epochs, which "
+        "end with the epoch; when not given, 1 epoch, or 10 steps of a task that counts no epochs",
     )
-    epochs: _Whole | None = Field(None, ge=1, description="epochs in all, in place of intervals")
-    seed: _Whole = Field(0, ge=0, lt=2**63, description="every random stream derives from it")
-    strategy: Annotated[StrategyConfig, BeforeValidator(_strategy)] = StrategyConfig()  # type: ignore[call-arg]
-    executor: str = Field("processes", description="serial or processes")
-    workers: _Whole | None = Field(None, ge=1, description="worker processes; one per core when not given")
-    device: str = Field("auto", description="cpu, cuda, cuda:0,1 or auto")
+    epochs: _Whole | None = Field(
+        None, ge=1, description="epochs that each member trains, in place of intervals"
+    )
+    seed: _Whole = Field(
+        0, ge=0, lt=2**63, description="every random stream derives from it; same seed, same run"
+    )
+    strategy: Annotated[StrategyConfig, BeforeValidator(_strategy)] = Field(
+        StrategyConfig(),  # type: ignore[call-arg]
+        description="what decides: its name, or a table of its name and its settings",
+    )
+    executor: str = Field(
+        "processes",
+        description="where members train: processes, or serial for one after the other in this one",
+    )
+    workers: _Whole | None = Field(
+        None, ge=1, description="worker processes of the executor processes; when not given, one per core"
+    )
+    device: str = Field(
+        "auto",
+        description="where to compute: cpu, cuda, cuda:0,1 (members take turns; one alone has all of them), or "
+        "auto: the first GPU, else cpu",
+    )
     max_time: Annotated[_Number | None, BeforeValidator(_seconds)] = Field(
-        None, gt=0, description="seconds after which no further interval is started"
+        None, gt=0, description="seconds, or 90s, 10m, 2h, 1d, after which no further interval is started"
     )
-    target_score: _Number | None = Field(None, description="score at which no further interval is started")
+    target_score: _Number | None = Field(
+        None, description="no further interval is started once a member's validation score is this or higher"
+    )
     initial: list[dict[str, Any]] = Field(
-        [], description="hyperparameters of the first members; names may be missing"
+        [],
+        description="hyperparameters of the first members, a table each; names that are missing are drawn",
     )
-    weights: str | None = Field(None, description="file of weights that every member starts from")
-    data_dir: str | None = Field(None, description="where data lies")
-    load: str | None = Field(None, description="run directory to go on with instead of a new one")
-    runs_dir: str = Field("runs", description="new run directories are made here")
+    weights: str | None = Field(
+        None, description="weights that every member starts from: a .safetensors file, or a run's directory"
+    )
+    data_dir: str | None = Field(
+        None, description="directory of the data; when not given, POPGRAD_DATA, else the user's cache"
+    )
+    load: str | None = Field(
+        None, description="directory of a run to go on with, as it was configured, instead of a new one"
+    )
+    runs_dir: str = Field("runs", description="directory in which new runs get theirs")
     log_every: _Whole | None = Field(
-        None, ge=1, description="steps between points of the training curve; one an interval when not given"
+        None,
+        ge=1,
+        description="steps between two points of the training curve; when not given, one an interval",
     )
-    outputs: bool = Field(True, description="write tables, figures and events beside the record")
-    events: bool = Field(False, description="write TensorBoard events (needs the extra tensorboard)")
-    sleep: _Number = Field(20.0, ge=0, description="seconds between two tests of the monitor")
-    made_with: dict[str, str] = Field({}, description="versions, written by popgrad and not read")
+    outputs: bool = Field(
+        True, description="whether to write tables, figures and events beside the record and the winner"
+    )
+    events: bool = Field(
+        False, description="whether to write TensorBoard events (needs the extra tensorboard)"
+    )
+    sleep: _Number = Field(
+        20.0, ge=0, description="seconds between two tests of the monitor of popgrad train"
+    )
+    made_with: dict[str, str] = Field(
+        {}, description="versions that ran it; popgrad writes them, and does not read them"
+    )
 
     @property
     def each(self) -> Interval:
