@@ -145,8 +145,8 @@ class RunConfig(_Model):
     )
     device: str = Field(
         "auto",
-        description="where to compute: cpu, cuda, cuda:0,1 (members take turns; one alone has all of them), or "
-        "auto: the first GPU, else cpu",
+        description="where to compute: cpu, cuda, cuda:0,1 (members take turns; one alone has all of them), "
+        "or auto: the first GPU, else cpu",
     )
     max_time: Annotated[_Number | None, BeforeValidator(_seconds)] = Field(
         None, gt=0, description="seconds, or 90s, 10m, 2h, 1d, after which no further interval is started"
