@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -159,3 +160,33 @@ def test_the_process_says_in_one_line_what_it_cannot_do(tmp_path: Path) -> None:
     assert (process.returncode, out) == (1, "")
     assert err.startswith("popgrad monitor: there is no journal at ")
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("last", ["tested", "gone"])
+def test_only_the_last_checkpoint_has_to_be_there(
+    last: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those before it may be let go of faster than they can be opened."""
+    source, sink = os.pipe()
+    answers = ["gone", "gone", "tested", "gone", last]
+
+    class Chasing(Monitor):
+        def test_newest(self) -> str | None:
+            answer = answers.pop(0)
+            if len(answers) == 1:
+                os.close(sink)
+            if answer == "gone":
+                raise RunError("the checkpoint is missing")
+            return answer
+
+    monkeypatch.setattr(monitoring, "Monitor", Chasing)
+    monkeypatch.setattr(sys, "argv", ["monitor", str(tmp_path), "--sleep", "0"])
+    with open(source) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        if last == "gone":
+            with pytest.raises(SystemExit, match="popgrad monitor: the checkpoint is missing"):
+                monitoring.main()
+        else:
+            monitoring.main()
+    assert answers == []
+    assert capsys.readouterr().err.splitlines() == ["tested"] * (2 if last == "tested" else 1)

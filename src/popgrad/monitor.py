@@ -128,7 +128,13 @@ def _watch(monitor: Monitor, sleep: float) -> None:
     ended, pause = False, 0.0
     while not ended:
         ended = bool(select.select([sys.stdin], [], [], pause)[0])
-        if said := monitor.test_newest():
+        try:
+            said = monitor.test_newest()
+        except RunError:  # training can write checkpoints faster than they are opened; the last one stays
+            if ended:
+                raise
+            said = None
+        if said:
             print(said, file=sys.stderr, flush=True)
         pause = sleep
 
