@@ -1,21 +1,17 @@
 """What is seen of a run as it goes."""
 
 import contextlib
-import fcntl
 import io
 import math
-import os
 import re
-import struct
 import sys
-import termios
-import threading
-from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from popgrad import cli
 from popgrad.core.population import Decision, Plan, Segment
 from popgrad.core.space import Constant, LogUniform, Space, Uniform
 from popgrad.display import LiveTable, watching
@@ -108,17 +104,19 @@ def test_it_fits_the_terminal_and_says_what_is_not_shown(width: int, height: int
         assert "…" not in "".join(lines)
 
 
-def test_elsewhere_than_in_a_terminal_each_interval_is_a_line() -> None:
+def test_elsewhere_than_in_a_terminal_each_interval_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     console = Console(file=io.StringIO(), width=20)
     with watching(console, **WATCHED) as watch:
+        print("what the task says")
         assert watch.segment is None
         assert watch.interval is not None
         watch.interval(IntervalEnd(0, FIRST, DECISION, 1.25))
         watch.interval(IntervalEnd(1, (segment(2, math.nan, 1),), None, 2.0))
     assert console.file.getvalue().splitlines() == [  # type: ignore[attr-defined]
-        "1/2 intervals: best accuracy 0.9, median 0.9, 1 failed; inherit 0←1 2←1 (1.2 s)",
+        "1/2 intervals: best accuracy 0.9, median 0.7, 1 failed; inherit 0←1 2←1 (1.2 s)",
         "2/2 intervals: nobody alive, 1 failed (2.0 s)",
     ]
+    assert capsys.readouterr() == ("", "what the task says\n")
 
 
 def test_colours_that_are_asked_for_make_no_terminal_of_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,28 +128,11 @@ def test_colours_that_are_asked_for_make_no_terminal_of_a_file(monkeypatch: pyte
     assert "\x1b" not in console.file.getvalue()  # type: ignore[attr-defined]
 
 
-class Terminal:
-    """A terminal of 80 x 24, and all that was written to it."""
+class Terminal(io.StringIO):
+    """What takes itself for a terminal."""
 
-    def __init__(self) -> None:
-        self._ours, theirs = os.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-        self.file = open(theirs, "w")  # noqa: SIM115  # closed by text()
-        self._written = b""
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        with contextlib.suppress(OSError):  # what Linux says when nobody has the other end any more
-            while piece := os.read(self._ours, 1 << 16):
-                self._written += piece
-
-    def text(self) -> str:
-        """Everything, as lines as they were written; closes the terminal."""
-        self.file.close()
-        self._reader.join(timeout=10)
-        os.close(self._ours)
-        return self._written.decode()
+    def isatty(self) -> bool:
+        return True
 
 
 def screen(text: str) -> list[str]:
@@ -175,57 +156,79 @@ def screen(text: str) -> list[str]:
     return [line.rstrip() for line in lines]
 
 
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
+@pytest.fixture(autouse=True)
+def _usual_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm")
-    yield (made := Terminal())
-    made.file.close()
 
 
-def test_what_is_printed_meanwhile_comes_in_whole_lines_above_the_table(
-    terminal: Terminal, capfd: pytest.CaptureFixture[str]
+def stderr(file: io.StringIO) -> Console:
+    return Console(file=file, width=80, height=24, highlight=False, emoji=False, markup=False)
+
+
+def test_what_is_printed_meanwhile_comes_in_whole_lines_above_the_table_which_stays_when_interrupted(
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with contextlib.suppress(KeyboardInterrupt), watching(Console(file=terminal.file), **WATCHED) as watch:
+    terminal = Terminal()
+    with contextlib.suppress(KeyboardInterrupt), watching(stderr(terminal), **WATCHED) as watch:
         assert watch.segment is not None
         watch.segment(FIRST[0])
-        print("from the task")
-        os.system("echo from a child process; echo and its errors >&2")
+        print("from the ", end="")
+        print("task")
+        print("and its errors", file=sys.stderr)
+        print("kept in [/tmp]", end="", flush=True)  # which would be markup, and wrong
         watch.segment(FIRST[1])
-        sys.stderr.write("no end of line")
         raise KeyboardInterrupt
-    shown = screen(terminal.text())
-    for line in ("from a child process", "and its errors"):
-        assert line in shown
-    assert [line.split()[:2] for line in shown if line.startswith("member")] == [["member", "intervals"]]
-    assert sum("2/6 segments" in line for line in shown) == 1
-    out, _ = capfd.readouterr()
-    assert out == ""
+    *printed, heading, _, _, bar, _ = screen(terminal.getvalue())
+    assert printed == ["from the task", "and its errors", "kept in [/tmp]"]
+    assert heading.split()[:2] == ["member", "intervals"]
+    assert "2/6 segments" in bar
+    print("the results")
+    assert capsys.readouterr() == ("the results\n", "")
 
 
-def test_the_table_makes_way_for_the_report(terminal: Terminal, capfd: pytest.CaptureFixture[str]) -> None:
-    with watching(Console(file=terminal.file), **WATCHED) as watch:
+def test_the_table_makes_way_for_the_report() -> None:
+    terminal = Terminal()
+    with watching(stderr(terminal), **WATCHED) as watch:
         assert watch.segment is not None
         watch.segment(FIRST[0])
-    print("the report")
-    text = terminal.text()
-    assert "accuracy" in text
-    assert not any(screen(text))
-    assert capfd.readouterr().out == "the report\n"
+    assert "accuracy" in terminal.getvalue()
+    assert not any(screen(terminal.getvalue()))
 
 
-@pytest.mark.parametrize(("variable", "value"), [("TERM", "dumb"), ("NO_COLOR", "1")])
-def test_a_terminal_gets_what_it_can_show(
-    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_terminal_gets_lines_when_asked_for_or_when_it_cannot_do_more(
+    monkeypatch: pytest.MonkeyPatch, plain: bool
 ) -> None:
-    monkeypatch.setenv(variable, value)
-    with watching(Console(file=terminal.file), **WATCHED) as watch:
+    if not plain:
+        monkeypatch.setenv("TERM", "dumb")
+    terminal = Terminal()
+    with watching(stderr(terminal), **WATCHED, plain=plain) as watch:
         assert watch.interval is not None
         watch.interval(IntervalEnd(0, FIRST, None, 1.0))
-    text = terminal.text()
-    if variable == "TERM":
-        assert "\x1b" not in text
-        assert text.startswith("1/2 intervals: best accuracy 0.9")
-    else:
-        assert not re.search(r"\x1b\[[0-9;]*3[0-9]", text)
+    assert terminal.getvalue() == "1/2 intervals: best accuracy 0.9, median 0.7, 1 failed (1.0 s)\n"
+
+
+def test_who_wants_no_colours_gets_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    terminal = Terminal()
+    with watching(stderr(terminal), **WATCHED) as watch:
+        assert watch.interval is not None
+        watch.interval(IntervalEnd(0, FIRST, None, 1.0))
+    assert "failed" in terminal.getvalue()
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9]", terminal.getvalue())
+
+
+def test_commands_that_train_take_plain(tmp_path: Path) -> None:
+    short = ["quadratic", "--set", "interval=2", "--set", "intervals=1", "--debug", "--dir"]
+    for argv in (
+        ["run", *short, str(tmp_path / "many"), "--population", "4", "--executor", "serial"],
+        ["resume", str(tmp_path / "many"), "--intervals", "2", "--executor", "serial"],
+        ["train", *short, str(tmp_path / "one"), "--mode", "train"],
+    ):
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(Terminal()) as terminal:
+            cli.app([*argv, "--plain"], standalone_mode=False)
+        last = 2 if argv[0] == "resume" else 1
+        done = [line.split()[0] for line in terminal.getvalue().splitlines()]
+        assert done == [f"{i}/{last}" for i in range(1, last + 1)]

@@ -94,6 +94,7 @@ def run(
     events: options.Events = False,
     debug: options.Debug = False,
     no_test: options.NoTest = False,
+    plain: options.Plain = False,
     as_json: options.Json = False,
 ) -> None:
     """Train a population, and show the winner and its schedule."""
@@ -118,7 +119,7 @@ def run(
     config, notes = read_config(what, given, own, settings or [])
     printing.explain(notes)
     if config.load is not None:
-        _go_on(Path(config.load), data_dir=data, no_test=no_test, as_json=as_json)
+        _go_on(Path(config.load), data_dir=data, no_test=no_test, plain=plain, as_json=as_json)
         return
     parts = make_parts(config)
     place = directory or new_directory(config)
@@ -128,6 +129,7 @@ def run(
         intervals=parts.config.intervals,
         score=parts.task.score,
         space=parts.task.space,
+        plain=plain,
     )
     with _resumable(place), watched as watch:
         result = start(config, directory=place, watch=watch)
@@ -144,6 +146,7 @@ def resume(
     data: options.DataDir = None,
     allow_changed_task: options.AllowChangedTask = False,
     no_test: options.NoTest = False,
+    plain: options.Plain = False,
     as_json: options.Json = False,
 ) -> None:
     """Go on with a run: after an interruption, or for more intervals than it had."""
@@ -156,17 +159,29 @@ def resume(
         data_dir=data,
         allow_changed_task=allow_changed_task,
         no_test=no_test,
+        plain=plain,
         as_json=as_json,
     )
 
 
 def _go_on(
-    directory: Path, *, no_test: bool, as_json: bool, intervals: int | None = None, **changes: Any
+    directory: Path,
+    *,
+    no_test: bool,
+    plain: bool,
+    as_json: bool,
+    intervals: int | None = None,
+    **changes: Any,
 ) -> None:
     found = _open(directory)
     members, total = found.config.population, found.config.intervals if intervals is None else intervals
     watched = watching(
-        printing.err, members=members, intervals=total, score=found.score_name, space=found.space
+        printing.err,
+        members=members,
+        intervals=total,
+        score=found.score_name,
+        space=found.space,
+        plain=plain,
     )
     with _resumable(directory), watched as watch:
         result = go_on(
@@ -187,6 +202,7 @@ def train(
     data: options.DataDir = None,
     events: options.Events = False,
     debug: options.Debug = False,
+    plain: options.Plain = False,
     as_json: options.Json = False,
 ) -> None:
     """Train one network under a given schedule, and test it beside the training.
@@ -225,7 +241,8 @@ def train(
         place = Path(config.load)
         found = load(place)
         total, score, space = found.config.intervals, found.score_name, found.space
-    watched = watching(printing.err, members=1, intervals=total, score=score, space=space)
+    plain |= mode == "parallel"  # a table would be drawn over the lines of the monitor, another process
+    watched = watching(printing.err, members=1, intervals=total, score=score, space=space, plain=plain)
     with _resumable(place), watched as watch:
         result = train_one(config, place, mode=mode, watch=watch)
     printing.finish(result, read_test=False, as_json=as_json)

@@ -1,23 +1,14 @@
 """A run as it goes: a live table of the population in a terminal, plain lines elsewhere."""
 
-import os
-import select
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout, suppress
-from threading import Event, Thread
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from statistics import median
 
-from rich.console import Console, ConsoleDimensions, Group, RenderableType
+from rich import progress
+from rich.console import Console, Group
 from rich.constrain import Constrain
 from rich.live import Live
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 from rich.text import Text
 
@@ -26,32 +17,34 @@ from popgrad.core.space import Space
 from popgrad.watch import IntervalEnd, Watch
 
 _BOUNDLESS = 10_000  # columns
-_REFRESH = 0.25  # seconds
-_PIECE = 1 << 16  # bytes
 _AROUND = 4  # lines of the terminal that are not members: headings, how many more there are, bar, prompt
 
 
 @contextmanager
-def watching(console: Console, *, members: int, intervals: int, score: str, space: Space) -> Iterator[Watch]:
+def watching(
+    console: Console, *, members: int, intervals: int, score: str, space: Space, plain: bool = False
+) -> Iterator[Watch]:
     """Show a run on a console while the block lasts.
 
-    What anyone prints meanwhile, worker processes too, goes to standard error, so that standard output holds
-    the results alone; in a terminal it comes line by line above the table.
+    What this process prints meanwhile goes to standard error, so that standard output holds the results
+    alone; where there is a table, it comes line by line above it. A table knows nothing of what other
+    processes write to the terminal, and is drawn over it.
 
     Args:
-        console: Where to.
+        console: For standard error, with `markup=False`: what a task prints is no markup, and must not fail.
         members: Size of the population.
         intervals: That each member trains, in all.
         score: The metric that ranks.
         space: What is searched.
+        plain: A line for each interval in a terminal too.
     """
     # FORCE_COLOR makes rich take a file for a terminal; a table that moves is for real ones.
-    if not (console.is_interactive and console.file.isatty()):
-        with _diverted(2):
+    if plain or not (console.is_interactive and console.file.isatty()):
+        with redirect_stdout(sys.stderr):
             yield Watch(interval=_Lines(console, intervals, score).interval)
         return
     table = LiveTable(members, intervals, score, space)
-    with _drawing(console, table.render) as live:
+    with Live(console=console, get_renderable=lambda: table.render(console)) as live:
         yield Watch(table.segment, table.interval)
         live.transient = True  # what follows shows the population too; an interrupted table stays
 
@@ -64,10 +57,12 @@ class _Lines:
 
     def interval(self, end: IntervalEnd) -> None:
         """All members have trained an interval."""
-        scores = sorted(segment.score for segment in end.segments if not segment.failed)
-        median = scores[len(scores) // 2] if scores else 0.0
+        scores = [segment.score for segment in end.segments if not segment.failed]
         line = f"{end.interval + 1}/{self._intervals} intervals: "
-        line += f"best {self._score} {scores[-1]:.4g}, median {median:.4g}" if scores else "nobody alive"
+        if scores:
+            line += f"best {self._score} {max(scores):.4g}, median {median(scores):.4g}"
+        else:
+            line += "nobody alive"
         if failed := sum(segment.failed for segment in end.segments):
             line += f", {failed} failed"
         plan = end.decision.plan if end.decision else None
@@ -90,14 +85,14 @@ class LiveTable:
         self._score, self._space = score, space
         self._members, self._intervals = members, intervals
         self._last: dict[int, Segment] = {}
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TextColumn("segments"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(compact=True),
+        self._progress = progress.Progress(
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(bar_width=None),
+            progress.MofNCompleteColumn(),
+            progress.TextColumn("segments"),
+            progress.TimeElapsedColumn(),
+            progress.TextColumn("left"),
+            progress.TimeRemainingColumn(compact=True),
             expand=True,
         )
         self._bar = self._progress.add_task("starting", total=members * intervals)
@@ -118,7 +113,6 @@ class LiveTable:
 
     def render(self, console: Console) -> Group:
         """The bar, and above it as much of the table as the console has room for: the best members first."""
-        _measure(console)
         bar = Constrain(self._progress, console.width - len("^C"))  # which the terminal writes there
         if not self._last:
             return Group(bar)
@@ -171,87 +165,5 @@ def _more(count: int, what: str) -> str:
 
 
 def _origin(segment: Segment) -> str:
-    inherited = segment.source is not None and segment.source[0] != segment.member
-    return f"← {segment.source[0]}" if inherited and segment.source else ""
-
-
-def _measure(console: Console) -> None:
-    """Tell a console how large its terminal is: rich asks the standard streams, which lead elsewhere."""
-    with suppress(OSError):
-        columns, lines = os.get_terminal_size(console.file.fileno())
-        if columns and lines:
-            console.size = ConsoleDimensions(columns, lines)
-
-
-@contextmanager
-def _drawing(console: Console, render: Callable[[Console], RenderableType]) -> Iterator[Live]:
-    """Draw on a terminal until the block ends; what anyone prints meanwhile comes in whole lines above it."""
-    with open(os.dup(console.file.fileno()), "w", encoding=console.encoding, errors="replace") as file:
-        terminal = Console(file=file, highlight=False, emoji=False)
-        live = Live(
-            console=terminal,
-            get_renderable=lambda: render(terminal),
-            auto_refresh=False,  # one thread alone writes: two could come between the lines of each other
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-        read, write = os.pipe()
-        over = Event()
-        with live:
-            live.refresh()
-            drawer = Thread(target=_draw, args=(live, read, over), daemon=True)
-            drawer.start()
-            try:
-                with _diverted(write):
-                    os.close(write)
-                    yield live
-            finally:
-                over.set()
-                drawer.join()
-
-
-def _draw(live: Live, read: int, over: Event) -> None:
-    """Print the lines that come through a pipe, and draw what is live, until it is over and nothing comes."""
-    begun, gone = b"", False
-    with open(read, "rb", buffering=0) as pipe:
-        while True:
-            coming = select.select([pipe], [], [], 0.0 if over.is_set() else _REFRESH)[0]
-            piece = pipe.read(_PIECE) if coming else b""
-            ended = over.is_set() and not piece
-            *lines, begun = (begun + piece + (b"\n" if ended and begun else b"")).split(b"\n")
-            try:
-                if lines and not gone:
-                    _print(live.console, lines)
-                if not gone:
-                    live.refresh()
-            except OSError:  # the terminal is gone; the run is not, and what it prints has to go somewhere
-                gone = True
-            if ended:
-                return
-
-
-def _print(terminal: Console, lines: Sequence[bytes]) -> None:
-    shown = [line.rstrip(b"\r").rpartition(b"\r")[2].decode(errors="replace") for line in lines]
-    terminal.print("\n".join(shown), markup=False, soft_wrap=True)
-
-
-@contextmanager
-def _diverted(to: int) -> Iterator[None]:
-    """Send what is printed, here and in child processes, to a file descriptor while the block lasts."""
-    _flush()
-    saved = {number: os.dup(number) for number in (1, 2)}
-    for number in saved:
-        os.dup2(to, number)
-    try:
-        with redirect_stdout(sys.stderr):
-            yield
-    finally:
-        _flush()
-        for number, before in saved.items():
-            os.dup2(before, number)
-            os.close(before)
-
-
-def _flush() -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
+    source = segment.source
+    return f"← {source[0]}" if source is not None and source[0] != segment.member else ""

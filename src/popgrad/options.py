@@ -137,4 +137,7 @@ Events = Annotated[
 ]
 Debug = Annotated[bool, _option("--debug", None, "Write no tables, figures and events.", _PLACES)]
 NoTest = Annotated[bool, _option("--no-test", None, "Leave the test split unread at the end.", _PLACES)]
+Plain = Annotated[
+    bool, _option("--plain", None, "Progress as a line for each interval, not as a live table.", _PLACES)
+]
 Json = Annotated[bool, _option("--json", None, "Print JSON instead of tables.", _PLACES)]
