@@ -225,7 +225,15 @@ def test_commands_that_train_take_plain(tmp_path: Path) -> None:
     for argv in (
         ["run", *short, str(tmp_path / "many"), "--population", "4", "--executor", "serial"],
         ["resume", str(tmp_path / "many"), "--intervals", "2", "--executor", "serial"],
-        ["train", *short, str(tmp_path / "one"), "--mode", "train"],
+        [
+            "train",
+            *short,
+            str(tmp_path / "one"),
+            "--mode",
+            "train",
+            "--set",
+            "initial=[{h0 = 1.0, h1 = 0.5}]",
+        ],
     ):
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(Terminal()) as terminal:
             cli.app([*argv, "--plain"], standalone_mode=False)
