@@ -66,7 +66,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "popgrad.train": (
         *("popgrad.core", "popgrad.config", "popgrad.watch", "popgrad.monitor", "popgrad.result"),
-        *("popgrad.run", "popgrad.store"),
+        *("popgrad.run", "popgrad.store", "popgrad.parts", "popgrad.report"),
+        "popgrad.executors.interpreter",
     ),
     "popgrad.reading": (
         *("popgrad.core", "popgrad.store", "popgrad.tasks", "popgrad.executors.base"),

@@ -13,6 +13,7 @@ from popgrad.core.errors import DataError, NobodyLeftError, PopgradError, RunErr
 from popgrad.core.population import Plan, Population, Segment
 from popgrad.core.space import Choice, Constant, Integer, LogUniform, OneMinus, Ordinal, Space, Uniform
 from popgrad.data.splits import Splits
+from popgrad.pretrained import load_pretrained
 from popgrad.result import Result
 from popgrad.run import load, resume, run
 from popgrad.store.lineage import Schedule
@@ -22,7 +23,7 @@ from popgrad.watch import IntervalEnd
 from popgrad.winner import Winner, load_model
 
 __all__ = [
-    "run", "resume", "load", "load_model",
+    "run", "resume", "load", "load_model", "load_pretrained",
     "Result", "Winner", "Schedule", "Segment", "IntervalEnd",
     "Space", "Uniform", "LogUniform", "Integer", "Choice", "Ordinal", "OneMinus", "Constant",
     "Task", "TorchTask", "Context", "Splits",

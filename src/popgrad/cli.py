@@ -25,7 +25,7 @@ from popgrad.run import load, start
 from popgrad.run import resume as go_on
 from popgrad.store.directory import Directory
 from popgrad.tasks import TASKS, Split
-from popgrad.train import check
+from popgrad.train import check, check_given
 from popgrad.train import train as train_one
 
 app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
@@ -63,6 +63,10 @@ def _command(function: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(code) from None
 
     return app.command()(guarded)
+
+
+_ON_THE_WAY = {"intervals", "executor", "workers", "max_time", "target_score", "data_dir"}
+"""What a run that goes on because of its configuration can be given anew."""
 
 
 @app.callback()
@@ -119,7 +123,8 @@ def run(
     config, notes = read_config(what, given, own, settings or [])
     printing.explain(notes)
     if config.load is not None:
-        _go_on(Path(config.load), data_dir=data, no_test=no_test, plain=plain, as_json=as_json)
+        changes = _on_the_way(given, f"{what} goes on with the run in {config.load}")
+        _go_on(Path(config.load), **changes, no_test=no_test, plain=plain, as_json=as_json)
         return
     parts = make_parts(config)
     place = directory or new_directory(config)
@@ -132,8 +137,16 @@ def run(
         plain=plain,
     )
     with _resumable(place), watched as watch:
-        result = start(config, directory=place, watch=watch)
+        result = start(config, parts=parts, directory=place, watch=watch)
     printing.finish(result, read_test=not no_test, as_json=as_json)
+
+
+def _on_the_way(given: dict[str, Any], why: str) -> dict[str, Any]:
+    """Of what was given, what a run that goes on takes anew; the rest is refused, since it keeps its own."""
+    changes = {key: value for key, value in given.items() if value is not None}
+    if refused := sorted(changes.keys() - _ON_THE_WAY):
+        raise UsageError(f"{', '.join(refused)}: given, but {why}, which keeps its own; leave them out")
+    return changes
 
 
 @_command
@@ -143,6 +156,8 @@ def resume(
     executor: options.Executor = None,
     workers: options.Workers = None,
     device: options.Device = None,
+    max_time: options.MaxTime = None,
+    target_score: options.TargetScore = None,
     data: options.DataDir = None,
     allow_changed_task: options.AllowChangedTask = False,
     no_test: options.NoTest = False,
@@ -156,6 +171,8 @@ def resume(
         executor=executor,
         workers=workers,
         device=device,
+        max_time=max_time,
+        target_score=target_score,
         data_dir=data,
         allow_changed_task=allow_changed_task,
         no_test=no_test,
@@ -233,11 +250,13 @@ def train(
         return
     if config.load is None:
         parts = make_parts(config)
+        check_given(parts)
         place = directory or new_directory(config)
         total, score, space = parts.config.intervals, parts.task.score, parts.task.space
     else:
         if directory is not None:
             raise UsageError(f"--dir: given {directory}, but load goes on in {config.load}; leave one out")
+        _on_the_way({"epochs": epochs, "seed": seed, "device": device}, f"{what} goes on with {config.load}")
         place = Path(config.load)
         found = load(place)
         total, score, space = found.config.intervals, found.score_name, found.space

@@ -5,13 +5,13 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from popgrad.config import Interval
 from popgrad.core.errors import NobodyLeftError, RunError, UsageError
 from popgrad.core.initial import first_hparams
+from popgrad.core.interval import Interval
 from popgrad.core.population import (
     Assignment,
     Changes,
@@ -272,17 +272,34 @@ class Engine:
             plan, memory = self._strategy.step(self._rng, self._population(), ready, memory)
         except NobodyLeftError as error:
             raise self._nobody_left(str(error)) from None
-        for member, hparams in zip(plan.members, plan.hparams, strict=True):
-            if hparams is not self._last[member].hparams:
-                self._task.space.check(hparams, f"the plan for member {member}")
-        # As the journal will give it back: what a resumed run sees is what this one sees.
-        decision = Decision(number, plan, json.loads(json.dumps(memory)))
+        # Memory as the journal will give it back: what a resumed run sees is what this one sees.
+        decision = Decision(number, self._checked(plan, ready), json.loads(json.dumps(memory)))
         self._journal.append_decision(decision)
         self._decisions[number] = decision
         return decision
 
+    def _checked(self, plan: Plan, ready: Index) -> Plan:
+        """The plan with hyperparameters in the space's own types; refused where it cannot be obeyed.
+
+        Raises:
+            RunError: It is not about the ready members, or a source is none, or has failed.
+            UsageError: Hyperparameters are not in the space.
+        """
+        sizes = {len(plan.members), len(plan.sources), len(plan.hparams), len(plan.changes)}
+        if sorted(plan.members) != ready.tolist() or sizes != {len(ready)}:
+            raise RunError(
+                f"the strategy's plan is for the members {plan.members}, ready are {ready.tolist()}"
+            )
+        hparams = []
+        for member, source, wanted in zip(plan.members, plan.sources, plan.hparams, strict=True):
+            if source != member and (source not in self._last or self._last[source].failed):
+                raise RunError(f"the strategy lets member {member} inherit from {source}, which has no state")
+            known = wanted is self._last[member].hparams
+            hparams.append(wanted if known else self._task.space.check(wanted, f"plan for member {member}"))
+        return replace(plan, hparams=tuple(hparams))
+
     def _nobody_left(self, why: str) -> NobodyLeftError:
-        errors = [segment.error for segment in self._segments.values() if segment.error]
+        errors = [segment.error for segment in self._last.values() if segment.error]
         raised = [error for error in errors if error.startswith("Traceback")]
         why = (
             f"all {self._size} members have failed, most by an exception"

@@ -11,7 +11,9 @@ from pathlib import Path
 from popgrad.core.errors import NobodyLeftError, UsageError
 from popgrad.core.population import Segment, Telemetry
 from popgrad.core.space import Space
+from popgrad.report import curves, rows, write_csv
 from popgrad.result import Result
+from popgrad.store.aside import replacing
 from popgrad.store.directory import Directory
 from popgrad.store.journal import Journal
 from popgrad.store.lineage import last_segments
@@ -25,8 +27,6 @@ SAMPLES = 16  # sample images among the events
 
 def write_tables(journal: Journal, place: Directory, task: Task) -> None:
     """`history.csv`, a row per segment, and `loss_summary.csv`, a row per point of the training curves."""
-    from popgrad.report import curves, rows, write_csv  # they bring matplotlib, which takes its time
-
     segments, telemetry = journal.segments(), journal.telemetry()
     write_csv(place.history, rows(segments, telemetry, task.space))
     steps = epoch_steps(task, segments[0].hparams) if segments and isinstance(task, Epochal) else None
@@ -36,7 +36,7 @@ def write_tables(journal: Journal, place: Directory, task: Task) -> None:
 
 def write_figures(result: Result, place: Directory, task: Task) -> None:
     """`results.png`, `schedule.png`, and `lr.png`: the learning rate of the winner's slot by epoch."""
-    from popgrad.report import figures
+    from popgrad.report import figures  # brings matplotlib, which takes its time
 
     segments, space, name = result.segments, result.space, result.score_name
     winner = result.winner.segment
@@ -58,7 +58,8 @@ def write_winner(result: Result, place: Directory) -> None:
         member: {"last": segment.digest or None, "best": _best(result, member)}
         for member, segment in last_segments(result.segments).items()
     }
-    place.index.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+    with replacing(place.index) as aside:
+        aside.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
 
 
 def _best(result: Result, member: int) -> str | None:

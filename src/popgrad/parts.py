@@ -5,6 +5,7 @@ import importlib.metadata
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -58,11 +59,7 @@ def make_parts(config: RunConfig, task: Task | None = None, strategy: Strategy |
         made = _replace(made, "data_parallel", tuple(map(str, devices)))
         devices = devices[:1]
 
-    def executor(**kwargs: object) -> Executor:
-        if config.executor == "processes":
-            kwargs["workers"] = config.workers
-        return EXECUTORS[config.executor](made, devices, **kwargs)
-
+    executor = partial(EXECUTORS[config.executor], made, devices, workers=config.workers)
     if config.interval is None:
         config = config.model_copy(
             update={"interval": "1 epoch" if isinstance(made, Epochal) else "10 steps"}
@@ -73,6 +70,9 @@ def make_parts(config: RunConfig, task: Task | None = None, strategy: Strategy |
             "device": str(devices[0]) if config.device == "auto" else config.device,
             "intervals": _intervals(config, made, hparams[0]),
             "epochs": None,
+            "task": _absolute_task(config.task),
+            "weights": _absolute(config.weights),
+            "data_dir": _absolute(config.data_dir),
         }
     )
     if strategy is None:
@@ -86,11 +86,22 @@ def make_parts(config: RunConfig, task: Task | None = None, strategy: Strategy |
     return Parts(made, strategy, executor, config)
 
 
+def _absolute(path: str | None) -> str | None:
+    """A path that still leads there from another working directory."""
+    return None if path is None else str(Path(path).absolute())
+
+
+def _absolute_task(reference: str) -> str:
+    place, colon, name = reference.rpartition(":")
+    return f"{_absolute(place)}{colon}{name}" if place.endswith(".py") else reference
+
+
 def _intervals(config: RunConfig, task: Task, hparams: Hparams) -> int:
     """Intervals in all, also where they are given as epochs."""
-    if config.epochs is None and not config.each.epochs and not config.each.within_epochs:
+    counted = config.epochs is not None or config.each.epochs or config.each.within_epochs
+    if not counted and not isinstance(task, Epochal):
         return config.intervals
-    steps = epoch_steps(task, hparams)
+    steps = epoch_steps(task, hparams)  # reads the data: where it is missing, nothing has been written yet
     return config.intervals if config.epochs is None else config.each.per(config.epochs, steps)
 
 

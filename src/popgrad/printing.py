@@ -16,11 +16,12 @@ from rich.table import Table
 from rich.text import Text
 
 from popgrad.reading import Reading
+from popgrad.report import summary, summary_data
 from popgrad.result import Result
 
 _BOUNDLESS = 10_000  # columns
 out = Console(highlight=False, emoji=False)
-err = Console(stderr=True, highlight=False, emoji=False)
+err = Console(stderr=True, highlight=False, emoji=False, markup=False)
 
 
 def prepare() -> None:
@@ -82,8 +83,6 @@ _OUTPUTS = (".png", ".csv", ".safetensors")
 
 def show(result: Result, *, as_json: bool, test: Mapping[str, float] | None = None) -> None:
     """The winner, its schedule, its lineage and the population."""
-    from popgrad.report import summary, summary_data  # brings matplotlib, which not every command needs
-
     if as_json:
         data: dict[str, Any] = {"directory": str(result.directory), "stopped": result.stopped}
         data |= summary_data(result.segments, result.space, result.score_name)

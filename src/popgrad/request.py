@@ -1,6 +1,7 @@
 """What a command line asks for, as a configuration, and where a new run goes."""
 
 import json
+import tomllib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -39,12 +40,16 @@ def read_config(
     """
     values, notes = _read(what, mode)
     options = {key: value for key, value in given.items() if value is not None}
+    if {"intervals", "epochs"} <= options.keys():
+        raise UsageError("intervals, epochs: given both; they say the same thing, give one")
     if "intervals" in options:
         values.pop("epochs", None)
     values = {**(defaults or {}), **values, **options}
     if chosen := {key: value for key, value in strategy.items() if value is not None}:
         before = values.get("strategy", {})
         before = {"name": before} if isinstance(before, str) else before
+        if isinstance(before, dict) and chosen.get("name", before.get("name")) != before.get("name"):
+            before = {}  # the settings were another strategy's
         values["strategy"] = {**before, **chosen} if isinstance(before, dict) else before
     return configuration.parse(configuration.override(values, settings)), notes
 
@@ -56,13 +61,24 @@ def _read(what: str, mode: str) -> tuple[dict[str, Any], list[str]]:
     return convert(values, name=what, mode=mode) if is_original(values) else (values, [])
 
 
-def read_initial(path: Path) -> object:
-    """A list of hyperparameters, or a table with the key "initial". Raises `UsageError`."""
+def read_initial(path: Path) -> list[Any]:
+    """Hyperparameters of the first members from a TOML or JSON file.
+
+    It holds a list of tables, or a table with the key "initial" or "hparams" (as the best.json of a run).
+
+    Raises:
+        UsageError: It cannot be read, or holds something else.
+    """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        values = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"--initial: cannot read {path}: {error}") from None
-    return values["initial"] if isinstance(values, dict) and "initial" in values else values
+    if isinstance(values, dict):
+        values = values.get("initial", [values["hparams"]] if "hparams" in values else None)
+    if not isinstance(values, list) or not all(isinstance(each, dict) for each in values):
+        raise UsageError(f'--initial: {path} holds no list of hyperparameters, such as [{{"lr": 0.01}}]')
+    return values
 
 
 def new_directory(config: RunConfig) -> Path:

@@ -1,5 +1,6 @@
 """What a run has given: the winner, the history, the lineage; from memory or from a run directory."""
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -7,17 +8,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from popgrad.config import RunConfig, parse
-from popgrad.core.errors import UsageError
+from popgrad.core.errors import RunError, UsageError
 from popgrad.core.population import Segment, SegmentId, Telemetry
 from popgrad.core.space import Space
 from popgrad.executors.base import evaluate, resolve_devices
+from popgrad.report import frame, rows
 from popgrad.state import State
 from popgrad.store import lineage
 from popgrad.store.directory import Directory
 from popgrad.store.journal import Journal
 from popgrad.tasks.base import Context, Split, Task
 from popgrad.winner import Winner
+
+log = logging.getLogger("popgrad")
 
 
 @dataclass(frozen=True)
@@ -84,14 +90,10 @@ class Result:
     @property
     def history(self) -> list[dict[str, Any]]:
         """One record per segment: what `history.csv` holds."""
-        from popgrad.report import rows  # brings matplotlib, which not every run needs
-
         return rows(self.segments, self.telemetry, self.space)
 
     def frame(self) -> Any:
         """`history` as a pandas data frame. Raises `UsageError` where there is no pandas."""
-        from popgrad.report import frame
-
         return frame(self.history)
 
     def lineage(self, member: int) -> tuple[Segment, ...]:
@@ -124,11 +126,22 @@ class Result:
             RunError: The state is gone.
         """
         found = next(each for each in self.segments if each.id == segment)
-        device = resolve_devices(self.config.device)[0]
-        ctx = Context(found.member, found.interval, found.last_step, device, self.config.seed)
+        ctx = Context(found.member, found.interval, found.last_step, self._device(), self.config.seed)
         metrics = evaluate(self.task, self.read_state(segment), found.hparams, split, ctx)
-        self.note_reading(datetime.now(UTC).isoformat(timespec="seconds"), reader, split, segment, metrics)
+        try:
+            self.note_reading(
+                datetime.now(UTC).isoformat(timespec="seconds"), reader, split, segment, metrics
+            )
+        except RunError as error:  # a directory that cannot be written to
+            log.warning("the reading is not in the record: %s", error)
         return metrics
+
+    def _device(self) -> torch.device:
+        try:
+            return resolve_devices(self.config.device)[0]
+        except UsageError as error:
+            log.warning("%s; evaluating on the CPU", error)
+            return torch.device("cpu")
 
 
 def result_of(

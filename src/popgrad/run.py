@@ -1,5 +1,6 @@
 """Start a run, go on with one, open one: where configuration, task, engine and directory are joined."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -8,20 +9,24 @@ from typing import Any, cast
 
 from popgrad import config as configuration
 from popgrad.config import RunConfig
-from popgrad.core.errors import RunError, UsageError
-from popgrad.core.population import Hparams, Segment
+from popgrad.core.errors import PopgradError, RunError, UsageError
+from popgrad.core.population import Hparams, Segment, SegmentId
 from popgrad.core.space import DIMENSIONS, Dimension, Space
 from popgrad.engine import Engine, Limits
 from popgrad.outputs import events, write_figures, write_tables, write_winner
 from popgrad.parts import CUSTOM, Parts, make_parts, make_task, versions
 from popgrad.result import Result, result_of
+from popgrad.state import State
 from popgrad.store import lineage
+from popgrad.store.aside import replacing
 from popgrad.store.directory import Directory
 from popgrad.store.journal import Journal
 from popgrad.strategies.base import Strategy
 from popgrad.tasks.base import Task
 from popgrad.tasks.reference import source_digest
 from popgrad.watch import IntervalEnd, Watch
+
+log = logging.getLogger("popgrad")
 
 
 def run(
@@ -116,16 +121,21 @@ def start(
     *,
     task: Task | None = None,
     strategy: Strategy | None = None,
+    parts: Parts | None = None,
     directory: Path | None = None,
     watch: Watch | None = None,
 ) -> Result:
     """Start the run that a configuration describes; `task` and `strategy` stand for what it cannot name.
 
+    `parts` are the configuration's, where they are made already.
+
     Raises:
         UsageError: The configuration asks for what cannot be had; nothing was written.
         RunError: The run cannot go on; what is recorded stays.
     """
-    parts = make_parts(config, task, strategy)
+    if config.load is not None:
+        raise UsageError(f"load: the run in {config.load} is gone on with by `popgrad resume`, not started")
+    parts = parts or make_parts(config, task, strategy)
     config = parts.config.model_copy(update={"made_with": versions()})
     about = {
         "config": config.model_dump(mode="json"),
@@ -137,7 +147,7 @@ def start(
     if directory is None:
         journal = Journal(None, create=True)
         return _go(parts, config, journal, None, about, watch)
-    place = Directory.create(directory)
+    place = Directory.create(directory.absolute())
     with place.locked():
         journal = Journal(place.journal, create=True)
         try:
@@ -155,6 +165,8 @@ def resume(
     executor: str | None = None,
     workers: int | None = None,
     device: str | None = None,
+    max_time: float | str | None = None,
+    target_score: float | None = None,
     data_dir: str | Path | None = None,
     allow_changed_task: bool = False,
     on_segment: Callable[[Segment], None] | None = None,
@@ -172,6 +184,8 @@ def resume(
         executor: Another executor than before; the record does not depend on it.
         workers: Another number of workers.
         device: Another device; bits are promised on the recorded kind only.
+        max_time: Seconds (or "10m", "2h") of this session after which no further interval is started.
+        target_score: Another target.
         data_dir: Where data lies now.
         allow_changed_task: Go on although the source of the task has changed.
         on_segment: Called with each finished `Segment`.
@@ -181,7 +195,7 @@ def resume(
         UsageError: An argument is wrong, or the task has changed or has to be given.
         RunError: There is no run, another process works on it, or it cannot go on.
     """
-    place = Directory(Path(directory))
+    place = Directory(Path(directory).absolute())
     Journal(place.journal, readonly=True).close()  # refuses what is no run before anything is touched
     with place.locked():
         journal = Journal(place.journal)
@@ -189,23 +203,29 @@ def resume(
             about = _about(journal, place)
             changes = {
                 "intervals": intervals, "executor": executor, "workers": workers, "device": device,
+                "max_time": max_time, "target_score": target_score,
                 "data_dir": None if data_dir is None else str(data_dir),
             }  # fmt: skip
             config = configuration.parse(
                 about["config"] | {k: v for k, v in changes.items() if v is not None}
             )
-            recorded = 1 + max((segment.interval for segment in journal.segments()), default=-1)
+            segments = journal.segments()
+            recorded = 1 + max((segment.interval for segment in segments), default=-1)
             if config.intervals < recorded:
                 raise UsageError(f"intervals: given {config.intervals}, but {recorded} are recorded already")
             if about["given_task"] and task is None:
                 raise UsageError(
                     "the run was given a task instance: give it again, popgrad.resume(directory, task=...)"
                 )
+            weights = config.weights
+            if sum(segment.interval == 0 for segment in segments) == config.population:
+                config = config.model_copy(update={"weights": None})  # nobody starts from them any more
             parts = make_parts(config, task, strategy)
             found = source_digest(task or parts.task, None if task is not None else config.task)
             _check_same_task(parts.task, found, about, allow=allow_changed_task)
-            about["config"] = parts.config.model_dump(mode="json")
-            return _go(parts, parts.config, journal, place, about, Watch(on_segment, on_interval))
+            config = parts.config.model_copy(update={"weights": weights})
+            about["config"] = config.model_dump(mode="json")
+            return _go(parts, config, journal, place, about, Watch(on_segment, on_interval))
         finally:
             journal.close()
 
@@ -221,7 +241,7 @@ def load(directory: str | Path, *, task: Task | None = None, data_dir: str | Pat
     Raises:
         RunError: There is no run, or its journal cannot be read.
     """
-    place = Directory(Path(directory))
+    place = Directory(Path(directory).absolute())
     journal = Journal(place.journal, readonly=True)
     try:
         about = _about(journal, place)
@@ -244,7 +264,8 @@ def _go(
     for key, value in {**about, "stopped": "unfinished"}.items():
         journal.set_about(key, value)
     if place is not None:
-        place.configuration.write_text(configuration.write(config), encoding="utf-8")
+        with replacing(place.configuration) as aside:
+            aside.write_text(configuration.write(config), encoding="utf-8")
     checkpoints = None if place is None else place.checkpoints
     engine = Engine(
         parts.task,
@@ -263,16 +284,42 @@ def _go(
         winner = lineage.winner(journal.segments()).id
         final = {winner: engine.state(winner)}
         journal.set_about("stopped", stopped)
-    finally:
+    except BaseException:
         engine.close()
-        if place is not None and config.outputs:
-            write_tables(journal, place, parts.task)
+        _leave_what_there_is(parts, config, journal, place)
+        raise
+    engine.close()
+    return _leave(parts, config, journal, place, final)
+
+
+def _leave(
+    parts: Parts,
+    config: RunConfig,
+    journal: Journal,
+    place: Directory | None,
+    final: Mapping[SegmentId, State],
+) -> Result:
+    """The result, and beside the record what people look at."""
+    if place is not None and config.outputs:
+        write_tables(journal, place, parts.task)
     result = result_of(journal, place, journal.about(), lambda: parts.task, final)
     if place is not None:
         write_winner(result, place)
         if config.outputs:
             write_figures(result, place, parts.task)
     return result
+
+
+def _leave_what_there_is(parts: Parts, config: RunConfig, journal: Journal, place: Directory | None) -> None:
+    """The same of a run that was stopped; what stopped it is what the user is told."""
+    if place is None:
+        return
+    try:
+        _leave(parts, config, journal, place, {})
+    except PopgradError:  # nobody has a score yet
+        return
+    except Exception as error:
+        log.warning("tables, figures and the winner are not written: %s", error)
 
 
 def _listening(

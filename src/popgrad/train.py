@@ -11,7 +11,10 @@ from pathlib import Path
 from popgrad.config import RunConfig
 from popgrad.core.errors import UsageError
 from popgrad.core.population import Segment
+from popgrad.executors.interpreter import interpreter
 from popgrad.monitor import Monitor
+from popgrad.parts import Parts
+from popgrad.report import searched
 from popgrad.result import Result
 from popgrad.run import load, resume, start
 from popgrad.store.directory import Directory
@@ -41,6 +44,21 @@ def check(config: RunConfig, mode: str) -> None:
     if config.population != 1:
         raise UsageError(
             f"population: given {config.population}; train trains one network, `popgrad run` a population"
+        )
+
+
+def check_given(parts: Parts) -> None:
+    """Refuse to train one network with hyperparameters that nobody chose.
+
+    Raises:
+        UsageError: A searched hyperparameter has no value to begin with; says how to give it.
+    """
+    given = parts.config.initial[0] if parts.config.initial else {}
+    if drawn := [name for name in searched(parts.task.space) if name not in given]:
+        example = ", ".join(f"{name} = ..." for name in drawn)
+        raise UsageError(
+            f"{', '.join(drawn)}: searched, and would be drawn at random; give what to train with: "
+            f"--set 'initial=[{{{example}}}]'"
         )
 
 
@@ -103,7 +121,7 @@ class _Beside:
 
     def __init__(self, place: Path, config: RunConfig) -> None:
         self._place = place
-        self._command = [sys.executable, "-m", "popgrad.monitor", str(place), "--sleep", str(config.sleep)]
+        self._command = ["-m", "popgrad.monitor", str(place), "--sleep", str(config.sleep)]
         self._command += [] if config.data_dir is None else ["--data-dir", config.data_dir]
         self._command += [] if config.outputs else ["--no-table"]
         self._process: subprocess.Popen[bytes] | None = None
@@ -140,8 +158,7 @@ class _Beside:
             self._process.wait()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        # A group of its own: Ctrl-C is for the training, which stops it.
-        self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, process_group=0)
+        self._process = interpreter(*self._command, stdin=subprocess.PIPE)
         return self._process
 
     def _notice(self, code: int | None) -> None:

@@ -1,7 +1,6 @@
 """The winner: a trained model and the schedule that trained it, in memory and as two files."""
 
 import json
-import os
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +15,7 @@ from popgrad.core.errors import UsageError
 from popgrad.core.population import Hparams, Segment
 from popgrad.executors.base import seeded
 from popgrad.state import State
+from popgrad.store.aside import replacing
 from popgrad.store.lineage import Schedule, schedule
 from popgrad.tasks.base import Context, Modular, Task
 from popgrad.tasks.reference import resolve
@@ -92,14 +92,11 @@ def save_winner(winner: Winner, path: Path, made_by: dict[str, Any]) -> None:
     }
     if isinstance(winner.task, Modular):
         about["module"] = str(winner.module)
-        aside = path.with_name(f".{path.name}.part")
-        save_file(
-            {n: t.contiguous() for n, t in winner.state["model"].items()}, aside, metadata={"format": "pt"}
-        )
-        os.replace(aside, path)
-    aside = path.with_name(f".{path.stem}.json.part")
-    aside.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-    os.replace(aside, path.with_suffix(".json"))
+        tensors = {name: tensor.contiguous() for name, tensor in winner.state["model"].items()}
+        with replacing(path) as aside:
+            save_file(tensors, aside, metadata={"format": "pt"})
+    with replacing(path.with_suffix(".json")) as aside:
+        aside.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
 
 def load_model(

@@ -36,4 +36,7 @@ def weights(name: str) -> Path:
     """The file of a network's weights. Raises `UsageError` where there is no such network."""
     if name not in NAMES:
         raise UsageError(f"there is no pretrained network {name!r}; there is {', '.join(NAMES)}")
-    return Path(str(files(__name__).joinpath(f"{name}.safetensors")))
+    file = Path(str(files(__name__).joinpath(f"{name}.safetensors")))
+    if not file.is_file():
+        raise UsageError(f"the pretrained network {name} is not in this installation: {file} is missing")
+    return file

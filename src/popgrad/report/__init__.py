@@ -1,15 +1,6 @@
-"""What a run has found: as a table, as figures, as text and as plain data."""
+"""What a run has found: as a table, as text, as plain data; figures and events are modules of their own."""
 
-from popgrad.report import figures
 from popgrad.report.history import frame, rows, searched, write_csv
 from popgrad.report.text import summary, summary_data
 
-__all__ = [
-    "rows",
-    "write_csv",
-    "frame",
-    "searched",
-    "figures",
-    "summary",
-    "summary_data",
-]
+__all__ = ["rows", "write_csv", "frame", "searched", "summary", "summary_data"]

@@ -20,9 +20,9 @@ from popgrad.core.errors import UsageError
 from popgrad.core.population import Segment, SegmentId
 from popgrad.core.seeding import Floats
 from popgrad.core.space import Dimension, Space
-from popgrad.report.aside import replacing
 from popgrad.report.axes import LABEL, TICKS, TITLE, dress, place
 from popgrad.report.history import searched
+from popgrad.store.aside import replacing
 from popgrad.store.lineage import index, inherited, jumps, lineage
 
 DPI = 150

@@ -11,7 +11,7 @@ from typing import Any
 from popgrad.core.errors import UsageError
 from popgrad.core.population import Segment, SegmentId, Telemetry
 from popgrad.core.space import Constant, Dimension, Space
-from popgrad.report.aside import replacing
+from popgrad.store.aside import replacing
 
 Row = dict[str, object]
 

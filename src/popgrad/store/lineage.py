@@ -153,16 +153,17 @@ def schedule(lineage: Sequence[Segment]) -> Schedule:
 
 
 def winner(segments: Sequence[Segment]) -> Segment:
-    """The best score in the run's last interval; ties: the lowest member. Failed members cannot win.
+    """The best last score of a member that is alive; ties: the lowest member.
+
+    While an interval is in progress, a member that has yet to finish it stands with the one before.
 
     Raises:
-        NobodyLeftError: There is no such member.
+        NobodyLeftError: Nobody is alive.
     """
-    final = max((segment.interval for segment in segments), default=-1)
-    best = _best(segment for segment in segments if segment.interval == final)
-    if best is None:
+    alive = [segment for segment in last_segments(segments).values() if not segment.failed]
+    if not alive:
         raise NobodyLeftError("no member has a finite score in the last interval, so the run has no winner")
-    return best
+    return min(alive, key=lambda segment: (-segment.score, segment.member))
 
 
 def best_ever(segments: Sequence[Segment]) -> Segment:

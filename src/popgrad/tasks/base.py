@@ -41,7 +41,14 @@ class Context:
     log: Callable[..., None] = _ignore
 
     def seed(self, purpose: str) -> int:
-        """A seed in [0, 2**63): another purpose, member, interval or run gives another one."""
+        """A seed in [0, 2**63): another purpose, member, interval or run gives another one.
+
+        No purpose gives a stream that popgrad itself draws from.
+        """
+        return derive(self.run_seed, f"task: {purpose}", self.member, self.interval)
+
+    def library_seed(self, purpose: str) -> int:
+        """A seed of popgrad's own streams of this segment ("train", "dropout"); not for tasks."""
         return derive(self.run_seed, purpose, self.member, self.interval)
 
     def epoch_seed(self, epoch: int, *, shared: bool = False) -> int:

@@ -128,9 +128,9 @@ class TorchTask:
         """Train `steps` batches from the position in `state`."""
         opened = _Open(self, hparams, ctx.device, state)
         opened.module.train()
-        seed_streams(opened.module, ctx.seed("dropout"), ctx.device)
+        seed_streams(opened.module, ctx.library_seed("dropout"), ctx.device)
         given = live.Reads(live.tensors(hparams, ctx.device), opened.reached)
-        images = torch.Generator().manual_seed(ctx.seed("augment"))
+        images = torch.Generator().manual_seed(ctx.library_seed("augment"))
         forward = _spread(opened.module, self.data_parallel)
         curve = Curve(ctx, ctx.first_step + steps, self.log_every)
 
