@@ -4,6 +4,7 @@ Starting a pool takes seconds, so each executor is started once, with one task t
 hyperparameter "task" says which of them a member trains.
 """
 
+import logging
 import math
 import random
 import sys
@@ -23,6 +24,7 @@ from popgrad.core.population import Assignment, Hparams, Outcome, SegmentId
 from popgrad.core.space import Space
 from popgrad.data import Splits
 from popgrad.executors import EXECUTORS, Executor, Serial
+from popgrad.executors.base import RETRIES
 from popgrad.state import State, clone, digest, flatten
 from popgrad.store.checkpoints import Checkpoints
 from popgrad.tasks import Context, Split, TorchTask
@@ -138,12 +140,15 @@ class Bare(Plain):
         return state
 
 
+ERRORS = {"error": ValueError, "exit": SystemExit, "refusal": UsageError}
+
+
 class Fails(Plain):
     """Raises what it is told to, where it is told to."""
 
     def fail(self, where: str, hparams: Hparams) -> None:
         if hparams["where"] == where:
-            raise {"error": ValueError, "refusal": UsageError}[str(hparams["what"])]("no luck today")
+            raise ERRORS[str(hparams["what"])]("no luck today")
 
     def init(self, hparams: Hparams, ctx: Context) -> State:
         self.fail("init", hparams)
@@ -156,6 +161,28 @@ class Fails(Plain):
     def evaluate(self, state: State, hparams: Hparams, split: Split, ctx: Context) -> Mapping[str, float]:
         self.fail("evaluate", hparams)
         return {"score": 1.0}
+
+
+class Flaky(Draws):
+    """Fails the first `times` attempts, which it counts in `file`, with the state half changed."""
+
+    def train(self, state: State, hparams: Hparams, steps: int, ctx: Context) -> State:
+        ctx.log(ctx.first_step + 1, drawn=random.random())
+        state["drawn"].append(self.draw())
+        attempt = attempts(hparams["file"]) + 1
+        Path(str(hparams["file"])).write_text("." * attempt)
+        if attempt <= int(hparams["times"]):
+            raise ERRORS[str(hparams["what"])](f"attempt {attempt}")
+        state["drawn"].append(self.draw())
+        return state
+
+    def evaluate(self, state: State, hparams: Hparams, split: Split, ctx: Context) -> Mapping[str, float]:
+        return {"score": math.nan if hparams["what"] == "nan" else random.random()}
+
+
+def attempts(file: object) -> int:
+    path = Path(str(file))
+    return len(path.read_text()) if path.exists() else 0
 
 
 def network(hparams: Hparams) -> nn.Module:
@@ -190,7 +217,7 @@ TASKS = {
         "growing": Growing(),
         "bare": Bare(),
     },
-    **{"fails": Fails(), "torch": TORCH},
+    **{"fails": Fails(), "flaky": Flaky(), "torch": TORCH},
 }
 
 
@@ -430,16 +457,19 @@ def test_states_may_be_empty_and_grow(executor: Executor) -> None:
     assert state["none"].shape == (0,)
 
 
+@pytest.mark.parametrize(("what", "name"), [("error", "ValueError"), ("exit", "SystemExit")])
 @pytest.mark.parametrize("where", ["init", "train", "evaluate"])
-def test_an_exception_is_an_outcome_and_the_others_go_on(executor: Executor, where: str) -> None:
-    failing = assign("fails", 1, where=where, what="error")
+def test_an_exception_is_an_outcome_and_the_others_go_on(
+    executor: Executor, where: str, what: str, name: str
+) -> None:
+    failing = assign("fails", 1, where=where, what=what)
     outcomes = train(
         executor, assign("plain", 0, lr=1.0), failing, *(assign("draws", m) for m in range(2, 6))
     )
     failed = outcomes.pop((1, 0))
     assert failed.error.startswith("Traceback")
     assert f"in {where}" in failed.error
-    assert failed.error.rstrip().endswith("ValueError: no luck today")
+    assert failed.error.rstrip().endswith(f"{name}: no luck today")
     assert (failed.digest, dict(failed.metrics), failed.samples) == ("", {}, 0)
     assert failed.telemetry.worker
     assert not executor.holds((1, 0))
@@ -450,6 +480,64 @@ def test_an_exception_is_an_outcome_and_the_others_go_on(executor: Executor, whe
         executor, assign("fails", 1, where="nowhere", what="error")
     )  # a retry is another submission
     assert again[1, 0].metrics == {"score": 1.0}
+
+
+def flaky(folder: Path, times: int, what: str = "error", interval: int = 0) -> list[Assignment]:
+    """Two members; the first fails so often."""
+    return [
+        assign(
+            *("flaky", member, interval, member if interval else None),
+            file=str(folder / f"{what} {times} {member} {interval}"),
+            times=times if member == 0 else 0,
+            what=what,
+        )
+        for member in range(2)
+    ]
+
+
+@pytest.mark.parametrize("what", ["error", "exit"])
+def test_a_segment_that_succeeds_in_the_end_is_as_if_it_had_never_failed(
+    executor: Executor, tmp_path: Path, what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    runs = []
+    for times in (0, 1, RETRIES):
+        executor.retain([])
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, "popgrad"):
+            found = {}
+            for interval in range(2):
+                found |= train(executor, *flaky(tmp_path, times, what, interval))
+        runs.append([(record(found[key]), found[key].telemetry.curve) for key in sorted(found)])
+        assert len(caplog.messages) == 2 * times
+        assert attempts(flaky(tmp_path, times, what, 1)[0].hparams["file"]) == times + 1
+    assert runs[0] == runs[1] == runs[2]
+
+
+@pytest.mark.parametrize(("what", "name"), [("error", "ValueError"), ("exit", "SystemExit")])
+def test_a_segment_that_fails_every_time_has_its_first_error_and_the_others_go_on(
+    executor: Executor, tmp_path: Path, what: str, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "popgrad"):
+        outcomes = train(executor, *flaky(tmp_path, 99, what), assign("plain", 2, lr=1.0))
+    assert outcomes[0, 0].error.startswith("Traceback")
+    assert outcomes[0, 0].error.endswith(f"{name}: attempt 1\n")
+    assert not outcomes[1, 0].error
+    assert not outcomes[2, 0].error
+    assert not executor.holds((0, 0))
+    assert attempts(flaky(tmp_path, 99, what)[0].hparams["file"]) == RETRIES + 1
+    assert caplog.messages == [
+        f"member 0, interval 0: attempt {n} of 3 failed, it is trained again: {name}: attempt {n}"
+        for n in (1, 2)
+    ]
+
+
+def test_what_would_come_again_is_not_trained_again(executor: Executor, tmp_path: Path) -> None:
+    nan, refused = flaky(tmp_path, 0, "nan")[0], flaky(tmp_path, 99, "refusal")[0]
+    assert math.isnan(train(executor, nan)[0, 0].metrics["score"])
+    executor.submit([refused])
+    with pytest.raises(UsageError, match="attempt 1"):
+        executor.next()
+    assert [attempts(each.hparams["file"]) for each in (nan, refused)] == [1, 1]
 
 
 def drain(executor: Executor, count: int) -> tuple[list[Outcome], list[PopgradError]]:
@@ -523,7 +611,7 @@ def test_the_fingerprint_is_of_one_thread_and_alike_everywhere(executor: Executo
 
 @pytest.mark.parametrize("name", EXECUTORS)
 def test_closing_abandons_what_is_left_and_can_be_done_twice(name: str) -> None:
-    executor = EXECUTORS[name](Several(TASKS), CPU, **VARIANTS.get(name, [{}])[0])
+    executor = EXECUTORS[name](Several(TASKS), CPU, workers=1)
     executor.put((9, 9), clone(Spy().fresh()))
     executor.submit([assign("draws", m) for m in range(5)])
     executor.next()
@@ -537,7 +625,7 @@ def test_closing_abandons_what_is_left_and_can_be_done_twice(name: str) -> None:
 def test_members_take_turns_over_the_devices() -> None:
     for name in EXECUTORS:
         devices = (torch.device("cpu"), torch.device("meta"))
-        executor = EXECUTORS[name](Plain(), devices, **VARIANTS.get(name, [{}])[0])
+        executor = EXECUTORS[name](Plain(), devices, workers=1)
         train(executor, *(assign("plain", m, lr=1.0) for m in range(4)))
         assert [executor.state((m, 0))["seen"][0][5] for m in range(4)] == ["cpu", "meta"] * 2
         executor.close()

@@ -2,7 +2,9 @@ import pytest
 import torch
 
 from popgrad.core.errors import UsageError
-from popgrad.executors.base import resolve_devices
+from popgrad.core.population import Assignment, Outcome, Telemetry
+from popgrad.executors.base import RETRIES, Attempt, resolve_devices, seeded
+from popgrad.tasks import Context
 
 
 @pytest.fixture
@@ -43,3 +45,47 @@ def test_without_a_gpu_cuda_is_refused(gpus):
     gpus(0)
     with pytest.raises(UsageError, match=r"^device 'cuda' does not exist here; there is cpu \(or auto\)$"):
         resolve_devices("cuda")
+
+
+def failed(n):
+    return Outcome((3, 1), error=f"attempt {n}", telemetry=Telemetry(worker=f"worker {n}"))
+
+
+@pytest.mark.parametrize("failures", range(RETRIES + 1))
+def test_an_outcome_without_error_is_handed_on_as_it_is_however_many_attempts_it_took(failures):
+    attempt = Attempt(Assignment(3, 1, (2, 0), {"lr": 0.1}, 117, 8, 4))
+    for n in range(failures):
+        again = attempt.settle(failed(n))
+        assert again.assignment is attempt.assignment
+        attempt = again
+    outcome = Outcome((3, 1), {"score": float("nan")}, "digest", 32)
+    assert attempt.settle(outcome) is outcome
+
+
+def test_the_last_attempt_that_fails_is_handed_on_with_the_first_error():
+    attempt = Attempt(Assignment(3, 1, (2, 0), {"lr": 0.1}, 117, 8, 4))
+    for n in range(RETRIES):
+        attempt = attempt.settle(failed(n))
+    outcome = attempt.settle(failed(RETRIES))
+    assert outcome == Outcome((3, 1), error="attempt 0", telemetry=Telemetry(worker=f"worker {RETRIES}"))
+
+
+def test_generators_of_gpus_are_given_back_where_cuda_has_started(monkeypatch):
+    gpus = ["state of 0", "state of 1"]
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: list(gpus))
+    monkeypatch.setattr(torch.cuda, "set_rng_state_all", lambda states: gpus.__setitem__(slice(2), states))
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: gpus.__setitem__(slice(2), [seed] * 2))
+    with seeded(Context()):
+        assert gpus[0] == gpus[1] == torch.initial_seed()
+    assert gpus == ["state of 0", "state of 1"]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_the_generator_of_a_gpu_is_given_back():
+    torch.cuda.init()
+    before = torch.cuda.get_rng_state()
+    with seeded(Context()):
+        torch.rand(3, device="cuda")
+        assert not torch.equal(torch.cuda.get_rng_state(), before)
+    assert torch.equal(torch.cuda.get_rng_state(), before)

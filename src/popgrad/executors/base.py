@@ -1,11 +1,12 @@
 """What an executor is, and the one way a segment is trained."""
 
+import logging
 import random
 import time
 import traceback
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -21,12 +22,19 @@ from popgrad.tasks.base import Context, Split, Task
 Save = Callable[[str, Tree, Sequence[torch.Tensor]], None]
 """Writes a checkpoint: (digest, tree, leaves)."""
 
+RETRIES = 2
+"""How often a segment is trained again that ended in an exception or with its process. What passes by itself
+(memory that was short, a disk that stalled) seldom takes more; what is always raised costs three segments."""
+
+log = logging.getLogger("popgrad")
+
 
 class Executor(Protocol):
     """Owns the states; trains, evaluates, inherits; decides nothing.
 
     A state is held from the moment its segment is finished until `retain` lets it go. It is never changed:
-    where a segment that is held is put or trained again, what was there first stays.
+    where a segment that is held is put or trained again, what was there first stays. Every executor is made
+    with the same arguments: (task, devices, save=None, workers=None).
     """
 
     @property
@@ -37,7 +45,7 @@ class Executor(Protocol):
         """Take segments to train. Their sources must be held."""
 
     def next(self) -> Outcome:
-        """Wait for the next finished segment.
+        """Wait for the next finished segment; one that fails is trained again first, as `Attempt` says.
 
         Raises:
             RunError: Nothing can finish any more.
@@ -60,6 +68,40 @@ class Executor(Protocol):
         """Give everything back. Segments in training are abandoned."""
 
 
+@dataclass(frozen=True)
+class Attempt:
+    """A segment to train, perhaps not for the first time: from the same source, with the same seeds.
+
+    A score that is not finite is no error: the same seeds would give it again.
+
+    Attributes:
+        assignment: What to train.
+        errors: Of the attempts before, in order.
+    """
+
+    assignment: Assignment
+    errors: tuple[str, ...] = ()
+
+    def settle(self, outcome: Outcome) -> "Attempt | Outcome":
+        """What follows from this attempt's outcome: another attempt, or what the executor hands on.
+
+        Returns:
+            The outcome as it is where it has no error; the next attempt, of at most `RETRIES`; else a failure
+            with the first error.
+        """
+        if not outcome.error:
+            return outcome
+        errors = (*self.errors, outcome.error)
+        if len(errors) > RETRIES:
+            return replace(outcome, error=errors[0])
+        log.warning(
+            "member %d, interval %d: attempt %d of %d failed, it is trained again: %s",
+            *(*self.assignment.id, len(errors), RETRIES + 1),
+            outcome.error.strip().rpartition("\n")[2],
+        )
+        return Attempt(self.assignment, errors)
+
+
 def train_segment(
     task: Task,
     assignment: Assignment,
@@ -79,9 +121,9 @@ def train_segment(
         worker: Name for the telemetry.
 
     Returns:
-        The outcome, and the final state taken apart. An exception of the task's is an outcome with `error`;
-        what popgrad raises on purpose (a hyperparameter that reaches nothing) and what `save` raises concerns
-        the whole run, and is raised.
+        The outcome, and the final state taken apart. An exception of the task's, `SystemExit` too, is an
+        outcome with `error`; what popgrad raises on purpose (a hyperparameter that reaches nothing) and what
+        `save` raises concerns the whole run, and is raised.
     """
     curve: list[tuple[int, str, float]] = []
 
@@ -102,7 +144,7 @@ def train_segment(
         outcome = Outcome(assignment.id, metrics, digest_leaves(tree, leaves), _samples(state))
     except PopgradError:
         raise
-    except Exception:
+    except (Exception, SystemExit):
         outcome, tree, leaves = Outcome(assignment.id, error=traceback.format_exc()), None, []
     if save is not None and not outcome.error:
         save(outcome.digest, tree, leaves)
@@ -114,7 +156,7 @@ def _trained(task: Task, assignment: Assignment, source: State | None, ctx: Cont
     if source is None:
         _seed(derive(ctx.run_seed, "init", ctx.member, ctx.interval))
         source = task.init(assignment.hparams, ctx)
-        _seed(ctx.seed("train"))
+        _seed(ctx.library_seed("train"))
     return task.train(source, assignment.hparams, assignment.steps, ctx)
 
 
@@ -133,15 +175,20 @@ def _seed(seed: int) -> None:
 def seeded(ctx: Context) -> Iterator[None]:
     """All global generators seeded for a segment, and given back as they were, like grad mode."""
     python, legacy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    # torch.manual_seed reseeds the GPUs' generators too. Where CUDA has yet to start, there are none.
+    started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    gpus = torch.cuda.get_rng_state_all() if started else []
     grad = torch.is_grad_enabled()
     torch.set_grad_enabled(True)
-    _seed(ctx.seed("train"))
+    _seed(ctx.library_seed("train"))
     try:
         yield
     finally:
         random.setstate(python)
         np.random.set_state(legacy)  # noqa: NPY002
         torch.set_rng_state(cpu)
+        if gpus:
+            torch.cuda.set_rng_state_all(gpus)
         torch.set_grad_enabled(grad)
 
 

@@ -8,7 +8,7 @@ from threadpoolctl import threadpool_limits
 
 from popgrad.core.errors import RunError
 from popgrad.core.population import Assignment, Outcome, SegmentId
-from popgrad.executors.base import Save, train_segment
+from popgrad.executors.base import Attempt, Save, train_segment
 from popgrad.executors.fingerprint import fingerprint
 from popgrad.state import State, Tree, clone, flatten, unflatten
 from popgrad.tasks.base import Task
@@ -21,9 +21,16 @@ class Serial:
         task: What is trained.
         devices: Members take turns over them.
         save: Writes a checkpoint; None = none are written.
+        workers: Of no effect, so that every executor is made alike.
     """
 
-    def __init__(self, task: Task, devices: Sequence[torch.device], save: Save | None = None) -> None:
+    def __init__(
+        self,
+        task: Task,
+        devices: Sequence[torch.device],
+        save: Save | None = None,
+        workers: int | None = None,  # noqa: ARG002
+    ) -> None:
         self._task = task
         self._devices = devices
         self._save = save
@@ -44,10 +51,15 @@ class Serial:
         self._queue.extend(assignments)
 
     def next(self) -> Outcome:
-        """Train the next segment of the queue."""
+        """Train the next segment of the queue; again at once where it fails."""
         if not self._queue:
             raise RunError("nothing was submitted that could finish")
-        assignment = self._queue.popleft()
+        attempt: Attempt | Outcome = Attempt(self._queue.popleft())
+        while isinstance(attempt, Attempt):
+            attempt = attempt.settle(self._train(attempt.assignment))
+        return attempt
+
+    def _train(self, assignment: Assignment) -> Outcome:
         source = None if assignment.source is None else clone(self._states[assignment.source])
         device = self._devices[assignment.member % len(self._devices)]
         outcome, tree, leaves = train_segment(self._task, assignment, source, device, self._save, "serial")

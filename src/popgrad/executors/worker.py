@@ -1,6 +1,7 @@
 """A worker process: trains what it is told, one segment after the other, until its controller is gone."""
 
 import ctypes
+import io
 import os
 import signal
 import sys
@@ -94,9 +95,14 @@ def main(connection: int, lifeline: int) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # it ends by SIGKILL, which loses what is buffered
     torch.set_num_threads(1)
     _keep_memory()
     with Connection(connection) as pipe:
+        # By the socket's end the controller learns of ours: what the task starts must not hold it open.
+        os.set_inheritable(connection, False)
+        os.register_at_fork(after_in_child=pipe.close)
         try:
             _serve(pipe)
         except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -142,6 +148,8 @@ def _serve(pipe: Connection) -> None:
             answer: Done | Refused = _train(task, setup, job, views)
         except PopgradError as error:
             answer = Refused(error)
+        except Exception as error:  # a checkpoint's, since the task's own are in the outcome
+            answer = Refused(RunError(f"{type(error).__name__}: {error}"))
         pipe.send(answer)
 
 

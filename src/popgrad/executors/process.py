@@ -1,0 +1,73 @@
+"""A worker process as its controller sees it: started, spoken to, and ended with all that it has started."""
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from multiprocessing.connection import Pipe
+
+from popgrad.executors.base import Attempt
+from popgrad.executors.interpreter import interpreter
+from popgrad.executors.slots import Slot
+
+_MAIN = "import sys; from popgrad.executors.worker import main; main(int(sys.argv[1]), int(sys.argv[2]))"
+
+
+class Process:
+    """A fresh interpreter that runs `worker.main`.
+
+    Attributes:
+        pipe: The socket to it.
+        attempt: What it is busy with; None = it is idle.
+        slot: For the final state of that.
+    """
+
+    def __init__(self) -> None:
+        self.attempt: Attempt | None = None
+        self.slot: Slot | None = None
+        self.pipe, theirs = Pipe()
+        lifeline, self._lifeline = os.pipe()
+        try:
+            self._process = interpreter(
+                *("-c", _MAIN, str(theirs.fileno()), str(lifeline)),
+                pass_fds=(theirs.fileno(), lifeline),
+                stdin=subprocess.DEVNULL,
+                # What a task prints is for people: standard output is the controller's. Python has no
+                # sys.stderr where the descriptor is closed.
+                stdout=subprocess.DEVNULL if sys.stderr is None else 2,
+            )
+        finally:
+            theirs.close()
+            os.close(lifeline)
+
+    def send(self, message: bytes) -> None:
+        """Send a message. Whether it has ended is noticed by `receive`, not here."""
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self.pipe.send_bytes(message)
+
+    def receive(self) -> object:
+        """Wait for an answer.
+
+        Raises:
+            EOFError: It has ended.
+        """
+        try:
+            return self.pipe.recv()
+        except OSError as error:  # reset, or in the middle of an answer
+            raise EOFError from error
+
+    def kill(self) -> None:
+        """End it, with whatever the task has started. A second time does nothing."""
+        if self.pipe.closed:
+            return
+        os.close(self._lifeline)
+        self.pipe.close()
+        with suppress(ProcessLookupError, PermissionError):  # gone; on macOS, not yet waited for
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def wait(self) -> str:
+        """Wait for its end, and say how it ended."""
+        code = self._process.wait()
+        advice = " (killed: was memory short? Try fewer workers)" if code == -signal.SIGKILL else ""
+        return f"the worker process ended with code {code}{advice}"
