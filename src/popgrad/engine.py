@@ -295,7 +295,9 @@ class Engine:
             if source != member and (source not in self._last or self._last[source].failed):
                 raise RunError(f"the strategy lets member {member} inherit from {source}, which has no state")
             known = wanted is self._last[member].hparams
-            hparams.append(wanted if known else self._task.space.check(wanted, f"plan for member {member}"))
+            hparams.append(
+                wanted if known else self._task.space.check(wanted, f"the plan for member {member}")
+            )
         return replace(plan, hparams=tuple(hparams))
 
     def _nobody_left(self, why: str) -> NobodyLeftError:

@@ -147,6 +147,13 @@ def test_winner_is_the_best_of_the_last_interval_and_best_ever_of_all():
     assert best_ever(FAMILY).id == (2, 2)
 
 
+def test_a_member_that_has_yet_to_finish_the_interval_stands_with_the_one_before():
+    record = (segment(0, 0, None, 0.5), segment(1, 0, None, 0.9), segment(0, 1, (0, 0), 0.6))
+    assert winner(record).id == (1, 0)
+    assert winner((*record, segment(1, 1, (1, 0), 0.4))).id == (0, 1)
+    assert winner((*record, segment(1, 1, (1, 0), NAN))).id == (0, 1)
+
+
 def test_ties_go_to_the_lowest_member_and_the_earliest_interval():
     record = (segment(1, 0, None, 0.5), segment(0, 0, None, 0.5), segment(0, 1, (0, 0), 0.5))
     assert winner(record[:2]).id == (0, 0)
