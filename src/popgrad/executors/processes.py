@@ -160,8 +160,8 @@ class Processes:
         try:
             answer = worker.receive()
         except EOFError:
-            self._workers.remove(worker)
             answer = Done(Outcome(attempt.assignment.id, error=_end(worker)), None)
+            self._workers.remove(worker)
         assert isinstance(answer, Done | Refused)
         worker.attempt = worker.slot = None
         if isinstance(answer, Done) and answer.layout is not None:
