@@ -4,12 +4,13 @@ import itertools
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from popgrad import NobodyLeftError, Plan, RunError, Segment, Strategy, UsageError, pbt, random_search
-from popgrad.config import parse_interval
 from popgrad.core.initial import first_hparams
+from popgrad.core.interval import parse_interval
 from popgrad.core.seeding import Rng
 from popgrad.engine import Engine, Limits
 from popgrad.executors import Serial
@@ -226,6 +227,34 @@ def test_a_plan_is_checked_also_where_a_member_keeps_its_weights() -> None:
 
     with pytest.raises(UsageError, match=r"the plan for member 0.lr: given 7.0"):
         Trained(strategy=Strategy(init=dict, step=step), size=2)
+
+
+@pytest.mark.parametrize(
+    ("members", "sources", "why"),
+    [
+        ((0,), (0,), "the strategy's plan is for"),
+        ((0, 0), (0, 0), "the strategy's plan is for"),
+        ((0, 1), (0,), "the strategy's plan is for"),
+        ((0, 1), (0, 2), "inherit from 2, which has no state"),
+        ((0, 1), (1, 1), "inherit from 1, which has no state"),  # member 1 has failed
+    ],
+)
+def test_a_plan_that_cannot_be_obeyed_is_refused(members: Any, sources: Any, why: str) -> None:
+    def step(rng: Any, population: Any, ready: Any, memory: Any) -> Any:
+        hparams = tuple(population.hparams[member] for member in members)
+        return Plan(members, sources, hparams, tuple({} for _ in members)), memory
+
+    with pytest.raises(RunError, match=why):
+        Trained(strategy=Strategy(init=dict, step=step), size=2, task=Spy(broken={(1, 0): "nan"}))
+
+
+def test_a_plans_numbers_are_recorded_in_the_spaces_own_types() -> None:
+    def step(rng: Any, population: Any, ready: Any, memory: Any) -> Any:
+        hparams = tuple({**each, "lr": np.float64(0.5)} for each in population.hparams)
+        return Plan((0, 1), (0, 1), hparams, ({}, {})), memory
+
+    ran = Trained(strategy=Strategy(init=dict, step=step), size=2)
+    assert {type(segment.hparams["lr"]) for segment in ran.journal.segments()} == {float}
 
 
 def test_the_first_members_take_what_they_are_given_and_the_rest_from_the_space() -> None:

@@ -302,7 +302,7 @@ class Engine:
 
     def _nobody_left(self, why: str) -> NobodyLeftError:
         errors = [segment.error for segment in self._last.values() if segment.error]
-        raised = [error for error in errors if error.startswith("Traceback")]
+        raised = [error for error in errors if error.startswith(("Traceback", "the worker process ended"))]
         why = (
             f"all {self._size} members have failed, most by an exception"
             if len(raised) > len(errors) / 2
