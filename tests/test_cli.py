@@ -454,8 +454,8 @@ def test_a_broken_configuration_is_named(name: str, text: str | bytes, said: str
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{}", "initial: given {}"),
-        ("[1]", "given 1"),
+        ("{}", "--initial: i.json holds no list of hyperparameters"),
+        ("[1]", "--initial: i.json holds no list of hyperparameters"),
         ('[{"h0": 7}]', "initial[0].h0: given 7.0, allowed is uniform 0.0..1.0"),
         ('[{"h9": 1}]', "initial[0]: unknown hyperparameter h9; has h0, h1"),
         ('[{"h0": NaN}]', "given nan"),
@@ -494,7 +494,7 @@ def test_data_files_that_cannot_be_used_are_named(content: bytes | None) -> None
 
 
 def test_data_that_is_missing_in_the_middle_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    def start(config: object, directory: Path, watch: object) -> None:
+    def start(config: object, parts: object, directory: Path, watch: object) -> None:
         directory.mkdir()
         (directory / "journal.db").touch()
         raise DataError("the disk is gone")

@@ -8,6 +8,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -72,10 +73,16 @@ def finish(result: Result, *, read_test: bool, as_json: bool) -> None:
         return
     if metrics is not None:
         out.print(f"on the test split, which selection has never seen: {_words(metrics)}", markup=False)
-    place = result.directory
+    place = _near(result.directory)
     if place is not None:
         kept = ", ".join(path.name for path in sorted(place.iterdir()) if path.suffix in _OUTPUTS)
         out.print(f"kept in {place} ({result.stopped}): {kept}", markup=False, soft_wrap=True)
+
+
+def _near(path: Path | None) -> Path | None:
+    """A path as one would type it here."""
+    here = Path.cwd()
+    return path.relative_to(here) if path is not None and path.is_relative_to(here) else path
 
 
 _OUTPUTS = (".png", ".csv", ".safetensors")

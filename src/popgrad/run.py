@@ -147,7 +147,7 @@ def start(
     if directory is None:
         journal = Journal(None, create=True)
         return _go(parts, config, journal, None, about, watch)
-    place = Directory.create(directory.absolute())
+    place = Directory.create(directory)
     with place.locked():
         journal = Journal(place.journal, create=True)
         try:

@@ -39,7 +39,7 @@ class Directory:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"the directory {path} cannot be made: {error.strerror}") from None
-        return cls(path)
+        return cls(path.absolute())  # a task may change the working directory
 
     @property
     def journal(self) -> Path:
