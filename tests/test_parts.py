@@ -1,11 +1,13 @@
 """What a configuration names is made, or refused with what there is."""
 
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+import popgrad
 from popgrad import Constant, TorchTask, UsageError, random_search
 from popgrad.config import parse
 from popgrad.executors import Serial
@@ -107,3 +109,11 @@ def test_weights_are_read_into_a_torch_task_only(tmp_path: Path) -> None:
 def test_versions_are_those_that_results_depend_on() -> None:
     assert set(versions()) == {"python", "popgrad", "torch", "numpy"}
     assert all(versions().values())
+
+
+def test_a_task_that_cannot_be_sent_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    task = Plain()
+    task.lock = threading.Lock()
+    with pytest.raises(UsageError, match="cannot be sent to worker processes"):
+        popgrad.run(task, interval=3, executor="processes", directory=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -335,7 +335,7 @@ def _resumable(directory: Path) -> Iterator[None]:
         raise
 
 
-def _open(directory: Path, data: Path | None = None) -> Result:
+def _open(directory: Path) -> Result:
     if not Directory(directory).journal.is_file():
         raise UsageError(f"DIR: given {directory}, which holds no run (there is no journal.db in it)")
-    return load(directory, data_dir=data)
+    return load(directory)

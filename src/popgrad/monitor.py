@@ -11,6 +11,7 @@ import select
 import sys
 from collections.abc import Mapping
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,8 @@ class Monitor:
     def _open(self) -> Result:
         result = load(self._place.path, data_dir=self._data_dir)
         if self._before is not None:
-            vars(result)["task"] = self._before.task  # which has read the data already
+            known = self._before.task  # which has read the data already
+            result = replace(result, make_task=lambda: known)
         self._before = result
         return result
 

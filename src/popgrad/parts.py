@@ -17,6 +17,7 @@ from popgrad.core.seeding import Rng
 from popgrad.core.space import dimension
 from popgrad.executors import EXECUTORS
 from popgrad.executors.base import Executor, resolve_devices
+from popgrad.executors.processes import pickled
 from popgrad.strategies import STRATEGIES
 from popgrad.strategies.base import Strategy
 from popgrad.tasks.base import Epochal, Task, epoch_steps
@@ -59,6 +60,8 @@ def make_parts(config: RunConfig, task: Task | None = None, strategy: Strategy |
         made = _replace(made, "data_parallel", tuple(map(str, devices)))
         devices = devices[:1]
 
+    if config.executor == "processes":
+        pickled(made)  # what cannot be sent is refused before anything is written
     executor = partial(EXECUTORS[config.executor], made, devices, workers=config.workers)
     if config.interval is None:
         config = config.model_copy(

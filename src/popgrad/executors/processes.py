@@ -77,7 +77,7 @@ class Processes:
         self._count = available_cores() if workers is None else workers
         if self._count < 1:
             raise UsageError(f"workers is {workers}: at least 1 (leave it out for one per core)")
-        self._setup = _setup(_pickled(task), save)
+        self._setup = _setup(pickled(task), save)
         self._numbers = itertools.count()
         self.fingerprint = _fingerprint()
         # Each state that is held takes a file descriptor, and 1,024 are the usual limit.
@@ -230,7 +230,8 @@ def _fingerprint() -> dict[str, object]:
     return own
 
 
-def _pickled(task: Task) -> bytes:
+def pickled(task: Task) -> bytes:
+    """The task as it is sent to workers. Raises `UsageError` where it cannot be sent."""
     try:
         return cloudpickle.dumps(task)  # type: ignore[no-any-return]
     except Exception as error:  # whatever the task's parts raise
