@@ -14,7 +14,7 @@ from torch import nn
 from popgrad import config as configuration
 from popgrad.core.errors import DataError, UsageError
 from popgrad.original import convert, is_original
-from popgrad.parts import make_parts
+from popgrad.parts import make_parts, make_task
 from popgrad.run import start
 from popgrad.tasks import mnist_conv, mnist_fc
 
@@ -374,7 +374,7 @@ def test_a_file_that_somebody_edited_is_understood(tmp_path):
         )
     )
     config = configuration.parse(convert(configuration.read(path))[0])
-    task = make_parts(config.model_copy(update={"epochs": None, "interval": "10"})).task
+    task = make_task(config)
     assert task.model({"lr": 0.1})[1].in_features == 14 * 14
     assert task.space["lr"].spec() == {"kind": "ordinal", "options": [0.001, 0.01, 0.1]}
     assert (config.population, config.workers) == (6, 2)
