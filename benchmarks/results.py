@@ -32,6 +32,7 @@ from popgrad.watch import Watch
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = ROOT / "runs" / "results"
 PAGE = ROOT / "docs" / "results.md"
+NOTES = ROOT / "benchmarks" / "results-notes.md"
 PICTURES = ROOT / "docs" / "figures"
 
 
@@ -195,8 +196,7 @@ def write_page() -> None:
     for experiment in done:
         lines += [f"## {experiment.title}", "", "```console no-run", f"$ {experiment.command}", "```", ""]
         lines += [*draw(experiment), ""] if experiment.pictures else []
-    notes = PAGE.with_name("results-notes.md")
-    PAGE.write_text("\n".join(lines) + (notes.read_text() if notes.exists() else ""), encoding="utf-8")
+    PAGE.write_text("\n".join(lines) + NOTES.read_text(encoding="utf-8"), encoding="utf-8")
     print(f"wrote {PAGE}")
 
 
