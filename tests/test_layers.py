@@ -82,6 +82,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "popgrad.request": ("popgrad.core", "popgrad.config", "popgrad.original"),
     "popgrad.printing": ("popgrad.reading", "popgrad.report", "popgrad.result"),
     "popgrad.options": ("popgrad.data",),
+    "popgrad.session": (EVERYTHING,),
     "popgrad.run": (EVERYTHING,),
     "popgrad": (EVERYTHING,),  # the package's own __init__.py alone
     "popgrad.cli": (EVERYTHING,),  # and nothing imports it but __main__

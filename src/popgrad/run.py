@@ -1,32 +1,24 @@
 """Start a run, go on with one, open one: where configuration, task, engine and directory are joined."""
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 from popgrad import config as configuration
 from popgrad.config import RunConfig
-from popgrad.core.errors import PopgradError, RunError, UsageError
-from popgrad.core.population import Hparams, Segment, SegmentId
+from popgrad.core.errors import RunError, UsageError
+from popgrad.core.population import Hparams, Segment
 from popgrad.core.space import DIMENSIONS, Dimension, Space
-from popgrad.engine import Engine, Limits
-from popgrad.outputs import events, write_figures, write_tables, write_winner
 from popgrad.parts import CUSTOM, Parts, make_parts, make_task, versions
 from popgrad.result import Result, result_of
-from popgrad.state import State
-from popgrad.store import lineage
-from popgrad.store.aside import replacing
+from popgrad.session import go
 from popgrad.store.directory import Directory
 from popgrad.store.journal import Journal
 from popgrad.strategies.base import Strategy
 from popgrad.tasks.base import Task
 from popgrad.tasks.reference import source_digest
 from popgrad.watch import IntervalEnd, Watch
-
-log = logging.getLogger("popgrad")
 
 
 def run(
@@ -146,12 +138,12 @@ def start(
     }
     if directory is None:
         journal = Journal(None, create=True)
-        return _go(parts, config, journal, None, about, watch)
+        return go(parts, config, journal, None, about, watch)
     place = Directory.create(directory)
     with place.locked():
         journal = Journal(place.journal, create=True)
         try:
-            return _go(parts, config, journal, place, about, watch)
+            return go(parts, config, journal, place, about, watch)
         finally:
             journal.close()
 
@@ -225,7 +217,7 @@ def resume(
             _check_same_task(parts.task, found, about, allow=allow_changed_task)
             config = parts.config.model_copy(update={"weights": weights})
             about["config"] = config.model_dump(mode="json")
-            return _go(parts, config, journal, place, about, Watch(on_segment, on_interval))
+            return go(parts, config, journal, place, about, Watch(on_segment, on_interval))
         finally:
             journal.close()
 
@@ -250,87 +242,6 @@ def load(directory: str | Path, *, task: Task | None = None, data_dir: str | Pat
         return result_of(journal, place, about, partial(_task_again, about, task), {})
     finally:
         journal.close()
-
-
-def _go(
-    parts: Parts,
-    config: RunConfig,
-    journal: Journal,
-    place: Directory | None,
-    about: dict[str, Any],
-    watch: Watch | None,
-) -> Result:
-    """Run the engine over a journal, and leave the directory as a reader expects it, however it ends."""
-    for key, value in {**about, "stopped": "unfinished"}.items():
-        journal.set_about(key, value)
-    if place is not None:
-        with replacing(place.configuration) as aside:
-            aside.write_text(configuration.write(config), encoding="utf-8")
-    checkpoints = None if place is None else place.checkpoints
-    engine = Engine(
-        parts.task,
-        parts.strategy,
-        partial(parts.executor, save=None if checkpoints is None else checkpoints.write),
-        journal,
-        checkpoints,
-        seed=config.seed,
-        size=config.population,
-        interval=config.each,
-        initial=config.initial,
-        watch=_listening(watch, parts, config, journal, place),
-    )
-    try:
-        stopped = engine.run(Limits(config.intervals, config.max_time, config.target_score))
-        winner = lineage.winner(journal.segments()).id
-        final = {winner: engine.state(winner)}
-        journal.set_about("stopped", stopped)
-    except BaseException:
-        engine.close()
-        _leave_what_there_is(parts, config, journal, place)
-        raise
-    engine.close()
-    return _leave(parts, config, journal, place, final)
-
-
-def _leave(
-    parts: Parts,
-    config: RunConfig,
-    journal: Journal,
-    place: Directory | None,
-    final: Mapping[SegmentId, State],
-) -> Result:
-    """The result, and beside the record what people look at."""
-    if place is not None and config.outputs:
-        write_tables(journal, place, parts.task)
-    result = result_of(journal, place, journal.about(), lambda: parts.task, final)
-    if place is not None:
-        write_winner(result, place)
-        if config.outputs:
-            write_figures(result, place, parts.task)
-    return result
-
-
-def _leave_what_there_is(parts: Parts, config: RunConfig, journal: Journal, place: Directory | None) -> None:
-    """The same of a run that was stopped; what stopped it is what the user is told."""
-    if place is None:
-        return
-    try:
-        _leave(parts, config, journal, place, {})
-    except PopgradError:  # nobody has a score yet
-        return
-    except Exception as error:
-        log.warning("tables, figures and the winner are not written: %s", error)
-
-
-def _listening(
-    watch: Watch | None, parts: Parts, config: RunConfig, journal: Journal, place: Directory | None
-) -> Watch:
-    """Whoever was given to be told, and the writer of events where they are wanted."""
-    watch = watch or Watch()
-    if place is None or not (config.outputs and config.events):
-        return watch
-    task = parts.task
-    return replace(watch, record=events(place.events, task, task.space, task.score, journal.segments()))
 
 
 def _about(journal: Journal, place: Directory) -> dict[str, Any]:
