@@ -181,8 +181,8 @@ def write_page() -> None:
         "# Results",
         "",
         "Made by `python benchmarks/results.py`, which anyone can run again; same seed, same numbers but for the wall time,",
-        "on the same kind of processor. Selection saw the validation split only; the test split was read once for each",
-        "member, at the end. *Winner* is the member with the best final validation score, *best* the best of all members on",
+        "on the same kind of processor. Selection saw the validation split only; for this page the test split was read once",
+        "for each member, at the end. *Winner* is the member with the best final validation score, *best* the best of all members on",
         "the test split (so it is chosen by the test split, and a little optimistic), *median* the middle one.",
         "",
         f"Machine: {cpu()}, {os.cpu_count()} cores, torch {popgrad_torch()}, Python {platform.python_version()}; "

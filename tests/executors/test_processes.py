@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import io
 import logging
 import os
 import resource
@@ -19,6 +20,7 @@ import cloudpickle
 import pytest
 import torch
 
+import popgrad
 from popgrad.core.errors import RunError, UsageError
 from popgrad.core.population import Assignment, Hparams, Outcome
 from popgrad.core.space import Space
@@ -324,3 +326,22 @@ def test_other_arithmetic_in_a_worker_is_refused(monkeypatch: pytest.MonkeyPatch
 
 def test_cores_are_counted_within_what_may_be_used() -> None:
     assert 1 <= available_cores() <= (os.cpu_count() or 1)
+
+
+class Loud(Quadratic):
+    """Says what it trains."""
+
+    def train(self, state: State, hparams: Hparams, steps: int, ctx: Context) -> State:
+        print(f"member {ctx.member}, interval {ctx.interval}")
+        return super().train(state, hparams, steps, ctx)
+
+
+def test_what_a_task_prints_comes_through_the_controllers_standard_error() -> None:
+    """A live table redirects `sys.stderr`; what went past it to the terminal was drawn over."""
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said):
+        result = popgrad.run(Loud(), population=3, intervals=2, interval=1, executor="processes", workers=2)
+    assert len(result.segments) == 6
+    assert sorted(said.getvalue().splitlines()) == sorted(
+        f"member {m}, interval {i}" for m in range(3) for i in range(2)
+    )

@@ -6,12 +6,17 @@ import subprocess
 import sys
 from contextlib import suppress
 from multiprocessing.connection import Pipe
+from threading import Thread
+from typing import IO
 
 from popgrad.executors.base import Attempt
 from popgrad.executors.interpreter import interpreter
 from popgrad.executors.slots import Slot
 
 _MAIN = "import sys; from popgrad.executors.worker import main; main(int(sys.argv[1]), int(sys.argv[2]))"
+
+
+_LAST_WORDS = 1.0  # seconds for what was printed before the end; more only where somebody else holds the pipe
 
 
 class Process:
@@ -33,10 +38,11 @@ class Process:
                 *("-c", _MAIN, str(theirs.fileno()), str(lifeline)),
                 pass_fds=(theirs.fileno(), lifeline),
                 stdin=subprocess.DEVNULL,
-                # What a task prints is for people: standard output is the controller's. Python has no
-                # sys.stderr where the descriptor is closed.
-                stdout=subprocess.DEVNULL if sys.stderr is None else 2,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
             )
+            self._relay = Thread(target=_relay, args=(self._process.stdout,), daemon=True)
+            self._relay.start()
         finally:
             theirs.close()
             os.close(lifeline)
@@ -69,5 +75,14 @@ class Process:
     def wait(self) -> str:
         """Wait for its end, and say how it ended."""
         code = self._process.wait()
+        self._relay.join(_LAST_WORDS)
         advice = " (killed: was memory short? Try fewer workers)" if code == -signal.SIGKILL else ""
         return f"the worker process ended with code {code}{advice}"
+
+
+def _relay(lines: IO[bytes]) -> None:
+    """Hand on what a task prints, a line at a time, to what is standard error here: a live table, perhaps."""
+    with lines:
+        for line in lines:
+            with suppress(OSError, ValueError, AttributeError):  # standard error is closed, or there is none
+                sys.stderr.write(line.decode(errors="replace"))
