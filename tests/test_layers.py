@@ -78,10 +78,13 @@ LAYERS: dict[str, tuple[str, ...]] = {
         *("popgrad.core", "popgrad.config", "popgrad.strategies", "popgrad.executors", "popgrad.tasks"),
         *("popgrad.engine", "popgrad.winner"),
     ),
-    "popgrad.display": ("popgrad.core", "popgrad.watch", "popgrad.report"),
-    "popgrad.request": ("popgrad.core", "popgrad.config", "popgrad.original"),
-    "popgrad.printing": ("popgrad.reading", "popgrad.report", "popgrad.result"),
-    "popgrad.options": ("popgrad.data",),
+    "popgrad.cli.display": ("popgrad.core", "popgrad.watch", "popgrad.report"),
+    "popgrad.cli.request": (
+        *("popgrad.core", "popgrad.config", "popgrad.original"),
+        *("popgrad.result", "popgrad.run", "popgrad.store"),
+    ),
+    "popgrad.cli.printing": ("popgrad.reading", "popgrad.report", "popgrad.result"),
+    "popgrad.cli.options": ("popgrad.data",),
     "popgrad.session": (EVERYTHING,),
     "popgrad.run": (EVERYTHING,),
     "popgrad": (EVERYTHING,),  # the package's own __init__.py alone

@@ -1,31 +1,25 @@
 """The command line as its users meet it: exit codes, one line for each mistake, results alone on stdout."""
 
-import contextlib
 import gzip
-import io
 import json
-import logging
-import os
 import signal
-import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from program import Done, popgrad, refused, start_program
 
-from popgrad import cli
+from popgrad.cli import keeping, training
 from popgrad.core.errors import DataError
 from popgrad.run import load
 from popgrad.store.journal import Journal
 
 SMALL = ("--population", "4", "--intervals", "3", "--interval", "4", "--executor", "serial")
-SRC = str(Path(cli.__file__).parents[1])
 
 TASK = """
 import os, signal
@@ -56,54 +50,6 @@ class Failing(Toy):
 
 ready_made = Toy()
 """
-
-
-@dataclass(frozen=True)
-class Done:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-def popgrad(*argv: str) -> Done:
-    """Call the program in this process; an exception that it lets through fails the test."""
-    out, err, before = io.StringIO(), io.StringIO(), sys.argv
-    handler = signal.getsignal(signal.SIGTERM)
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        sys.argv = ["popgrad", *argv]
-        try:
-            cli.main()
-        except SystemExit as error:
-            code = error.code
-        finally:
-            sys.argv = before
-            signal.signal(signal.SIGTERM, handler)
-            logging.getLogger("popgrad").handlers.clear()
-    assert isinstance(code, int)
-    return Done(code, out.getvalue(), err.getvalue())
-
-
-def refused(*argv: str) -> str:
-    """What is said of a mistake: one line, and nothing else."""
-    done = popgrad(*argv)
-    assert (done.code, done.out) == (2, "")
-    assert done.err.startswith("popgrad: ")
-    assert done.err.count("\n") == 1
-    return done.err
-
-
-def start_program(*argv: str, **variables: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "popgrad", *argv],
-        env=os.environ | {"PYTHONPATH": SRC} | variables,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 def contents(directory: Path) -> dict[str, bytes]:
@@ -212,7 +158,7 @@ def test_data_prints_the_files(monkeypatch: pytest.MonkeyPatch) -> None:
         progress("a.gz", 2, 2)
         return [directory / name / "a.gz"]
 
-    monkeypatch.setattr(cli, "download", download)
+    monkeypatch.setattr(keeping, "download", download)
     assert popgrad("data", "mnist", "--dir", "there").out == "there/mnist/a.gz\n"
 
 
@@ -225,7 +171,7 @@ def test_help_names_the_commands(argv: tuple[str, ...]) -> None:
 
 
 def test_the_version_is_the_packages() -> None:
-    pyproject = Path(__file__).parents[1] / "pyproject.toml"
+    pyproject = Path(__file__).parents[2] / "pyproject.toml"
     version = tomllib.loads(pyproject.read_text())["project"]["version"]
     assert popgrad("--version") == Done(0, f"{version}\n", "")
 
@@ -499,7 +445,7 @@ def test_data_that_is_missing_in_the_middle_says_how_to_go_on(monkeypatch: pytes
         (directory / "journal.db").touch()
         raise DataError("the disk is gone")
 
-    monkeypatch.setattr(cli, "start", start)
+    monkeypatch.setattr(training, "start", start)
     said = refused("run", "quadratic", *SMALL, "--dir", "here")
     assert said == "popgrad: the disk is gone; go on with: popgrad resume here\n"
 
@@ -601,9 +547,9 @@ WORDS = [
 def test_no_command_line_ends_in_a_traceback(finished: Path, words: list[str], sensible: bool) -> None:
     argv = ["run", "quadratic", "--interval", "4", *words] if sensible else words
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cli, "start", lambda *_, **__: load(finished))
-        patch.setattr(cli, "download", lambda *_, **__: [])
-        patch.setattr(cli, "train_one", lambda *_, **__: load(finished), raising=False)
+        patch.setattr(training, "start", lambda *_, **__: load(finished))
+        patch.setattr(keeping, "download", lambda *_, **__: [])
+        patch.setattr(training, "train_one", lambda *_, **__: load(finished), raising=False)
         done = popgrad(*argv)
     assert done.code in (0, 2)
     assert "Traceback" not in done.err

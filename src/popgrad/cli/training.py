@@ -1,80 +1,27 @@
-"""The command line: each command is a few lines over `run`, `load` and `report`."""
+"""Commands that train: run, resume, train."""
 
-import functools
 import shlex
-import signal
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import typer
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
-
-from popgrad import config as configuration
-from popgrad import options, printing
-from popgrad.core.errors import DataError, PopgradError, RunError, UsageError
-from popgrad.data import data_dir, download
-from popgrad.display import watching
+from popgrad.cli import options, printing
+from popgrad.cli.display import watching
+from popgrad.cli.request import new_directory, open_run, read_config, read_initial
+from popgrad.core.errors import DataError, RunError, UsageError
 from popgrad.parts import make_parts
 from popgrad.reading import read_split
-from popgrad.request import new_directory, read_config, read_initial
-from popgrad.result import Result
 from popgrad.run import load, start
 from popgrad.run import resume as go_on
-from popgrad.store.directory import Directory
-from popgrad.tasks import TASKS, Split
+from popgrad.tasks import Split
 from popgrad.train import check, check_given
 from popgrad.train import train as train_one
-
-app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
-
-
-def main() -> None:
-    """The program. Exit codes: 0; 2 for a user's mistake; 1 for a run that fails; 130 for Ctrl-C, SIGTERM."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    printing.prepare()
-    command = typer.main.get_command(app)
-    try:
-        code = command.main(sys.argv[1:] or ["--help"], prog_name="popgrad", standalone_mode=False)
-    except Exception as error:
-        message = getattr(error, "format_message", None)  # a command line that typer cannot read
-        if message is None:
-            raise
-        names = [word for word in sys.argv[1:2] if word in getattr(command, "commands", {})]
-        printing.complain(f"{message().strip().rstrip('.')}; see {' '.join(['popgrad', *names, '--help'])}")
-        code = 2
-    sys.exit(code if isinstance(code, int) else 0)
-
-
-def _command(function: Callable[..., None]) -> Callable[..., None]:
-    """Register a command whose errors become one line and an exit code."""
-
-    @functools.wraps(function)
-    def guarded(*args: Any, **kwargs: Any) -> None:
-        try:
-            function(*args, **kwargs)
-        except (PopgradError, OSError, KeyboardInterrupt) as error:
-            parts = [str(error) or "interrupted", *getattr(error, "__notes__", [])]
-            between = "\n" if "\n" in parts[0] else "; "  # a task's traceback has many lines
-            printing.complain(between.join(parts))
-            code = 2 if isinstance(error, UsageError) else 130 if isinstance(error, KeyboardInterrupt) else 1
-            raise typer.Exit(code) from None
-
-    return app.command()(guarded)
-
 
 _ON_THE_WAY = {"intervals", "executor", "workers", "max_time", "target_score", "data_dir"}
 """What a run that goes on because of its configuration can be given anew."""
 
 
-@app.callback()
-def _popgrad(version: options.Version = False) -> None:
-    """Population Based Training for PyTorch: a trained model and the schedule that trained it."""
-
-
-@_command
 def run(
     what: options.What,
     settings: options.Settings = None,
@@ -149,7 +96,6 @@ def _on_the_way(given: dict[str, Any], why: str) -> dict[str, Any]:
     return changes
 
 
-@_command
 def resume(
     directory: options.Run,
     intervals: options.MoreIntervals = None,
@@ -190,7 +136,7 @@ def _go_on(
     intervals: int | None = None,
     **changes: Any,
 ) -> None:
-    found = _open(directory)
+    found = open_run(directory)
     members, total = found.config.population, found.config.intervals if intervals is None else intervals
     watched = watching(
         printing.err,
@@ -207,7 +153,6 @@ def _go_on(
     printing.finish(result, read_test=not no_test, as_json=as_json)
 
 
-@_command
 def train(
     what: options.What,
     settings: options.Settings = None,
@@ -267,63 +212,6 @@ def train(
     printing.finish(result, read_test=False, as_json=as_json)
 
 
-@_command
-def convert(file: options.Original) -> None:
-    """Print a JSON file of the original project as TOML, with notes on what has no effect."""
-    if not file.endswith((".json", ".toml")):
-        raise UsageError(f"FILE: given {file!r}; a .json file of the original project is converted")
-    config, notes = read_config(file, {}, {}, [])
-    printing.explain(notes)
-    printing.out.out(configuration.write(config, brief=True), highlight=False)
-
-
-@_command
-def show(directory: options.Run, as_json: options.Json = False) -> None:
-    """Show the winner, its schedule and its lineage; of a run in progress too.
-
-    No code of the task is run.
-    """
-    printing.show(_open(directory), as_json=as_json)
-
-
-@_command
-def test(
-    what: options.Tested,
-    member: options.Member = None,  # noqa: PT028  # a command, no test
-    best: options.Best = False,  # noqa: PT028
-    validation: options.Validation = False,  # noqa: PT028
-    data: options.DataDir = None,  # noqa: PT028
-    as_json: options.Json = False,  # noqa: PT028
-) -> None:
-    """Test a run's winner, one of its members or checkpoints, or a pretrained network."""
-    split: Split = "validation" if validation else "test"
-    found = read_split(what, split=split, member=member, best=best, data_dir=data, reader="popgrad test")
-    printing.show_reading(found, as_json)
-
-
-@_command
-def tasks(as_json: options.Json = False) -> None:
-    """List the built-in tasks, what they search, and their options."""
-    printing.show_tasks(TASKS, as_json)
-
-
-@_command
-def data(name: options.Dataset, directory: options.DownloadTo = None) -> None:
-    """Download a data set; what is there already is checked and kept."""
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    with Progress(*columns, console=printing.err, disable=not printing.err.is_terminal) as progress:
-        bars: dict[str, Any] = {}
-
-        def report(file: str, done: int, total: int | None) -> None:
-            if file not in bars:
-                bars[file] = progress.add_task(file, total=total)
-            progress.update(bars[file], completed=done, total=total)
-
-        files = download(name, data_dir(directory), progress=report)
-    for file in files:
-        printing.out.print(str(file), markup=False, soft_wrap=True)
-
-
 @contextmanager
 def _resumable(directory: Path) -> Iterator[None]:
     """Add to what interrupts a run, or makes it fail, how to go on with it."""
@@ -333,9 +221,3 @@ def _resumable(directory: Path) -> Iterator[None]:
         if (directory / "journal.db").exists():
             error.add_note(f"go on with: popgrad resume {shlex.quote(str(directory))}")
         raise
-
-
-def _open(directory: Path) -> Result:
-    if not Directory(directory).journal.is_file():
-        raise UsageError(f"DIR: given {directory}, which holds no run (there is no journal.db in it)")
-    return load(directory)

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from program import Done, popgrad, refused, start_program
 
 from popgrad.config import parse, read
 from popgrad.run import load
 from popgrad.store.journal import Journal
 from spies import record
-from test_cli import Done, popgrad, refused, start_program
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from popgrad import UsageError
+from popgrad.cli.request import new_directory, read_config, read_initial
 from popgrad.config import RunConfig, parse
-from popgrad.request import new_directory, read_config, read_initial
 
 ORIGINAL = {
     "general": {"model": "fc", "n_hiddens": "8,8", "seed": 117},

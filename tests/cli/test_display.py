@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from popgrad import cli
+from popgrad.cli.app import app
+from popgrad.cli.display import LiveTable, watching
 from popgrad.core.population import Decision, Plan, Segment
 from popgrad.core.space import Constant, LogUniform, Space, Uniform
-from popgrad.display import LiveTable, watching
 from popgrad.watch import IntervalEnd
 
 SPACE = Space({"lr": LogUniform(1e-4, 1e-1), "decay": Constant(0.5), "keep": Uniform(0.0, 1.0)})
@@ -236,7 +236,7 @@ def test_commands_that_train_take_plain(tmp_path: Path) -> None:
         ],
     ):
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(Terminal()) as terminal:
-            cli.app([*argv, "--plain"], standalone_mode=False)
+            app([*argv, "--plain"], standalone_mode=False)
         last = 2 if argv[0] == "resume" else 1
         done = [line.split()[0] for line in terminal.getvalue().splitlines()]
         assert done == [f"{i}/{last}" for i in range(1, last + 1)]

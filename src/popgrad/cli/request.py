@@ -1,4 +1,4 @@
-"""What a command line asks for, as a configuration, and where a new run goes."""
+"""What a command line asks for: a configuration, a run that there is, the place of a new one."""
 
 import json
 import tomllib
@@ -11,6 +11,9 @@ from popgrad import config as configuration
 from popgrad.config import RunConfig
 from popgrad.core.errors import UsageError
 from popgrad.original import convert, is_original
+from popgrad.result import Result
+from popgrad.run import load
+from popgrad.store.directory import Directory
 
 
 def read_config(
@@ -97,3 +100,14 @@ def new_directory(config: RunConfig) -> Path:
             ) from None
         return path
     raise UsageError(f"the directory {base} and its like are taken: name another by --dir")
+
+
+def open_run(directory: Path) -> Result:
+    """The run in a directory, as far as it has come; no code of its task is run.
+
+    Raises:
+        UsageError: It holds no run.
+    """
+    if not Directory(directory).journal.is_file():
+        raise UsageError(f"DIR: given {directory}, which holds no run (there is no journal.db in it)")
+    return load(directory)

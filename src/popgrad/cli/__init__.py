@@ -1,0 +1,5 @@
+"""The command line: each command is a few lines over `run`, `load` and `report`."""
+
+from popgrad.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,66 @@
+"""The program as tests call it: in this process, or in one of its own."""
+
+import contextlib
+import io
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import popgrad as package
+from popgrad import cli
+
+SRC = str(Path(package.__file__).parents[1])
+
+
+@dataclass(frozen=True)
+class Done:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+def popgrad(*argv: str) -> Done:
+    """Call the program in this process; an exception that it lets through fails the test."""
+    out, err, before = io.StringIO(), io.StringIO(), sys.argv
+    handler = signal.getsignal(signal.SIGTERM)
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        sys.argv = ["popgrad", *argv]
+        try:
+            cli.main()
+        except SystemExit as error:
+            code = error.code
+        finally:
+            sys.argv = before
+            signal.signal(signal.SIGTERM, handler)
+            logging.getLogger("popgrad").handlers.clear()
+    assert isinstance(code, int)
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+def refused(*argv: str) -> str:
+    """What is said of a mistake: one line, and nothing else."""
+    done = popgrad(*argv)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("popgrad: ")
+    assert done.err.count("\n") == 1
+    return done.err
+
+
+def start_program(*argv: str, **variables: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "popgrad", *argv],
+        env=os.environ | {"PYTHONPATH": SRC} | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
