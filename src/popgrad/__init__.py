@@ -16,7 +16,7 @@ from popgrad.data.splits import Splits
 from popgrad.pretrained import load_pretrained
 from popgrad.result import Result
 from popgrad.run import load, resume, run
-from popgrad.store.lineage import Schedule
+from popgrad.store.schedule import Schedule
 from popgrad.strategies import Strategy, pbt, random_search
 from popgrad.tasks import Context, Task, TorchTask
 from popgrad.watch import IntervalEnd

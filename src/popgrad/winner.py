@@ -16,7 +16,8 @@ from popgrad.core.population import Hparams, Segment
 from popgrad.executors.base import seeded
 from popgrad.state import State
 from popgrad.store.aside import replacing
-from popgrad.store.lineage import Schedule, schedule
+from popgrad.store.lineage import schedule
+from popgrad.store.schedule import Schedule
 from popgrad.tasks.base import Context, Modular, Task
 from popgrad.tasks.reference import resolve
 

@@ -9,8 +9,6 @@ from hypothesis import strategies as st
 from popgrad.core.errors import NobodyLeftError, RunError, UsageError
 from popgrad.core.population import Segment
 from popgrad.store.lineage import (
-    Phase,
-    Schedule,
     best_ever,
     donors,
     founders,
@@ -116,30 +114,6 @@ def test_schedule_merges_equal_neighbours_only():
     ]
     assert len(found.rows()) == 4
     assert found.only([]).merged().rows() == [{"first_step": 0, "steps": 40, "hparams": {}}]
-
-
-@given(st.lists(st.tuples(st.integers(1, 5), st.sampled_from([0.1, 0.2])), min_size=1, max_size=20))
-def test_merging_changes_no_step(parts):
-    phases, step = [], 0
-    for steps, lr in parts:
-        phases.append(Phase(step, steps, {"lr": lr}))
-        step += steps
-    whole = Schedule(tuple(phases))
-    merged = whole.merged()
-    wanted = [lr for steps, lr in parts for _ in range(steps)]
-    assert [whole.at(i)["lr"] for i in range(step)] == wanted
-    assert [merged.at(i)["lr"] for i in range(step)] == wanted
-    assert all(a.hparams != b.hparams for a, b in zip(merged.phases, merged.phases[1:], strict=False))
-
-
-@pytest.mark.parametrize(
-    "phases",
-    [(), (Phase(5, 1, {}),), (Phase(0, 5, {}), Phase(4, 5, {})), (Phase(0, 0, {}),)],
-    ids=["empty", "late", "overlap", "no steps"],
-)
-def test_a_schedule_with_a_gap_is_refused(phases):
-    with pytest.raises(UsageError, match="phase"):
-        Schedule(phases)
 
 
 def test_winner_is_the_best_of_the_last_interval_and_best_ever_of_all():

@@ -3,101 +3,12 @@
 Every query is a pure function of the segments, takes any order of them, and costs one pass.
 """
 
-from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 from popgrad.core.errors import NobodyLeftError, RunError, UsageError
-from popgrad.core.population import Hparams, Segment, SegmentId
-
-
-@dataclass(frozen=True)
-class Phase:
-    """A stretch of training under one setting.
-
-    Attributes:
-        first_step: Steps trained before it, from 0.
-        steps: Its length, at least 1.
-        hparams: Complete hyperparameters.
-    """
-
-    first_step: int
-    steps: int
-    hparams: Hparams
-
-    @property
-    def end(self) -> int:
-        """The first step that is no longer in it."""
-        return self.first_step + self.steps
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """The hyperparameters behind one model, from its first step to its last.
-
-    Attributes:
-        phases: In order, without a gap; at least one.
-
-    Raises:
-        UsageError: There is no phase, or one does not begin where the one before it ends.
-    """
-
-    phases: tuple[Phase, ...]
-
-    def __post_init__(self) -> None:
-        if not self.phases:
-            raise UsageError("a schedule has at least one phase, this one has none")
-        expected = 0
-        for phase in self.phases:
-            if phase.first_step != expected or phase.steps < 1:
-                raise UsageError(
-                    f"a phase of a schedule begins at step {phase.first_step} and takes {phase.steps} steps: "
-                    f"it must begin at step {expected}, where the one before it ends, and take at least 1"
-                )
-            expected = phase.end
-
-    @property
-    def steps(self) -> int:
-        """Training steps in all."""
-        return self.phases[-1].end
-
-    def at(self, step: int) -> Hparams:
-        """The hyperparameters that trained step `step`, counted from 0; past the end, the last ones.
-
-        Raises:
-            UsageError: `step` is negative.
-        """
-        if step < 0:
-            raise UsageError(f"step is {step}: steps count from 0")
-        return self.phases[bisect_right(self.phases, step, key=lambda phase: phase.first_step) - 1].hparams
-
-    def merged(self) -> "Schedule":
-        """The same schedule in as few phases as it takes: equal neighbours become one."""
-        merged: list[Phase] = []
-        for phase in self.phases:
-            if merged and dict(merged[-1].hparams) == dict(phase.hparams):
-                last = merged.pop()
-                phase = Phase(last.first_step, last.steps + phase.steps, last.hparams)
-            merged.append(phase)
-        return Schedule(tuple(merged))
-
-    def only(self, names: Iterable[str]) -> "Schedule":
-        """The same phases with these hyperparameters only."""
-        kept = list(names)
-        return Schedule(
-            tuple(
-                Phase(each.first_step, each.steps, {name: each.hparams[name] for name in kept})
-                for each in self.phases
-            )
-        )
-
-    def rows(self) -> list[dict[str, object]]:
-        """One JSON-able row per phase: first_step, steps, hparams."""
-        return [
-            {"first_step": phase.first_step, "steps": phase.steps, "hparams": dict(phase.hparams)}
-            for phase in self.phases
-        ]
+from popgrad.core.population import Segment, SegmentId
+from popgrad.store.schedule import Phase, Schedule
 
 
 def index(segments: Iterable[Segment]) -> dict[SegmentId, Segment]:

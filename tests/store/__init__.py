@@ -1,0 +1,1 @@
+"""A package, as tests/strategies has a test_schedule.py too."""
