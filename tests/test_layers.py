@@ -48,6 +48,11 @@ LAYERS: dict[str, tuple[str, ...]] = {
             "popgrad.executors.base",
             "popgrad.tasks.base",
         ),  # the seams, no part of a kind
+        "popgrad.restore",
+    ),
+    "popgrad.restore": (
+        *("popgrad.core", "popgrad.state", "popgrad.store"),
+        "popgrad.executors.base",
     ),
     "popgrad.winner": (
         *("popgrad.core", "popgrad.state", "popgrad.store", "popgrad.tasks"),
@@ -83,7 +88,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         *("popgrad.core", "popgrad.config", "popgrad.original"),
         *("popgrad.result", "popgrad.run", "popgrad.store"),
     ),
-    "popgrad.cli.printing": ("popgrad.reading", "popgrad.report", "popgrad.result"),
+    "popgrad.cli.printing": ("popgrad.core", "popgrad.reading", "popgrad.report", "popgrad.result"),
     "popgrad.cli.options": ("popgrad.data",),
     "popgrad.session": (EVERYTHING,),
     "popgrad.run": (EVERYTHING,),

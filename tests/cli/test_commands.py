@@ -18,6 +18,7 @@ from popgrad.cli import keeping, training
 from popgrad.core.errors import DataError
 from popgrad.run import load
 from popgrad.store.journal import Journal
+from popgrad.store.lineage import schedule
 
 SMALL = ("--population", "4", "--intervals", "3", "--interval", "4", "--executor", "serial")
 
@@ -117,6 +118,44 @@ def test_show_says_again_what_run_said(finished: Path) -> None:
     assert ran.out.startswith(popgrad("show", str(finished)).out)
 
 
+def test_schedule_prints_the_table_of_show(finished: Path) -> None:
+    done = popgrad("schedule", str(finished))
+    assert done.code == 0
+    _, _, table = done.out.rstrip().partition("Schedule")
+    assert "0.." in table
+    assert table in popgrad("show", str(finished)).out
+
+
+def test_schedule_prints_exactly_what_is_read_back(finished: Path) -> None:
+    result = load(finished)
+    for chosen, whole in (
+        ((), result.winner.schedule),
+        (("--member", "1"), schedule(result.lineage(1))),
+    ):
+        for merging, wanted in (((), whole), (("--merged",), whole.merged())):
+            argv = ("schedule", str(finished), *chosen, *merging)
+            assert popgrad(*argv, "--csv") == Done(0, wanted.to_csv(), "")
+            assert popgrad(*argv, "--json") == Done(0, wanted.to_json(), "")
+
+
+def test_what_is_only_looked_at_needs_no_code_of_the_task() -> None:
+    popgrad("run", "toy.py:Toy", *SMALL, "--dir", "here")
+    Path("toy.py").unlink()
+    assert popgrad("show", "here").code == 0
+    assert popgrad("schedule", "here").code == 0
+    assert popgrad("schedule", "here", "--csv").out.startswith("first_step,steps,h\n0,4,")
+
+
+def test_the_schedule_of_nobody_is_refused() -> None:
+    popgrad("run", "toy.py:Failing", *SMALL, "--dir", "here")
+    done = popgrad("schedule", "here")
+    assert (done.code, done.out) == (1, "")
+    assert (
+        done.err == "popgrad: no member has a finite score in the last interval, so the run has no winner\n"
+    )
+    assert popgrad("schedule", "here", "--member", "0").code == 0
+
+
 def test_tables_are_not_cut_where_standard_output_is_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
     space = ", ".join(
@@ -166,8 +205,11 @@ def test_data_prints_the_files(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_help_names_the_commands(argv: tuple[str, ...]) -> None:
     done = popgrad(*argv)
     assert done.code == 0
-    for command in ("run", "resume", "show", "test", "tasks", "data"):
-        assert f" {command} " in done.out
+    listed = done.out.partition("Commands")[2]
+    commands = ("run", "resume", "train", "show", "schedule", "test", "tasks", "data", "convert")
+    places = [listed.find(f"│ {command} ") for command in commands]
+    assert -1 not in places
+    assert places == sorted(places)  # first how one comes to a run, then what one does with it
 
 
 def test_the_version_is_the_packages() -> None:
@@ -263,6 +305,8 @@ def test_a_run_directory_is_left_as_it_is_by_what_only_reads_or_is_refused(finis
     before = contents(finished)
     finished.chmod(0o555)
     assert popgrad("show", str(finished)).code == 0
+    assert popgrad("schedule", str(finished)).code == 0
+    assert "member 9 has no finished segment" in refused("schedule", str(finished), "--member", "9")
     assert f"{finished} holds a run" in refused("run", "quadratic", *SMALL, "--dir", str(finished))
     assert "3 are recorded already" in refused("resume", str(finished), "--intervals", "2")
     finished.chmod(0o755)
@@ -369,6 +413,8 @@ def test_a_wrong_option_is_named_with_what_was_given_and_is_allowed(argv: tuple[
         (("show", "."), "DIR: given ., which holds no run"),
         (("show", "toy.py"), "DIR: given toy.py, which holds no run"),
         (("test", "nowhere"), "which is neither the directory of a run"),
+        (("schedule", "."), "DIR: given ., which holds no run"),
+        (("schedule", ".", "--csv", "--json"), "--csv, --json: given both; give one"),
         (("resume", "nowhere"), "DIR: given nowhere, which holds no run"),
         (("data", "imagenet"), "'imagenet' is unknown; known are "),
     ],
@@ -451,6 +497,7 @@ def test_data_that_is_missing_in_the_middle_says_how_to_go_on(monkeypatch: pytes
 
 
 WORDS = [
+    *("schedule", "--csv", "--merged"),
     *("train", "convert", "--mode", "parallel", "--epochs", "--events", "--debug", "--member", "--best"),
     *(
         "run",

@@ -14,7 +14,7 @@ from popgrad.core.errors import PopgradError, UsageError
 # In the order of the help: how one comes to a run, then what one does with it, then all else.
 _COMMANDS: tuple[Callable[..., None], ...] = (
     *(training.run, training.resume, training.train),
-    *(looking.show, looking.test, looking.tasks),
+    *(looking.show, looking.schedule, looking.test, looking.tasks),
     *(keeping.data, keeping.convert),
 )
 

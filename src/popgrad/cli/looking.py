@@ -1,8 +1,10 @@
-"""Commands that look at what there is: show, test, tasks."""
+"""Commands that look at what there is: show, schedule, test, tasks."""
 
 from popgrad.cli import options, printing
 from popgrad.cli.request import open_run
+from popgrad.core.errors import UsageError
 from popgrad.reading import read_split
+from popgrad.store import lineage
 from popgrad.tasks import TASKS, Split
 
 
@@ -12,6 +14,29 @@ def show(directory: options.Run, as_json: options.Json = False) -> None:
     No code of the task is run.
     """
     printing.show(open_run(directory), as_json=as_json)
+
+
+def schedule(
+    directory: options.Run,
+    member: options.Member = None,
+    merged: options.Merged = False,
+    as_csv: options.Csv = False,
+    as_json: options.Json = False,
+) -> None:
+    """Print the schedule that trained the winner, or any member.
+
+    No code of the task is run.
+    """
+    if as_csv and as_json:
+        raise UsageError("--csv, --json: given both; give one")
+    found = open_run(directory)
+    line = found.lineage(lineage.winner(found.segments).member if member is None else member)
+    if as_csv or as_json:
+        whole = lineage.schedule(line)
+        whole = whole.merged() if merged else whole
+        printing.print_text(whole.to_csv() if as_csv else whole.to_json())
+    else:
+        printing.show_schedule(line, found.space)
 
 
 def test(

@@ -131,6 +131,10 @@ Mode = Annotated[
 ]
 Member = Annotated[int | None, _option("--member", "N", "A member of the run; else the winner.")]
 Best = Annotated[bool, _option("--best", None, "The member's best checkpoint; else its last.")]
+Merged = Annotated[
+    bool, _option("--merged", None, "Neighbours with equal values as one phase, as in the table.")
+]
+Csv = Annotated[bool, _option("--csv", None, "Print CSV instead of a table.", _PLACES)]
 Validation = Annotated[bool, _option("--validation", None, "The validation split instead of the test split.")]
 Events = Annotated[
     bool, _option("--events", None, "Write TensorBoard events (needs the extra tensorboard).", _PLACES)

@@ -7,7 +7,7 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from popgrad.core.population import Segment
+from popgrad.core.space import Space
 from popgrad.reading import Reading
 from popgrad.report import summary, summary_data
+from popgrad.report.text import lineage_line, schedule_table
 from popgrad.result import Result
 
 _BOUNDLESS = 10_000  # columns
@@ -98,9 +101,25 @@ def show(result: Result, *, as_json: bool, test: Mapping[str, float] | None = No
         out.print(summary(result.segments, result.space, result.score_name))
 
 
+def show_schedule(line: Sequence[Segment], space: Space) -> None:
+    """Whose weights a member has, and the hyperparameters that trained them.
+
+    Args:
+        line: The member's lineage, root first.
+        space: What was searched; constants are left out.
+    """
+    out.print(Text.assemble(("Lineage  ", "bold"), lineage_line(line)))
+    out.print(schedule_table(line, space))
+
+
 def print_json(data: object) -> None:
     """JSON to standard output, never wrapped or coloured."""
-    out.out(json.dumps(data, indent=2), highlight=False)
+    print_text(json.dumps(data, indent=2) + "\n")
+
+
+def print_text(text: str) -> None:
+    """Text that ends its own lines to standard output, exactly as it is."""
+    out.out(text, highlight=False, end="")
 
 
 def _words(metrics: Mapping[str, float]) -> str:
