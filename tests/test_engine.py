@@ -14,6 +14,7 @@ from popgrad.core.interval import parse_interval
 from popgrad.core.seeding import Rng
 from popgrad.engine import Engine, Limits
 from popgrad.executors import Serial
+from popgrad.state import digest
 from popgrad.store import lineage
 from popgrad.store.journal import Journal
 from popgrad.watch import IntervalEnd, Watch
@@ -266,10 +267,10 @@ def test_the_first_members_take_what_they_are_given_and_the_rest_from_the_space(
     assert set(changes[1].values()) == {"sampled"}
 
 
-def test_a_state_that_was_let_go_is_an_error() -> None:
+def test_a_state_that_was_let_go_is_trained_again() -> None:
     ran = Trained()
-    with pytest.raises(RunError, match="is gone, and there are no checkpoints"):
-        ran.engine.state((0, 0))
+    for segment in ((0, 0), (3, 2)):
+        assert digest(ran.engine.state(segment)) == ran.by_id[segment].digest
 
 
 def test_a_target_counts_only_scores_that_are_finite() -> None:

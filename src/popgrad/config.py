@@ -7,7 +7,7 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import tomli_w
@@ -124,6 +124,17 @@ class RunConfig(_Model):
         None, description="directory of a run to go on with, as it was configured, instead of a new one"
     )
     runs_dir: str = Field("runs", description="directory in which new runs get theirs")
+    checkpoint_every: _Whole = Field(
+        1,
+        ge=1,
+        description="intervals between two checkpoints of a member; more save time and cost a run that was "
+        "stopped the intervals since, never another result",
+    )
+    durability: Literal["process", "power"] = Field(
+        "process",
+        description="what the record survives: process, any kill of the run; power, a failure of power too, "
+        "for which every commit and checkpoint is flushed to the disk",
+    )
     log_every: _Whole | None = Field(
         None,
         ge=1,

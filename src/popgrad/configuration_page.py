@@ -174,6 +174,8 @@ def _kind(annotation: Any) -> str:
         return f"list of {_MANY.get(_kind(inner[0]), 'values')}"
     if origin in (dict, Mapping):
         return "table"
+    if origin is typing.Literal:
+        return " or ".join(inner)
     return "text or table" if annotation is StrategyConfig else _WORDS[annotation]
 
 

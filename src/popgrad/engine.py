@@ -4,7 +4,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,7 +25,8 @@ from popgrad.core.population import (
 )
 from popgrad.core.seeding import Floats, Index, Rng
 from popgrad.executors.base import Executor
-from popgrad.state import State
+from popgrad.restore import found, kept, restore
+from popgrad.state import State, flatten
 from popgrad.store.checkpoints import Checkpoints
 from popgrad.store.journal import Journal
 from popgrad.strategies.base import Strategy
@@ -66,6 +67,7 @@ class Engine:
         size: Members.
         interval: How long an interval is.
         initial: Hyperparameters of the first members; names may be missing.
+        checkpoint_every: Intervals between two checkpoints of a member, at least 1.
         watch: Who is told.
     """
 
@@ -81,16 +83,19 @@ class Engine:
         size: int,
         interval: Interval,
         initial: Sequence[Hparams] = (),
+        checkpoint_every: int = 1,
         watch: Watch | None = None,
     ) -> None:
         self._task, self._strategy, self._journal, self._checkpoints = task, strategy, journal, checkpoints
         self._make_executor = executor
         self._executor: Executor | None = None
         self._rng, self._size, self._interval = Rng(seed), size, interval
-        self._watch = watch or Watch()
+        self._every, self._watch = checkpoint_every, watch or Watch()
+        self._exact = True
+        self._limits = Limits(1)
         self._begin = time.perf_counter()
-        self._segments = {segment.id: segment for segment in journal.segments()}
         self._decisions = {decision.number: decision for decision in journal.decisions()}
+        self._segments = {segment.id: segment for segment in journal.segments()}
         self._last: dict[int, Segment] = {}
         self._best: dict[int, Segment] = {}
         self._changes: dict[SegmentId, Changes] = {}
@@ -105,6 +110,8 @@ class Engine:
         Raises:
             NobodyLeftError: No member has a finite score; the record stays and can be resumed.
         """
+        self._limits = limits
+        self._try_again()
         assignments = self._first()
         for interval in range(limits.intervals):
             self._train(assignments)
@@ -117,22 +124,36 @@ class Engine:
             decision = None if stopped else self._decide(interval)
             self._tell(interval, decision)
             if decision is None:
+                self._keep_last()
                 return stopped
             assignments = self._next(interval + 1, decision.plan)
         raise AssertionError("a run has at least one interval")
 
     def state(self, segment: SegmentId) -> State:
-        """The final state of a segment, from the executor or its checkpoint."""
-        if self._executor is not None and self._executor.holds(segment):
-            return self._executor.state(segment)
-        if self._checkpoints is None:
-            raise RunError(f"the state of segment {segment} is gone, and there are no checkpoints")
-        return self._checkpoints.load(self._segments[segment].digest)
+        """The final state of a segment: from the executor, its checkpoint, or trained again."""
+        if self._executor is None and self._checkpoints is not None:
+            state = found(self._checkpoints, self._segments[segment].digest)
+            if state is not None:
+                return state
+        return self._supply([segment]).state(segment)
 
     def close(self) -> None:
         """Give the executor back, if there is one."""
         if self._executor is not None:
             self._executor.close()
+
+    def _try_again(self) -> None:
+        """Where a run has stopped since nobody was left, give those who broke another chance.
+
+        By then the disk may have room again, or the code be mended. A score that is not finite stays.
+        """
+        last = max((interval for _, interval in self._segments), default=0)
+        theirs = [segment for segment in self._segments.values() if segment.interval == last]
+        broke = [segment.id for segment in theirs if segment.broke]
+        if broke and last not in self._decisions and all(segment.failed for segment in theirs):
+            self._journal.set_failures_aside(broke)
+            for segment in broke:
+                del self._segments[segment]
 
     # --- training -------------------------------------------------------------------------------------------
 
@@ -153,7 +174,8 @@ class Engine:
         hparams = self._hparams[member]
         start = (None, 0) if source is None else (source.id, source.last_step)
         steps = self._interval.steps(start[1], self._epoch_steps(hparams))
-        return Assignment(member, interval, start[0], hparams, self._rng.seed, start[1], steps)
+        due = (interval + 1) % self._every == 0 or interval + 1 == self._limits.intervals
+        return Assignment(member, interval, start[0], hparams, self._rng.seed, start[1], steps, due)
 
     def _epoch_steps(self, hparams: Hparams) -> int:
         """Steps of an epoch; 1 where no interval depends on it."""
@@ -165,7 +187,7 @@ class Engine:
         """Train what the record does not have yet, and let go of states that nothing starts from any more."""
         missing = {each.id: each for each in assignments if each.id not in self._segments}
         if missing:
-            executor = self._supply(missing.values())
+            executor = self._supply([each.source for each in missing.values() if each.source is not None])
             executor.submit(list(missing.values()))
             for _ in range(len(missing)):
                 outcome = executor.next()
@@ -174,28 +196,43 @@ class Engine:
             self._update(self._segments[each.id])
         if missing:
             executor.retain({segment.id for segment in self._last.values()})
-            if self._checkpoints is not None:
-                kept = [*self._last.values(), *self._best.values()]
-                self._checkpoints.retain({segment.digest for segment in kept if segment.digest})
+            self._collect()
 
-    def _supply(self, assignments: Iterable[Assignment]) -> Executor:
-        """The executor, holding every state that the assignments start from."""
+    def _collect(self) -> None:
+        """Delete the checkpoints that nothing needs: neither going on, nor each member's best state."""
+        if self._checkpoints is not None:
+            wanted = kept(self._segments, self._checkpoints, self._last.values())
+            self._checkpoints.retain(wanted | {best.digest for best in self._best.values()})
+
+    def _keep_last(self) -> None:
+        """Have the last states in checkpoints, also where none was due."""
+        if self._executor is None:
+            return
+        self._executor.flush()
+        if self._checkpoints is not None:
+            for segment in self._last.values():
+                if segment.digest and not self._checkpoints.has(segment.digest):
+                    self._checkpoints.write(segment.digest, *flatten(self.state(segment.id)))
+            self._collect()
+
+    def _supply(self, wanted: Sequence[SegmentId]) -> Executor:
+        """The executor, holding these states."""
         if self._executor is None:
             self._executor = self._make_executor()
             self._check_fingerprint(self._executor.fingerprint)
-        for each in assignments:
-            if each.source is not None and not self._executor.holds(each.source):
-                self._executor.put(each.source, self.state(each.source))
+        if not all(map(self._executor.holds, wanted)):
+            restore(self._executor, self._checkpoints, self._segments, wanted, exact=self._exact)
         return self._executor
 
     def _check_fingerprint(self, found: dict[str, object]) -> None:
         recorded = self._journal.about().get("fingerprint")
         if recorded is None:
-            self._journal.set_about("fingerprint", found)
+            self._journal.set_about(fingerprint=found)
         elif recorded != found:
             differing = ", ".join(
                 f"{k} {recorded.get(k)!r} -> {v!r}" for k, v in found.items() if recorded.get(k) != v
             )
+            self._exact = False
             log.warning(
                 "this machine computes otherwise than the one that began the run (%s): "
                 "bits are no longer promised to be those of an uninterrupted run",
@@ -302,7 +339,7 @@ class Engine:
 
     def _nobody_left(self, why: str) -> NobodyLeftError:
         errors = [segment.error for segment in self._last.values() if segment.error]
-        raised = [error for error in errors if error.startswith(("Traceback", "the worker process ended"))]
+        raised = [segment.error for segment in self._last.values() if segment.broke]
         why = (
             f"all {self._size} members have failed, most by an exception"
             if len(raised) > len(errors) / 2

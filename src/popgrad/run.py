@@ -41,6 +41,8 @@ def run(
     weights: str | Path | None = None,
     data_dir: str | Path | None = None,
     directory: str | Path | None = None,
+    checkpoint_every: int = 1,
+    durability: str = "process",
     log_every: int | None = None,
     events: bool = False,
     outputs: bool = True,
@@ -70,6 +72,9 @@ def run(
         weights: File of weights (or a run directory) that every member starts from.
         data_dir: Where data lies, for a task that is given by name.
         directory: Where the run is kept; None = in memory only, nothing is written.
+        checkpoint_every: Intervals between two checkpoints of a member. More save time, and cost a run that
+            was stopped the intervals since; they never change a result.
+        durability: What the record survives: "process", any kill; "power", a failure of power too.
         log_every: Steps between two points of the training curve; None = one an interval.
         events: Write TensorBoard events into the directory (needs the extra tensorboard).
         outputs: Write tables, figures and events into the directory, beside the record and the winner.
@@ -87,6 +92,7 @@ def run(
         "space": {name: _spec(each) for name, each in (space or {}).items()},
         "population": population, "intervals": intervals, "interval": interval, "epochs": epochs,
         "seed": seed,
+        "checkpoint_every": checkpoint_every, "durability": durability,
         "log_every": log_every, "events": events, "outputs": outputs,
         "strategy": {"name": strategy if isinstance(strategy, str) else CUSTOM, **strategy_options},
         "executor": executor, "workers": workers, "device": device,
@@ -135,15 +141,16 @@ def start(
         "score": parts.task.score,
         "given_task": task is not None,
         "task_digest": source_digest(task or parts.task, None if task is not None else config.task),
+        "stopped": "unfinished",
     }
     if directory is None:
-        journal = Journal(None, create=True)
-        return go(parts, config, journal, None, about, watch)
-    place = Directory.create(directory)
+        return go(parts, config, Journal(None, create=True, about=about), None, watch)
+    durable = config.durability == "power"
+    place = Directory.create(directory, durable=durable)
     with place.locked():
-        journal = Journal(place.journal, create=True)
+        journal = Journal(place.journal, create=True, about=about, durable=durable)
         try:
-            return go(parts, config, journal, place, about, watch)
+            return go(parts, config, journal, place, watch)
         finally:
             journal.close()
 
@@ -188,9 +195,12 @@ def resume(
         RunError: There is no run, another process works on it, or it cannot go on.
     """
     place = Directory(Path(directory).absolute())
-    Journal(place.journal, readonly=True).close()  # refuses what is no run before anything is touched
+    looked = Journal(place.journal, readonly=True)  # refuses what is no run before anything is touched
+    durable = _about(looked, place)["config"].get("durability") == "power"
+    looked.close()
+    place = Directory(place.path, durable)
     with place.locked():
-        journal = Journal(place.journal)
+        journal = Journal(place.journal, durable=durable)
         try:
             about = _about(journal, place)
             changes = {
@@ -216,8 +226,8 @@ def resume(
             found = source_digest(task or parts.task, None if task is not None else config.task)
             _check_same_task(parts.task, found, about, allow=allow_changed_task)
             config = parts.config.model_copy(update={"weights": weights})
-            about["config"] = config.model_dump(mode="json")
-            return go(parts, config, journal, place, about, Watch(on_segment, on_interval))
+            journal.set_about(config=config.model_dump(mode="json"), stopped="unfinished")
+            return go(parts, config, journal, place, Watch(on_segment, on_interval))
         finally:
             journal.close()
 
@@ -246,7 +256,7 @@ def load(directory: str | Path, *, task: Task | None = None, data_dir: str | Pat
 
 def _about(journal: Journal, place: Directory) -> dict[str, Any]:
     about = journal.about()
-    if "stopped" not in about:  # what `_go` writes last, before the first member trains
+    if "stopped" not in about:  # an older popgrad wrote it last, before the first member trained
         raise RunError(
             f"the run in {place.path} ended before it had begun: delete the directory, start again"
         )

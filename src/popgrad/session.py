@@ -1,10 +1,12 @@
 """One session of a run: the engine over a journal, and what it leaves for people, however it ends."""
 
 import logging
-from collections.abc import Mapping
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from popgrad import config as configuration
 from popgrad.config import RunConfig
@@ -29,7 +31,6 @@ def go(
     config: RunConfig,
     journal: Journal,
     place: Directory | None,
-    about: dict[str, Any],
     watch: Watch | None,
 ) -> Result:
     """Run the engine over a journal, and leave the directory as a reader expects it, however it ends.
@@ -39,15 +40,14 @@ def go(
         config: The resolved configuration.
         journal: The record so far; it grows.
         place: The run's directory; None = in memory only.
-        about: What is known of the run as a whole.
         watch: Who is told.
 
     Raises:
         PopgradError: The run cannot go on; what is recorded stays.
     """
-    for key, value in {**about, "stopped": "unfinished"}.items():
-        journal.set_about(key, value)
     if place is not None:
+        for path in place.checkpoints.leftovers():
+            path.unlink(missing_ok=True)
         with replacing(place.configuration) as aside:
             aside.write_text(configuration.write(config), encoding="utf-8")
     checkpoints = None if place is None else place.checkpoints
@@ -61,19 +61,35 @@ def go(
         size=config.population,
         interval=config.each,
         initial=config.initial,
+        checkpoint_every=config.checkpoint_every,
         watch=_listening(watch, parts, config, journal, place),
     )
     try:
-        stopped = engine.run(Limits(config.intervals, config.max_time, config.target_score))
-        winner = lineage.winner(journal.segments()).id
-        final = {winner: engine.state(winner)}
-        journal.set_about("stopped", stopped)
+        with _terminable():
+            stopped = engine.run(Limits(config.intervals, config.max_time, config.target_score))
+            winner = lineage.winner(journal.segments()).id
+            final = {winner: engine.state(winner)}
+            journal.set_about(stopped=stopped)
     except BaseException:
         engine.close()
         _leave_what_there_is(parts, config, journal, place)
         raise
     engine.close()
     return _leave(parts, config, journal, place, final)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Have SIGTERM act as Ctrl-C, where nobody has said what else it is to do."""
+    ours = threading.current_thread() is threading.main_thread()
+    ours = ours and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if ours:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _leave(

@@ -9,6 +9,8 @@ import math
 import random
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -569,16 +571,34 @@ def test_a_state_that_is_not_plain_data_is_refused(executor: Executor) -> None:
 
 def test_checkpoints_are_written_under_their_digests(executor: Executor, checkpoints: Checkpoints) -> None:
     outcomes = train(executor, assign("spy", 11), assign("growing", 12), assign("plain", 13, lr=1.0))
+    executor.flush()
     for segment, outcome in outcomes.items():
         assert digest(checkpoints.load(outcome.digest)) == outcome.digest == digest(executor.state(segment))
 
 
 def test_a_checkpoint_that_cannot_be_written_is_raised_and_not_the_members_fault(executor: Executor) -> None:
-    executor.submit([assign("plain", 0, lr=1.0, note="full disk"), assign("draws", 1)])
-    (outcome,), (error,) = drain(executor, 2)
-    assert outcome.id == (1, 0)
-    assert str(error) == "the disk is full"
-    assert not executor.holds((0, 0))
+    full = assign("plain", 0, lr=1.0, note="full disk")
+    assert not train(executor, full)[0, 0].error  # it is written while training goes on
+    with pytest.raises(RunError, match="the disk is full"):
+        executor.flush()
+    executor.flush()  # it is said once
+    executor.submit([full, full, *(assign("draws", m) for m in range(1, 5))])
+    outcomes, errors = drain(executor, 6)
+    with suppress(RunError):
+        executor.flush()
+    assert {str(error) for error in errors} <= {"the disk is full"}
+    assert {each.id for each in outcomes if each.error} == set()
+
+
+def test_a_checkpoint_is_written_only_where_one_is_wanted(
+    executor: Executor, checkpoints: Checkpoints
+) -> None:
+    wanted, unwanted = assign("draws", 21), replace(assign("draws", 22), checkpoint=False)
+    outcomes = train(executor, wanted, unwanted)
+    executor.flush()
+    assert checkpoints.has(outcomes[21, 0].digest)
+    assert not checkpoints.has(outcomes[22, 0].digest)
+    assert executor.holds((22, 0))
 
 
 def test_the_callers_generators_and_modes_are_left_alone(executor: Executor) -> None:

@@ -136,7 +136,7 @@ def test_others_may_read_what_the_umask_allows(checkpoints: Checkpoints) -> None
 
 def test_a_missing_checkpoint_is_said(checkpoints: Checkpoints) -> None:
     with pytest.raises(RunError, match=r"the checkpoint .*abc\.safetensors is missing"):
-        checkpoints.load("abc")
+        checkpoints.load(ABC)
 
 
 def test_any_altered_byte_is_found(checkpoints: Checkpoints) -> None:
@@ -177,6 +177,7 @@ class Exploit:
         return os.mkdir, ("executed",)
 
 
+ABC = f"{'0' * 61}abc"
 FOREIGN = {
     "text": lambda path: path.write_text("accuracy 0.97\n" * 100),
     "directory": lambda path: path.mkdir(),
@@ -198,22 +199,33 @@ def test_a_file_that_is_not_ours_is_refused_and_never_executed(
 ) -> None:
     checkpoints.folder.mkdir()
     monkeypatch.chdir(checkpoints.folder)
-    FOREIGN[what](checkpoints.path("abc"))
+    FOREIGN[what](checkpoints.path(ABC))
     with pytest.raises(RunError, match=r"^[^\n]*abc\.safetensors[^\n]*$"):
-        checkpoints.load("abc")
-    assert names(checkpoints) == {"abc.safetensors"}
+        checkpoints.load(ABC)
+    assert names(checkpoints) == {f"{ABC}.safetensors"}
 
 
-def test_retain_deletes_the_others_and_what_a_killed_writer_left(checkpoints: Checkpoints) -> None:
+@pytest.mark.parametrize(
+    "digest", ["", "abc", "../../secret", "/etc/passwd", ABC.upper(), f"{ABC}/..", f"{ABC}\n"]
+)
+def test_what_is_no_digest_names_no_file(checkpoints: Checkpoints, digest: str) -> None:
+    for use in (checkpoints.path, checkpoints.has, checkpoints.load):
+        with pytest.raises(RunError, match=r"^[^\n]* is not the digest of a state$"):
+            use(digest)
+
+
+def test_retain_deletes_the_others_and_leaves_those_who_write_alone(checkpoints: Checkpoints) -> None:
     kept, dropped = checkpoints.save(STATE), checkpoints.save({"steps": 1})
     (checkpoints.folder / ".0123.part").write_bytes(b"half")
     (checkpoints.folder / "notes.txt").write_text("the user's own")
-    checkpoints.retain([kept, "never written"])
-    assert names(checkpoints) == {f"{kept}.safetensors", "notes.txt"}
+    assert checkpoints.unneeded([kept]) == [checkpoints.path(dropped)]
+    checkpoints.retain([kept, ABC])
+    assert names(checkpoints) == {f"{kept}.safetensors", ".0123.part", "notes.txt"}
+    assert [path.name for path in checkpoints.leftovers()] == [".0123.part"]
     with pytest.raises(RunError, match="missing"):
         checkpoints.load(dropped)
     checkpoints.retain([])
-    assert names(checkpoints) == {"notes.txt"}
+    assert names(checkpoints) == {".0123.part", "notes.txt"}
 
 
 def test_retain_needs_no_folder(checkpoints: Checkpoints) -> None:

@@ -65,10 +65,12 @@ def read_only_folder() -> Iterator[Path]:
     root = os.geteuid() == 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        yield folder
-        if root:
-            os.seteuid(0)
-        folder.chmod(0o755)
+        try:
+            yield folder
+        finally:
+            if root:
+                os.seteuid(0)
+            folder.chmod(0o755)
 
 
 def forbid_writing(folder: Path) -> None:
@@ -153,8 +155,8 @@ def test_telemetry_and_readings_come_back(tmp_path: Path) -> None:
 
 def test_what_is_known_of_the_run_can_be_said_again() -> None:
     journal = Journal(None, create=True)
-    journal.set_about("fingerprint", {"threads": 1})
-    journal.set_about("fingerprint", {"threads": 2})
+    journal.set_about(fingerprint={"threads": 1})
+    journal.set_about(fingerprint={"threads": 2})
     assert journal.about()["fingerprint"] == {"threads": 2}
     journal.close()
 
@@ -279,7 +281,7 @@ def test_what_is_no_journal_is_refused_in_one_line(tmp_path: Path, what: str, re
 
 def test_another_format_says_which_is_read(tmp_path: Path) -> None:
     FOREIGN["other format"](tmp_path / "journal.db")
-    with pytest.raises(RunError, match="has format 99; this popgrad reads 1"):
+    with pytest.raises(RunError, match="has format 99, this popgrad reads 1 to 2"):
         Journal(tmp_path / "journal.db")
 
 

@@ -83,6 +83,7 @@ class Assignment:
         seed: The run's seed; with member and interval it gives every stream of the segment.
         first_step: Training steps behind the source state.
         steps: Steps to train, at least 1.
+        checkpoint: Whether its final state is written to where checkpoints are kept.
     """
 
     member: int
@@ -92,6 +93,7 @@ class Assignment:
     seed: int
     first_step: int
     steps: int
+    checkpoint: bool = True
 
     @property
     def id(self) -> SegmentId:
@@ -185,3 +187,14 @@ class Segment:
     def failed(self) -> bool:
         """Whether selection must treat it as failed."""
         return not math.isfinite(self.score)
+
+    @property
+    def broke(self) -> bool:
+        """Whether it failed before there was a final state: by an exception, or with its process."""
+        return self.failed and not self.digest
+
+    @property
+    def assignment(self) -> Assignment:
+        """What an executor was told to train it, without a checkpoint."""
+        start = (self.source, self.hparams, self.seed, self.first_step, self.steps)
+        return Assignment(self.member, self.interval, *start, checkpoint=False)

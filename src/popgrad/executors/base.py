@@ -20,7 +20,7 @@ from popgrad.state import State, Tree, digest_leaves, flatten
 from popgrad.tasks.base import Context, Split, Task
 
 Save = Callable[[str, Tree, Sequence[torch.Tensor]], None]
-"""Writes a checkpoint: (digest, tree, leaves)."""
+"""Writes a checkpoint: (digest, tree, leaves). Raises `RunError` where it cannot."""
 
 RETRIES = 2
 """How often a segment is trained again that ended in an exception or with its process. What passes by itself
@@ -48,7 +48,7 @@ class Executor(Protocol):
         """Wait for the next finished segment; one that fails is trained again first, as `Attempt` says.
 
         Raises:
-            RunError: Nothing can finish any more.
+            RunError: Nothing can finish any more, or a checkpoint could not be written.
             PopgradError: What the task raised on purpose; that segment is given up, the others go on.
         """
 
@@ -64,8 +64,18 @@ class Executor(Protocol):
     def retain(self, segments: Collection[SegmentId]) -> None:
         """Let every other state go, but for those that a submitted segment has yet to start from."""
 
+    def flush(self) -> None:
+        """Wait until the checkpoints of all finished segments are written.
+
+        They are written while training goes on, and so may not be there when a segment is finished. Nothing
+        may be in training.
+
+        Raises:
+            RunError: One cannot be written.
+        """
+
     def close(self) -> None:
-        """Give everything back. Segments in training are abandoned."""
+        """Give everything back. Segments in training are abandoned, checkpoints that wait may be lost."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +127,7 @@ def train_segment(
         assignment: What to train.
         source: State to start from, which the task may change; None = a fresh member.
         device: Where to compute.
-        save: Writes the checkpoint of the final state; None = no checkpoint.
+        save: Writes the checkpoint of the final state, where one is wanted; None = no checkpoint.
         worker: Name for the telemetry.
 
     Returns:
@@ -146,7 +156,7 @@ def train_segment(
         raise
     except (Exception, SystemExit):
         outcome, tree, leaves = Outcome(assignment.id, error=traceback.format_exc()), None, []
-    if save is not None and not outcome.error:
+    if save is not None and assignment.checkpoint and not outcome.error:
         save(outcome.digest, tree, leaves)
     facts = Telemetry(time.perf_counter() - begin, worker, tuple(curve))
     return replace(outcome, telemetry=facts), tree, leaves

@@ -19,7 +19,7 @@ from popgrad.executors.base import Attempt, Save
 from popgrad.executors.fingerprint import fingerprint
 from popgrad.executors.process import Process
 from popgrad.executors.slots import Layout, Slot, layout
-from popgrad.executors.worker import Done, Job, Refused, Setup
+from popgrad.executors.worker import Done, Flushed, Job, Refused, Setup
 from popgrad.state import State, flatten, unflatten
 from popgrad.tasks.base import Task
 
@@ -199,6 +199,23 @@ class Processes:
         kept = {*segments, *(attempt.assignment.source for attempt in [*busy, *self._queue])}
         for segment in [held for held in self._states if held not in kept]:
             self._free.append(self._states.pop(segment)[0])
+
+    def flush(self) -> None:
+        """Ask every worker; one that has died has nothing to write any more."""
+        idle = [worker for worker in self._workers if worker.attempt is None]
+        for worker in idle:
+            worker.send(pickle.dumps(None))
+        answers = []
+        for worker in idle:
+            try:
+                answers.append(worker.receive())
+            except EOFError:
+                _end(worker)
+                self._workers.remove(worker)
+        for answer in answers:
+            if isinstance(answer, Refused):
+                raise answer.error
+            assert isinstance(answer, Flushed)
 
     def close(self) -> None:
         """End the workers, whatever they do, and give the memory and the caller's limit of files back."""

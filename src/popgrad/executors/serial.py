@@ -10,6 +10,7 @@ from popgrad.core.errors import RunError
 from popgrad.core.population import Assignment, Outcome, SegmentId
 from popgrad.executors.base import Attempt, Save, train_segment
 from popgrad.executors.fingerprint import fingerprint
+from popgrad.executors.writer import Writer
 from popgrad.state import State, Tree, clone, flatten, unflatten
 from popgrad.tasks.base import Task
 
@@ -33,7 +34,7 @@ class Serial:
     ) -> None:
         self._task = task
         self._devices = devices
-        self._save = save
+        self._save = None if save is None else Writer(save)
         self._queue: deque[Assignment] = deque()
         self._states: dict[SegmentId, State] = {}
         self._closed = False
@@ -90,8 +91,15 @@ class Serial:
         kept = {*segments, *(assignment.source for assignment in self._queue)}
         self._states = {segment: state for segment, state in self._states.items() if segment in kept}
 
+    def flush(self) -> None:
+        """Wait for the writer."""
+        if self._save is not None:
+            self._save.flush()
+
     def close(self) -> None:
         """Give the threads back."""
+        if self._save is not None:
+            self._save.close()
         self._queue.clear()
         self._states.clear()
         if not self._closed:

@@ -18,6 +18,7 @@ from popgrad.core.population import Assignment, Outcome
 from popgrad.executors.base import Save, train_segment
 from popgrad.executors.fingerprint import fingerprint
 from popgrad.executors.slots import Layout, View, layout
+from popgrad.executors.writer import Writer
 from popgrad.state import unflatten
 from popgrad.tasks.base import Task
 
@@ -73,6 +74,11 @@ class Done:
 
     outcome: Outcome
     layout: Layout | None
+
+
+@dataclass(frozen=True)
+class Flushed:
+    """The answer to None, which asks for the checkpoints to be written."""
 
 
 @dataclass(frozen=True)
@@ -142,10 +148,13 @@ def _serve(pipe: Connection) -> None:
         return
     pipe.send(fingerprint())
     views: dict[str, View] = {}
+    writer = None if setup.save is None else Writer(setup.save)
     while True:
-        job: Job = pipe.recv()
+        job: Job | None = pipe.recv()
         try:
-            answer: Done | Refused = _train(task, setup, job, views)
+            answer: Done | Flushed | Refused = (
+                _flush(writer) if job is None else _train(task, setup.name, job, views, writer)
+            )
         except PopgradError as error:
             answer = Refused(error)
         except Exception as error:  # a checkpoint's, since the task's own are in the outcome
@@ -153,13 +162,19 @@ def _serve(pipe: Connection) -> None:
         pipe.send(answer)
 
 
-def _train(task: Task, setup: Setup, job: Job, views: dict[str, View]) -> Done:
+def _flush(writer: Writer | None) -> Flushed:
+    if writer is not None:
+        writer.flush()
+    return Flushed()
+
+
+def _train(task: Task, name: str, job: Job, views: dict[str, View], writer: Writer | None) -> Done:
     source = None
     if job.source is not None:
         path, where = job.source
         source = unflatten(where.tree, _view(views, path).read(where))
     outcome, tree, leaves = train_segment(
-        task, job.assignment, source, torch.device(job.device), setup.save, setup.name
+        task, job.assignment, source, torch.device(job.device), writer, name
     )
     if outcome.error:
         return Done(outcome, None)

@@ -2,8 +2,9 @@
 
 import json
 import os
+import re
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,24 +15,36 @@ from safetensors.torch import save as serialise
 
 from popgrad.core.errors import RunError
 from popgrad.state import State, Tree, digest_leaves, flatten, unflatten
+from popgrad.store.aside import flush
 
 SUFFIX = ".safetensors"
 _ASIDE = ".part"
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
 class Checkpoints:
     """A folder of states. Equal states share a file, so that inheriting copies none.
 
+    What is lost here can be trained again from the record: the journal is the truth, this saves time.
+
     Attributes:
         folder: Where they lie; made when the first one is written.
+        durable: Whether each is flushed to the disk before it has its name.
     """
 
     folder: Path
+    durable: bool = False
 
     def path(self, digest: str) -> Path:
-        """Where the state of a digest lies, or would lie."""
+        """Where the state of a digest lies, or would lie. Raises `RunError` where it is no digest."""
+        if not _DIGEST.fullmatch(digest):  # it may come from a file of somebody else's
+            raise RunError(f"{digest[:80]!r} is not the digest of a state")
         return self.folder / f"{digest}{SUFFIX}"
+
+    def has(self, digest: str) -> bool:
+        """Whether there is a file for a digest."""
+        return self.path(digest).exists()
 
     def write(self, digest: str, tree: Tree, leaves: Sequence[torch.Tensor]) -> None:
         """Keep a state that was taken apart by `state.flatten`: written aside, then renamed.
@@ -52,9 +65,15 @@ class Checkpoints:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             aside.write_bytes(content)
+            if self.durable:
+                flush(aside)
             os.replace(aside, path)
+            if self.durable:
+                flush(self.folder)
         except OSError as error:
-            raise RunError(f"the checkpoint {path} cannot be written: {error}") from error
+            raise RunError(
+                f"the checkpoint {path} cannot be written: {error.strerror}; what is recorded stays"
+            ) from error
         finally:
             with suppress(OSError):  # it is gone when all went well
                 aside.unlink()
@@ -81,17 +100,28 @@ class Checkpoints:
                 leaves = [file.get_tensor(str(i)).clone() for i in range(len(file.keys()))]
             leaves = [torch.view_as_complex(leaf) if i in parts else leaf for i, leaf in enumerate(leaves)]
             found = digest_leaves(tree, leaves)
-        except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+        except (SafetensorError, LookupError, TypeError, ValueError, OSError, RecursionError) as error:
             raise RunError(f"{path} is not a checkpoint that can be read: {error}") from error
         if found != digest:
             raise RunError(f"the checkpoint {path} was altered: its content has the digest {found[:12]}…")
         return unflatten(tree, leaves)  # type: ignore[no-any-return]
 
-    def retain(self, digests: Iterable[str]) -> None:
-        """Delete every checkpoint but these, and what a killed writer has left. Not while others write."""
-        if not self.folder.is_dir():
-            return
+    def unneeded(self, digests: Collection[str]) -> list[Path]:
+        """The files of all other states."""
         kept = {f"{digest}{SUFFIX}" for digest in digests}
-        for path in self.folder.iterdir():
-            if path.suffix in (SUFFIX, _ASIDE) and path.name not in kept:
-                path.unlink(missing_ok=True)
+        return [path for path in self._files() if path.suffix == SUFFIX and path.name not in kept]
+
+    def leftovers(self) -> list[Path]:
+        """What writers that were killed have left. While others write, theirs is among it."""
+        return [path for path in self._files() if path.suffix == _ASIDE]
+
+    def _files(self) -> list[Path]:
+        return sorted(self.folder.iterdir()) if self.folder.is_dir() else []
+
+    def retain(self, digests: Collection[str]) -> None:
+        """Delete every other state. Others may write meanwhile."""
+        unneeded = self.unneeded(digests)
+        if unneeded and self.durable:
+            flush(self.folder)  # what takes their place first
+        for path in unneeded:
+            path.unlink(missing_ok=True)

@@ -10,6 +10,9 @@ from pathlib import Path
 from popgrad.core.errors import RunError, UsageError
 from popgrad.store.checkpoints import Checkpoints
 
+_BEGUN = {"lock", ".journal.db.part", ".journal.db.part-journal"}
+"""What a run leaves that is killed before it has a journal."""
+
 
 @dataclass(frozen=True)
 class Directory:
@@ -17,18 +20,20 @@ class Directory:
 
     Attributes:
         path: The directory.
+        durable: Whether checkpoints are flushed to the disk.
     """
 
     path: Path
+    durable: bool = False
 
     @classmethod
-    def create(cls, path: Path) -> "Directory":
-        """Make a new one.
+    def create(cls, path: Path, *, durable: bool = False) -> "Directory":
+        """Make a new one, also where a run was killed before it had a journal.
 
         Raises:
             UsageError: There is something at `path` already; nothing of it is touched.
         """
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if path.exists() and (not path.is_dir() or any(each.name not in _BEGUN for each in path.iterdir())):
             what = (
                 "holds a run: go on with it by `popgrad resume`, or"
                 if (path / "journal.db").exists()
@@ -39,7 +44,7 @@ class Directory:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"the directory {path} cannot be made: {error.strerror}") from None
-        return cls(path.absolute())  # a task may change the working directory
+        return cls(path.absolute(), durable)  # a task may change the working directory
 
     @property
     def journal(self) -> Path:
@@ -49,7 +54,7 @@ class Directory:
     @property
     def checkpoints(self) -> Checkpoints:
         """States by digest."""
-        return Checkpoints(self.path / "checkpoints")
+        return Checkpoints(self.path / "checkpoints", self.durable)
 
     @property
     def configuration(self) -> Path:

@@ -4,59 +4,44 @@ The record (segments, decisions) is equal between equal runs; telemetry never is
 """
 
 import json
-import math
-import shutil
 import sqlite3
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from popgrad.core.errors import RunError
-from popgrad.core.population import Decision, Plan, Segment, SegmentId, Telemetry
+from popgrad.core.population import Decision, Segment, SegmentId, Telemetry
+from popgrad.store import database, rows
 
-FORMAT = 1
-_SCHEMA = f"""
-BEGIN;
-CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE segments (
-    interval INTEGER NOT NULL, member INTEGER NOT NULL, source_member INTEGER, source_interval INTEGER,
-    seed INTEGER NOT NULL, first_step INTEGER NOT NULL, steps INTEGER NOT NULL, samples INTEGER NOT NULL,
-    hparams TEXT NOT NULL, changes TEXT NOT NULL, score REAL, metrics TEXT NOT NULL,
-    digest TEXT NOT NULL, status TEXT NOT NULL, error TEXT NOT NULL, PRIMARY KEY (interval, member)
-) WITHOUT ROWID;
-CREATE TABLE decisions (number INTEGER PRIMARY KEY, plan TEXT NOT NULL, memory TEXT NOT NULL);
-CREATE TABLE telemetry (
-    interval INTEGER NOT NULL, member INTEGER NOT NULL, seconds REAL NOT NULL, worker TEXT NOT NULL,
-    curve TEXT NOT NULL, PRIMARY KEY (interval, member)
-) WITHOUT ROWID;
-CREATE TABLE readings (at TEXT NOT NULL, reader TEXT NOT NULL, split TEXT NOT NULL, member INTEGER NOT NULL,
-    interval INTEGER NOT NULL, metrics TEXT NOT NULL);
-INSERT INTO about VALUES ('format', '{FORMAT}');
-COMMIT;
-"""
-_COLUMNS = (
-    *("interval", "member", "source_member", "source_interval", "seed", "first_step", "steps", "samples"),
-    *("hparams", "changes", "score", "metrics", "digest", "status", "error"),
-)
-_SELECT = f"SELECT {', '.join(_COLUMNS)} FROM segments"
+_SELECT = f"SELECT {', '.join(rows.COLUMNS)} FROM segments"
 
 
 class Journal:
-    """An open journal.
+    """An open journal. One of an older format is brought to the present one.
 
     Args:
         path: The file; None = in memory, for a run without a directory.
-        create: Start a new one, else open an existing one.
+        create: Start a new one, there as a whole or not at all; else open an existing one.
+        about: What a new one knows of the run as a whole, JSON-able by key.
+        durable: Flush every commit to the disk: it survives a failure of power, and not only any kill.
         readonly: Look only; a copy in memory is read, so that a run in progress is not disturbed.
 
     Raises:
-        RunError: The file is no journal, is damaged or of another format, or there is one where it is to be
+        RunError: The file is no journal, is damaged or of a newer format, or there is one where it is to be
             created. Every method raises it when the file cannot be read or written.
     """
 
-    def __init__(self, path: Path | None, *, create: bool = False, readonly: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        create: bool = False,
+        about: Mapping[str, object] | None = None,
+        durable: bool = False,
+        readonly: bool = False,
+    ) -> None:
         self._path = path
         if path is not None and path.exists() == create:
             raise RunError(
@@ -65,22 +50,17 @@ class Journal:
                 else f"there is no journal at {path}: this is not the directory of a run"
             )
         with self._said():
-            self._db = _copy(path) if readonly and path is not None else sqlite3.connect(path or ":memory:")
+            if create or path is None:
+                known = {key: json.dumps(value) for key, value in (about or {}).items()}
+                self._db = database.create(path, known, durable=durable)
+            else:
+                self._db = database.copy(path) if readonly else database.connect(path, durable=durable)
         try:
             with self._said():
-                if create:
-                    self._db.execute("PRAGMA journal_mode=WAL")
-                    self._db.executescript(_SCHEMA)
-                self._db.execute("PRAGMA synchronous=NORMAL")
-            self._check()
+                database.check(self._db, path)
         except BaseException:
             self._db.close()
             raise
-
-    def _check(self) -> None:
-        found = dict(self._rows("SELECT key, value FROM about")).get("format")
-        if found != str(FORMAT):
-            raise RunError(f"{self._path} has format {found}; this popgrad reads {FORMAT}")
 
     @contextmanager
     def _said(self) -> Iterator[None]:
@@ -105,12 +85,17 @@ class Journal:
 
     def about(self) -> dict[str, Any]:
         """What is known of the run as a whole: configuration, versions, fingerprint."""
-        return {key: json.loads(value) for key, value in self._rows("SELECT key, value FROM about")}
+        found = self._rows("SELECT key, value FROM about")
+        try:
+            return {key: json.loads(value) for key, value in found}
+        except (ValueError, TypeError, RecursionError) as error:
+            raise RunError(f"the journal {self._path} is damaged: {error}") from None
 
-    def set_about(self, key: str, value: object) -> None:
-        """Keep one JSON-able fact of the run as a whole."""
+    def set_about(self, **facts: object) -> None:
+        """Keep JSON-able facts of the run as a whole, in one transaction."""
         with self._transaction():
-            self._db.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (key, json.dumps(value)))
+            for key, value in facts.items():
+                self._db.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (key, json.dumps(value)))
 
     def append_segments(self, segments: Sequence[Segment], telemetry: Sequence[Telemetry]) -> None:
         """Append finished segments in one transaction. One that is there already and equal is left alone.
@@ -123,19 +108,19 @@ class Journal:
                 self._append(segment, facts)
 
     def _append(self, segment: Segment, facts: Telemetry) -> None:
-        row = _to_row(segment)
+        row = rows.segment_row(segment)
         key = (segment.interval, segment.member)
         found = self._rows(f"{_SELECT} WHERE interval = ? AND member = ?", key)
         if not found:
-            self._db.execute(f"INSERT INTO segments VALUES ({', '.join('?' * len(_COLUMNS))})", row)
-            curve = json.dumps([[step, name, _number(value)] for step, name, value in facts.curve])
-            mine = (*key, facts.seconds, facts.worker, curve)
+            self._db.execute(f"INSERT INTO segments VALUES ({', '.join('?' * len(rows.COLUMNS))})", row)
+            mine = (*key, facts.seconds, facts.worker, rows.curve_text(facts))
             self._db.execute("INSERT INTO telemetry VALUES (?, ?, ?, ?, ?)", mine)
         elif found[0][:-1] != row[:-1]:  # the last is the error, whose text may name places in memory
+            recorded = rows.segment_of(found[0]).digest[:12]
             raise RunError(
                 f"member {segment.member}, interval {segment.interval} was computed again and differs from "
-                f"the record (digest {segment.digest[:12]}…, recorded {_from_row(found[0]).digest[:12]}…): "
-                "is this another machine, another number of threads, or another version of the task?"
+                f"the record (digest {segment.digest[:12]}…, recorded {recorded}…): is this another machine, "
+                "another number of threads, or another version of the task?"
             )
 
     def append_decision(self, decision: Decision) -> None:
@@ -144,7 +129,7 @@ class Journal:
         Raises:
             RunError: There is one of this number already, and it differs.
         """
-        row = decision.number, json.dumps(_plan_values(decision.plan)), json.dumps(decision.memory)
+        row = rows.decision_row(decision)
         with self._transaction():
             found = self._rows("SELECT number, plan, memory FROM decisions WHERE number = ?", row[:1])
             if not found:
@@ -159,118 +144,58 @@ class Journal:
         self, at: str, reader: str, split: str, segment: SegmentId, metrics: Mapping[str, float]
     ) -> None:
         """Note that a split was read: when, by which command, of which segment, with which result."""
-        row = (at, reader, split, *segment, _numbers(metrics))
+        row = (at, reader, split, *segment, rows.numbers_text(metrics))
         with self._transaction():
             self._db.execute("INSERT INTO readings VALUES (?, ?, ?, ?, ?, ?)", row)
 
     def segments(self) -> list[Segment]:
         """Every segment, in order of (interval, member)."""
-        return [_from_row(row) for row in self._rows(f"{_SELECT} ORDER BY interval, member")]
+        return [rows.segment_of(row) for row in self._rows(f"{_SELECT} ORDER BY interval, member")]
 
     def decisions(self) -> list[Decision]:
         """Every decision, in order."""
-        rows = self._rows("SELECT number, plan, memory FROM decisions ORDER BY number")
-        return [Decision(n, _plan(json.loads(plan)), json.loads(memory)) for n, plan, memory in rows]
+        query = "SELECT number, plan, memory FROM decisions ORDER BY number"
+        return [rows.decision_of(row) for row in self._rows(query)]
 
     def telemetry(self) -> dict[SegmentId, Telemetry]:
         """What differs between equal runs, by segment."""
-        rows = self._rows("SELECT member, interval, seconds, worker, curve FROM telemetry")
-        return {
-            (member, interval): Telemetry(
-                seconds, worker, tuple((step, name, _parse(value)) for step, name, value in json.loads(curve))
-            )
-            for member, interval, seconds, worker, curve in rows
-        }
+        query = "SELECT member, interval, seconds, worker, curve FROM telemetry"
+        return {(row[0], row[1]): rows.telemetry_of(*row[2:]) for row in self._rows(query)}
 
     def readings(self) -> list[dict[str, Any]]:
         """Every reading of a split outside of training, in order."""
         names = ("at", "reader", "split", "member", "interval", "metrics")
-        rows = self._rows(f"SELECT {', '.join(names)} FROM readings ORDER BY rowid")
-        return [dict(zip(names, row, strict=True)) | {"metrics": _parse_numbers(row[-1])} for row in rows]
+        found = self._rows(f"SELECT {', '.join(names)} FROM readings ORDER BY rowid")
+        return [dict(zip(names, row, strict=True)) | {"metrics": rows.numbers(row[-1])} for row in found]
 
+    def set_failures_aside(self, segments: Sequence[SegmentId]) -> None:
+        """Take failed segments out of the record, to be trained again; keep when, and their errors, apart.
 
-def _copy(path: Path) -> sqlite3.Connection:
-    """A private copy in memory; the file may lie in a read-only directory, or be in use."""
-    log = path.with_name(f"{path.name}-wal")
-    try:
-        # Without a log nobody has it open; saying so keeps SQLite from leaving a log and its index behind.
-        return _read(path, "mode=ro" if log.exists() else "immutable=1")
-    except sqlite3.OperationalError:
-        if not log.exists():
-            raise
-    with tempfile.TemporaryDirectory() as aside:  # a log is read with an index, which cannot be written there
-        for file in (path, log):
-            shutil.copy(file, aside)
-        return _read(Path(aside) / path.name, "mode=rw")
+        Only for segments that no decision has seen: a retry that succeeds leaves the record as it would be
+        without the failure.
 
+        Args:
+            segments: Who; each has failed.
+        """
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        with self._transaction():
+            for member, interval in segments:
+                where = "WHERE interval = ? AND member = ? AND status = 'failed'"
+                self._db.execute(
+                    f"INSERT INTO failures SELECT interval, member, ?, error FROM segments {where}",
+                    (at, interval, member),
+                )
+                self._db.execute(f"DELETE FROM segments {where}", (interval, member))
+                self._db.execute(
+                    "DELETE FROM telemetry WHERE interval = ? AND member = ?", (interval, member)
+                )
 
-def _read(path: Path, how: str) -> sqlite3.Connection:
-    private = sqlite3.connect(":memory:")
-    try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True)) as shared:
-            shared.backup(private)
-    except BaseException:
-        private.close()
-        raise
-    return private
+    def failures(self) -> list[tuple[SegmentId, str, str]]:
+        """Failures that were set aside, in order: segment, when, the error."""
+        query = "SELECT member, interval, at, error FROM failures ORDER BY rowid"
+        return [((row[0], row[1]), row[2], row[3]) for row in self._rows(query)]
 
-
-def _to_row(segment: Segment) -> tuple[Any, ...]:
-    member, interval = segment.source or (None, None)
-    return (
-        segment.interval,
-        segment.member,
-        member,
-        interval,
-        segment.seed,
-        segment.first_step,
-        segment.steps,
-        segment.samples,
-        json.dumps(dict(segment.hparams)),
-        json.dumps(dict(segment.changes)),
-        None if math.isnan(segment.score) else float(segment.score),  # SQLite knows no nan
-        _numbers(segment.metrics),
-        segment.digest,
-        segment.status,
-        segment.error.encode(errors="backslashreplace").decode(),  # SQLite takes no lone surrogates
-    )
-
-
-def _from_row(row: Sequence[Any]) -> Segment:
-    values = dict(zip(_COLUMNS, row, strict=True))
-    member, interval = values.pop("source_member"), values.pop("source_interval")
-    values["source"] = None if member is None else (member, interval)
-    values["score"] = math.nan if values["score"] is None else values["score"]
-    values["hparams"], values["changes"] = json.loads(values["hparams"]), json.loads(values["changes"])
-    values["metrics"] = _parse_numbers(values["metrics"])
-    return Segment(**values)
-
-
-def _plan_values(plan: Plan) -> dict[str, Any]:
-    return {
-        "members": plan.members,
-        "sources": plan.sources,
-        "hparams": [dict(hparams) for hparams in plan.hparams],
-        "changes": [dict(changes) for changes in plan.changes],
-    }
-
-
-def _plan(values: Mapping[str, Any]) -> Plan:
-    return Plan(**{name: tuple(value) for name, value in values.items()})
-
-
-def _number(value: float) -> float | str:
-    """Standard JSON knows no nan and no infinities: they are kept as strings."""
-    return float(value) if math.isfinite(value) else str(float(value))
-
-
-def _parse(value: float | str) -> float:
-    return float(value)
-
-
-def _numbers(values: Mapping[str, float]) -> str:
-    return json.dumps({name: _number(value) for name, value in values.items()})
-
-
-def _parse_numbers(text: str) -> dict[str, float]:
-    return {name: _parse(value) for name, value in json.loads(text).items()}
+    def damage(self) -> list[str]:
+        """What SQLite finds wrong with the file; empty = nothing."""
+        found = [str(row[0]) for row in self._rows("PRAGMA integrity_check(10)")]
+        return [] if found == ["ok"] else found
