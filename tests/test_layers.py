@@ -58,6 +58,9 @@ LAYERS: dict[str, tuple[str, ...]] = {
         *("popgrad.core", "popgrad.state", "popgrad.store", "popgrad.tasks"),
         "popgrad.executors.base",
     ),
+    "popgrad.recorded": (
+        *("popgrad.core", "popgrad.config", "popgrad.parts", "popgrad.store", "popgrad.tasks"),
+    ),
     "popgrad.result": (
         *("popgrad.core", "popgrad.state", "popgrad.store", "popgrad.config", "popgrad.report"),
         *("popgrad.tasks.base", "popgrad.executors.base", "popgrad.winner"),

@@ -7,10 +7,11 @@ from typing import Any, cast
 
 from popgrad import config as configuration
 from popgrad.config import RunConfig
-from popgrad.core.errors import RunError, UsageError
+from popgrad.core.errors import UsageError
 from popgrad.core.population import Hparams, Segment
 from popgrad.core.space import DIMENSIONS, Dimension, Space
-from popgrad.parts import CUSTOM, Parts, make_parts, make_task, versions
+from popgrad.parts import CUSTOM, Parts, make_parts, versions
+from popgrad.recorded import about_run, check_given, check_same_task, task_again
 from popgrad.result import Result, result_of
 from popgrad.session import go
 from popgrad.store.directory import Directory
@@ -196,13 +197,13 @@ def resume(
     """
     place = Directory(Path(directory).absolute())
     looked = Journal(place.journal, readonly=True)  # refuses what is no run before anything is touched
-    durable = _about(looked, place)["config"].get("durability") == "power"
+    durable = about_run(looked, place)["config"].get("durability") == "power"
     looked.close()
     place = Directory(place.path, durable)
     with place.locked():
         journal = Journal(place.journal, durable=durable)
         try:
-            about = _about(journal, place)
+            about = about_run(journal, place)
             changes = {
                 "intervals": intervals, "executor": executor, "workers": workers, "device": device,
                 "max_time": max_time, "target_score": target_score,
@@ -215,16 +216,12 @@ def resume(
             recorded = 1 + max((segment.interval for segment in segments), default=-1)
             if config.intervals < recorded:
                 raise UsageError(f"intervals: given {config.intervals}, but {recorded} are recorded already")
-            if about["given_task"] and task is None:
-                raise UsageError(
-                    "the run was given a task instance: give it again, popgrad.resume(directory, task=...)"
-                )
+            check_given(about, task, "resume")
             weights = config.weights
             if sum(segment.interval == 0 for segment in segments) == config.population:
                 config = config.model_copy(update={"weights": None})  # nobody starts from them any more
             parts = make_parts(config, task, strategy)
-            found = source_digest(task or parts.task, None if task is not None else config.task)
-            _check_same_task(parts.task, found, about, allow=allow_changed_task)
+            check_same_task(parts.task, task, about, allow=allow_changed_task)
             config = parts.config.model_copy(update={"weights": weights})
             journal.set_about(config=config.model_dump(mode="json"), stopped="unfinished")
             return go(parts, config, journal, place, Watch(on_segment, on_interval))
@@ -246,42 +243,9 @@ def load(directory: str | Path, *, task: Task | None = None, data_dir: str | Pat
     place = Directory(Path(directory).absolute())
     journal = Journal(place.journal, readonly=True)
     try:
-        about = _about(journal, place)
+        about = about_run(journal, place)
         if data_dir is not None:
             about["config"]["data_dir"] = str(data_dir)
-        return result_of(journal, place, about, partial(_task_again, about, task), {})
+        return result_of(journal, place, about, partial(task_again, about, task), {})
     finally:
         journal.close()
-
-
-def _about(journal: Journal, place: Directory) -> dict[str, Any]:
-    about = journal.about()
-    if "stopped" not in about:  # an older popgrad wrote it last, before the first member trained
-        raise RunError(
-            f"the run in {place.path} ended before it had begun: delete the directory, start again"
-        )
-    return about
-
-
-def _task_again(about: Mapping[str, Any], given: Task | None) -> Task:
-    """The task of a recorded run, for its winner."""
-    if about["given_task"] and given is None:
-        raise UsageError(
-            "the run was given a task instance: give it again, popgrad.load(directory, task=...)"
-        )
-    # The weights that members started from are in the states since then, and their file may be gone.
-    return make_task(configuration.parse(about["config"] | {"weights": None}), given)
-
-
-def _check_same_task(task: Task, digest: str, about: Mapping[str, Any], *, allow: bool) -> None:
-    for what, recorded, now in (
-        ("score", about["score"], task.score),
-        ("space", about["space"], task.space.spec()),
-    ):
-        if now != recorded:
-            raise UsageError(f"the task's {what} is {now!r}, but the run was begun with {recorded!r}")
-    if digest != about["task_digest"] and not allow:
-        raise UsageError(
-            "the source of the task has changed since the run began, so that its record cannot be gone on "
-            "with exactly; undo the change, or pass --allow-changed-task (allow_changed_task=True)"
-        )
