@@ -14,7 +14,9 @@ from typing import Any
 
 import popgrad as package
 from popgrad import cli
+from popgrad.store.journal import Journal
 
+SMALL = ("--population", "4", "--intervals", "3", "--interval", "4", "--executor", "serial")
 SRC = str(Path(package.__file__).parents[1])
 
 
@@ -64,3 +66,24 @@ def start_program(*argv: str, **variables: str) -> "subprocess.Popen[str]":
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(directory.rglob("*")) if path.is_file()}
+
+
+def record(directory: Path | str) -> tuple[Any, ...]:
+    """What has to be equal between equal runs; scores that are not a number equal each other."""
+    journal = Journal(Path(directory) / "journal.db", readonly=True)
+    try:
+        return repr(journal.segments()), journal.decisions()
+    finally:
+        journal.close()
+
+
+def readings(directory: Path | str) -> list[str]:
+    journal = Journal(Path(directory) / "journal.db", readonly=True)
+    try:
+        return [reading["reader"] for reading in journal.readings()]
+    finally:
+        journal.close()

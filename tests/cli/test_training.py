@@ -1,0 +1,249 @@
+"""Commands that train, as their users meet them: what they take, stop at, and go on from."""
+
+import gzip
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from popgrad.cli import training
+from popgrad.core.errors import DataError
+from popgrad.run import load
+from program import SMALL, popgrad, record, refused, start_program
+
+
+def test_run_shows_the_winner_and_keeps_the_run() -> None:
+    done = popgrad("run", "quadratic", *SMALL, "--dir", "here")
+    assert done.code == 0
+    assert "winner" in done.out
+    assert "Schedule" in done.out
+    assert "on the test split, which selection has never seen: q " in done.out
+    kept = done.out.rpartition("kept in here (finished): ")[2].strip().split(", ")
+    assert {"history.csv", "results.png", "schedule.png"} <= set(kept)
+    lines = done.err.splitlines()
+    assert [line.partition(":")[0] for line in lines] == [f"{i}/3 intervals" for i in (1, 2, 3)]
+    assert "inherit" in lines[0]
+    assert "inherit" not in lines[2]
+
+
+def test_the_same_command_twice_gives_two_directories_and_one_record() -> None:
+    for _ in range(2):
+        assert popgrad("run", "quadratic", *SMALL).code == 0
+    first, second = Path("runs").iterdir()
+    assert record(first) == record(second)
+
+
+@pytest.mark.parametrize("name", ["run.toml", "run.json"])
+def test_a_configuration_file_is_what_its_options_are(name: str, finished: Path) -> None:
+    text = {
+        "run.toml": 'task = "quadratic"\npopulation = 4\ninterval = 4\nexecutor = "serial"\n',
+        "run.json": '{"task": "quadratic", "population": 4, "interval": "4", "executor": "serial"}',
+    }
+    Path(name).write_text(text[name])
+    assert popgrad("run", name, "--intervals", "2", "--set", "intervals=3", "--dir", "here").code == 0
+    assert record("here") == record(finished)
+
+
+def test_the_run_toml_of_a_run_repeats_it() -> None:
+    own = ("--fraction", "0.25", "--burn-in", "1", "--seed", "7", "--set", "lr=0.02")
+    assert popgrad("run", "quadratic", *SMALL, *own, "--dir", "first").code == 0
+    assert popgrad("run", "first/run.toml", "--dir", "second").code == 0
+    assert record("first") == record("second")
+    assert Path("first/run.toml").read_text() == Path("second/run.toml").read_text()
+
+
+@pytest.mark.parametrize("task", ["toy.py:Toy", "toy.py:ready_made", "toy:Toy"])
+def test_a_task_of_ones_own_is_run_by_file_or_module(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path.cwd())
+    assert popgrad("run", task, *SMALL).code == 0
+    assert [path.name.partition("-")[0] for path in Path("runs").iterdir()] == [
+        "toy" if ".py" in task else "toy.Toy"
+    ]
+
+
+def test_settings_go_to_the_strategy_the_task_and_the_run() -> None:
+    settings = ("seed=3", "strategy.fraction=0.5", "lr=0.5", "options.score=q")
+    argv = [word for setting in settings for word in ("--set", setting)]
+    assert popgrad("run", "quadratic", *SMALL, *argv, "--dir", "here").code == 0
+    config = load("here").config
+    assert (config.seed, config.options) == (3, {"lr": 0.5, "score": "q"})
+    assert config.strategy.options()["fraction"] == 0.5
+
+
+def test_members_begin_with_what_initial_holds() -> None:
+    Path("best.json").write_text('{"initial": [{"h0": 0.25}, {"h0": 0.5, "h1": 0.75}]}')
+    assert popgrad("run", "quadratic", *SMALL, "--initial", "best.json", "--dir", "here").code == 0
+    first, second = load("here").segments[:2]
+    assert first.hparams["h0"] == 0.25
+    assert second.hparams == {"h0": 0.5, "h1": 0.75}
+
+
+def test_members_begin_from_the_winner_of_another_run() -> None:
+    digits = ("--population", "2", "--intervals", "1", "--interval", "1", "--executor", "serial")
+    assert popgrad("run", "digits", *digits, "--dir", "first", "--no-test").code == 0
+    assert popgrad("run", "digits", *digits, "--dir", "second", "--from", "first").code == 0
+    assert load("first").segments[0].digest != load("second").segments[0].digest
+
+
+def test_limits_end_a_run() -> None:
+    done = popgrad("run", "toy.py:Toy", *SMALL, "--target-score", "0", "--json")
+    assert (done.json["stopped"], done.json["intervals"]) == ("target score", 1)
+    done = popgrad("run", "toy.py:Toy", *SMALL, "--max-time", "0.000001s", "--json")
+    assert (done.json["stopped"], done.json["intervals"]) == ("time", 1)
+
+
+def test_nothing_is_written_where_a_mistake_is_found_before_the_run() -> None:
+    refused("run", "quadratic", *SMALL, "--seed", "-1")
+    refused("run", "quadratic", *SMALL, "--device", "cuda:99", "--dir", "here")
+    assert [path.name for path in Path().iterdir()] == ["toy.py"]
+
+
+def test_what_a_task_prints_keeps_out_of_the_results() -> None:
+    program = start_program("run", "toy.py:Toy", *SMALL[:-1], "processes", "--workers", "1", "--json")
+    out, err = program.communicate(timeout=100)
+    assert program.returncode == 0
+    assert json.loads(out)["segments"] == 12
+    assert err.count("the task says hello") == 12
+    done = popgrad("run", "toy.py:Toy", *SMALL, "--json")
+    assert done.json["segments"] == 12
+    assert done.err.count("the task says hello") == 12
+
+
+def test_a_run_that_fails_shows_what_the_task_ran_into_and_how_to_go_on() -> None:
+    done = popgrad("run", "toy.py:Failing", *SMALL, "--dir", "a b")
+    assert (done.code, done.out) == (1, "")
+    assert "Traceback" in done.err
+    assert "ZeroDivisionError: what the task ran into" in done.err
+    assert done.err.endswith("go on with: popgrad resume 'a b'\n")
+    assert popgrad("show", "a b").code == 0
+
+
+@pytest.mark.parametrize(("number", "executor"), [(signal.SIGINT, "serial"), (signal.SIGTERM, "processes")])
+def test_a_run_that_is_stopped_is_gone_on_with_as_if_it_never_was(
+    number: signal.Signals, executor: str
+) -> None:
+    small = ("run", "toy.py:Toy", "--population", "3", "--intervals", "4", "--interval", "5", "--dir")
+    program = start_program(*small, "here", "--executor", executor, "--workers", "1", HOLD="yes")
+    assert program.stderr is not None
+    while not (line := program.stderr.readline()).startswith("2/4 intervals"):
+        assert line, "the run ended before it could be stopped"
+    assert popgrad("show", "here").code == 0  # in progress
+    program.send_signal(number)
+    out, err = program.communicate(timeout=100)
+    assert (program.returncode, out) == (130, "")
+    assert err.endswith("popgrad: interrupted; go on with: popgrad resume here\n")
+    assert popgrad("show", "here", "--json").json["stopped"] == "unfinished"
+    assert popgrad("resume", "here", "--executor", "serial").code == 0
+    assert popgrad(*small, "there", "--executor", "serial").code == 0
+    assert record("here") == record("there")
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (("--populatin", "3"), "No such option: --populatin"),
+        (("--population", "many"), "'--population': given 'many'; a whole number is allowed"),
+        (("--population", "0"), "population: given 0; Input should be greater than or equal to 1"),
+        (("--population", "1"), "population: given 1; pbt copies between members and needs at least 2"),
+        (("--intervals", "1.5"), "'--intervals': given '1.5'; a whole number is allowed"),
+        (("--interval", "1 epoch"), "a Quadratic counts no epochs; give a number of steps"),
+        (("--interval", "soon"), "interval: given 'soon'; an interval is a number of steps"),
+        (("--strategy", "hope"), "strategy: given 'hope'; there is pbt, random-search"),
+        (("--fraction", "0.7"), "fraction = 0.7: the share of members replaced has to be in [0, 0.5]"),
+        (("--fraction", "half"), "'--fraction': given 'half'; a number is allowed"),
+        (("--burn-in", "-1"), "burn_in = -1: a number of intervals, 0 or more"),
+        (("--seed", "-1"), "seed: given -1; Input should be greater than or equal to 0"),
+        (("--executor", "magic"), "executor: given 'magic'; there is "),
+        (("--workers", "0"), "workers: given 0; Input should be greater than or equal to 1"),
+        (("--device", "cuda:99"), "device 'cuda:99' does not exist here"),
+        (("--max-time", "soon"), "max_time: given 'soon'"),
+        (("--target-score", "nan"), "target_score: given nan"),
+        (("--initial", "none.json"), "--initial: cannot read none.json"),
+        (("--initial", "toy.py"), "--initial: cannot read toy.py"),
+        (("--from", "none"), "weights: a Quadratic has none to start from"),
+        (("--dir", "toy.py"), "the directory toy.py exists"),
+        (("--dir", "toy.py/x"), "the directory toy.py/x cannot be made"),
+        (("--set", "seed"), "--set 'seed': write key=value"),
+        (("--set", "strategy.temperature=1"), "strategy pbt has no option 'temperature'; it has "),
+        (("--set", "sede=1"), "task quadratic has no option 'sede'; it has lr"),
+        (("--set", "lr=fast"), "task quadratic, option lr: given 'fast'"),
+        (("--set", "task.x=1"), "--set 'task.x=1': 'task' is not a table"),
+        (("--set", "space.h0.kind=odd"), "space.h0: kind = 'odd' is not known; use one of "),
+    ],
+)
+def test_a_wrong_option_is_named_with_what_was_given_and_is_allowed(argv: tuple[str, ...], said: str) -> None:
+    assert said in refused("run", "quadratic", *SMALL, *argv)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("c.toml", "x = ", "c.toml is not TOML"),
+        ("c.toml", "population = 4", "task is missing"),
+        ("c.toml", 'task = "quadratic"\npopulatoin = 4', "unknown key 'populatoin'; known are task, "),
+        ("c.toml", 'task = "quadratic"\nstrategy = 3', "strategy: given 3"),
+        ("c.toml", 'task = "quadratic"\nseed = 2020-01-01', "seed: given "),
+        ("c.toml", b"\xff\xfe", "cannot read c.toml"),
+        ("c.json", "{", "c.json is not JSON"),
+        ("c.json", "[" * 100_000, "c.json is not JSON"),
+        ("c.json", "[1]", "c.json holds a list; a configuration is a table of keys"),
+        ("c.json", '{"task": "quadratic", "population": "many"}', "population: given 'many'"),
+    ],
+)
+def test_a_broken_configuration_is_named(name: str, text: str | bytes, said: str) -> None:
+    Path(name).write_bytes(text.encode() if isinstance(text, str) else text)
+    assert said in refused("run", name, "--fraction", "0.2")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{}", "--initial: i.json holds no list of hyperparameters"),
+        ("[1]", "--initial: i.json holds no list of hyperparameters"),
+        ('[{"h0": 7}]', "initial[0].h0: given 7.0, allowed is uniform 0.0..1.0"),
+        ('[{"h9": 1}]', "initial[0]: unknown hyperparameter h9; has h0, h1"),
+        ('[{"h0": NaN}]', "given nan"),
+        (json.dumps([{}] * 5), "initial: given 5 sets of hyperparameters for 4 members"),
+    ],
+)
+def test_wrong_initial_hyperparameters_are_named(text: str, said: str) -> None:
+    Path("i.json").write_text(text)
+    assert said in refused("run", "quadratic", *SMALL, "--initial", "i.json")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not safetensors", b"\xff" * 64])
+def test_weights_that_cannot_be_read_are_named(content: bytes | None) -> None:
+    if content is not None:
+        Path("w.safetensors").write_bytes(content)
+    assert "cannot read weights from w.safetensors" in refused("run", "digits", "--from", "w.safetensors")
+
+
+IDX_FILES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"foreign", gzip.compress(bytes(range(256)) * 9)[:99]])
+def test_data_files_that_cannot_be_used_are_named(content: bytes | None) -> None:
+    Path("files").mkdir()
+    if content is not None:
+        for name in IDX_FILES:
+            Path("files", f"{name}.gz").write_bytes(content)
+    said = refused("run", "mnist-fc", *SMALL, "--data-dir", "files", "--dir", "here")
+    assert "files" in said
+    assert "-ubyte" in said
+
+
+def test_data_that_is_missing_in_the_middle_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(config: object, parts: object, directory: Path, watch: object) -> None:
+        directory.mkdir()
+        (directory / "journal.db").touch()
+        raise DataError("the disk is gone")
+
+    monkeypatch.setattr(training, "start", start)
+    said = refused("run", "quadratic", *SMALL, "--dir", "here")
+    assert said == "popgrad: the disk is gone; go on with: popgrad resume here\n"
