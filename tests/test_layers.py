@@ -26,10 +26,13 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "popgrad.named",
     ),
     "popgrad.executors": ("popgrad.core", "popgrad.state", "popgrad.tasks.base"),
-    "popgrad.executors.vectorised": (
-        *("popgrad.core", "popgrad.state", "popgrad.executors"),
-        *("popgrad.tasks.base", "popgrad.tasks.torch"),
-    ),
+    **{
+        f"popgrad.executors.{name}": (
+            *("popgrad.core", "popgrad.state", "popgrad.executors", "popgrad.nn"),
+            *("popgrad.tasks.base", "popgrad.tasks.torch", "popgrad.tasks.live", "popgrad.tasks.order"),
+        )
+        for name in ("vectorised", "stack", "stacked_batches", "stacked_model", "template")
+    },
     "popgrad.report": ("popgrad.core", "popgrad.state", "popgrad.store"),
     "popgrad.config": ("popgrad.core", "popgrad.data", "popgrad.tasks", "popgrad.strategies"),
     "popgrad.configuration_page": (
@@ -58,6 +61,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         *("popgrad.core", "popgrad.state", "popgrad.store", "popgrad.tasks"),
         "popgrad.executors.base",
     ),
+    "popgrad.replay": (EVERYTHING,),
     "popgrad.recorded": (
         *("popgrad.core", "popgrad.config", "popgrad.parts", "popgrad.store", "popgrad.tasks"),
     ),

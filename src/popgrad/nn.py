@@ -61,8 +61,18 @@ class Dropout(nn.Module):
 
 def seed_streams(module: nn.Module, seed: int, device: torch.device | str = "cpu") -> None:
     """Give every `Dropout` in the module a generator of its own, from `seed` and its place in the module."""
-    for place, layer in enumerate(layer for layer in module.modules() if isinstance(layer, Dropout)):
-        layer.generator = torch.Generator(device=device).manual_seed(derive(seed, "dropout", place))
+    for place, layer in enumerate(dropouts(module)):
+        layer.generator = stream(seed, place, device)
+
+
+def dropouts(module: nn.Module) -> list[Dropout]:
+    """Every `Dropout` in the module, in the order of their streams."""
+    return [layer for layer in module.modules() if isinstance(layer, Dropout)]
+
+
+def stream(seed: int, place: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """The generator that `seed_streams` gives the `Dropout` at a place in the module, from 0."""
+    return torch.Generator(device=device).manual_seed(derive(seed, "dropout", place))
 
 
 def xavier_(module: nn.Module) -> nn.Module:

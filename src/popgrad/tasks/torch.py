@@ -114,7 +114,7 @@ class TorchTask:
 
     def epoch_steps(self, hparams: Hparams) -> int:
         """Steps that visit every training sample once."""
-        samples, size = len(self._split("train", torch.device("cpu"))[0]), self._batch_size(hparams)
+        samples, size = len(self.split("train", torch.device("cpu"))[0]), self.samples_a_step(hparams)
         return max(1, samples // size if self.drop_last else -(-samples // size))
 
     def init(self, hparams: Hparams, ctx: Context) -> State:
@@ -153,7 +153,7 @@ class TorchTask:
     def evaluate(self, state: State, hparams: Hparams, split: Split, ctx: Context) -> Mapping[str, float]:
         """The metrics of a state on a split, in evaluation mode and batches of a fixed size."""
         module = self.module(state, hparams, ctx.device)
-        tensors = self._split(split, ctx.device)
+        tensors = self.split(split, ctx.device)
         samples, size = len(tensors[0]), self.evaluation_batch_size
         rows = torch.arange(samples, device=ctx.device).split(size)  # type: ignore[no-untyped-call]
         outputs = torch.cat(
@@ -170,12 +170,14 @@ class TorchTask:
 
     def inputs(self, count: int) -> torch.Tensor:
         """[count, ...]: the first training inputs, as the module is given them."""
-        return self._split("train", torch.device("cpu"))[0][:count]
+        return self.split("train", torch.device("cpu"))[0][:count]
 
     def _batch(self, position: int, hparams: Hparams, ctx: Context) -> tuple[Batch, int]:
-        tensors = self._split("train", ctx.device)
+        tensors = self.split("train", ctx.device)
         samples = len(tensors[0])
-        epoch, start, stop = batch_at(position, samples, self._batch_size(hparams), drop_last=self.drop_last)
+        epoch, start, stop = batch_at(
+            position, samples, self.samples_a_step(hparams), drop_last=self.drop_last
+        )
         if self.shuffle:
             order = permutation(samples, ctx.epoch_seed(epoch, shared=self.shared_order))
             rows = order[start:stop].to(ctx.device)
@@ -183,7 +185,8 @@ class TorchTask:
             rows = torch.arange(start, stop, device=ctx.device)
         return tuple(x.index_select(0, rows) for x in tensors), epoch * samples + stop
 
-    def _batch_size(self, hparams: Hparams) -> int:
+    def samples_a_step(self, hparams: Hparams) -> int:
+        """The size of a full batch: the hyperparameter "batch_size" where there is one."""
         size = hparams.get("batch_size", self.batch_size)
         if not isinstance(size, int) or size < 1:
             raise UsageError(
@@ -191,8 +194,8 @@ class TorchTask:
             )
         return size
 
-    def _split(self, split: Split, device: torch.device) -> Batch:
-        """The tensors of a split on a device, read once in a process."""
+    def split(self, split: Split, device: torch.device) -> Batch:
+        """The tensors of a split on a device, each [samples, ...], read once in a process."""
         cached = _DATA.setdefault(self, {})
         if "source" not in cached:
             cached["source"] = self.data()
@@ -252,7 +255,9 @@ class _Open:
     def state(self, *, steps: int, position: int) -> State:
         """A copy of all that travels."""
         state: State = {
-            "model": {name: tensor.detach().clone() for name, tensor in _tensors(self.module, self.hparams)},
+            "model": {
+                name: tensor.detach().clone() for name, tensor in travelling(self.module, self.hparams)
+            },
             "optimizers": {name: clone(o.state_dict()["state"]) for name, o in self.optimizers.items()},
             "steps": steps,
             "position": position,
@@ -279,7 +284,7 @@ def _laid_out(moments: dict[Any, Any], optimizer: Optimizer) -> dict[Any, Any]:
     }
 
 
-def _tensors(module: nn.Module, hparams: Hparams) -> Iterator[tuple[str, torch.Tensor]]:
+def travelling(module: nn.Module, hparams: Hparams) -> Iterator[tuple[str, torch.Tensor]]:
     """Parameters and all buffers, the non-persistent ones too, but for those that hold hyperparameters."""
     yield from module.named_parameters()
     for path, buffer in module.named_buffers():
@@ -290,13 +295,18 @@ def _tensors(module: nn.Module, hparams: Hparams) -> Iterator[tuple[str, torch.T
 @torch.no_grad()
 def _load_tensors(module: nn.Module, hparams: Hparams, saved: Mapping[str, torch.Tensor], what: str) -> None:
     """Copy parameters and buffers into the module's own memory."""
-    own = dict(_tensors(module, hparams))
-    _check_tensors(own, saved, what)
+    own = dict(travelling(module, hparams))
+    check_tensors(own, saved, what)
     for name, tensor in own.items():
         tensor.copy_(saved[name])
 
 
-def _check_tensors(own: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor], what: str) -> None:
+def check_tensors(own: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor], what: str) -> None:
+    """Refuse tensors that do not fit a network's own by name and shape.
+
+    Raises:
+        UsageError: Says what differs; `what` is what was given.
+    """
     missing, unknown = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
     if missing or unknown:
         raise UsageError(

@@ -1,0 +1,192 @@
+"""What a stacked model draws at random: each member's own, from the streams that it has when it trains alone.
+
+Inside of `torch.func.vmap` a draw is one for all members, or another stream than a member's own. So the draws
+of a step are noted once, on a dry run of one member; they are made beforehand, for each member from its own
+generators; and they are handed in where the model asks for them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+_CHANNELS = {functional.dropout1d: 3, functional.dropout2d: 4, functional.dropout3d: 5}
+"""Dropout of whole channels, and the dimensions of the batch that each is for."""
+
+_WORDS = 2**20  # 64-bit words that are drawn at once: 8 MB, which stays in the cache
+
+
+@dataclass(frozen=True)
+class Bits:
+    """64-bit words from the stream of a `popgrad.nn.Dropout`.
+
+    Attributes:
+        place: The layer's, among those of its kind.
+        count: Words.
+    """
+
+    place: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The mask of `torch.nn.functional.dropout`, from the global generator: 0, or 1 / (1 - p).
+
+    Attributes:
+        shape: Of the mask.
+        dtype: Of the mask.
+        p: Probability of 0, strictly between 0 and 1.
+    """
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    p: float
+
+
+Draw = Bits | Noise
+
+
+class Draws(TorchFunctionMode):
+    """Catches what draws, within one step of one member; notes it, and hands out what was drawn beforehand.
+
+    It also computes a cross entropy whose label smoothing is a tensor, which torch takes as a number only.
+
+    Args:
+        places: Place of each `popgrad.nn.Dropout`, by the `id` of its generator.
+        given: What was drawn for this step, in order; None = a dry run, in which nothing is dropped.
+
+    Attributes:
+        noted: What was asked for, in order.
+    """
+
+    def __init__(self, places: Mapping[int, int], given: Sequence[torch.Tensor] | None = None) -> None:
+        super().__init__()
+        self.noted: list[Draw] = []
+        self._places, self._given = places, given
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is functional.dropout or func in _CHANNELS:
+            return self._dropout(func, *args, **kwargs)
+        if func is torch.randint and id(kwargs.get("generator")) in self._places:
+            (count,) = args[2]
+            bits = self._next(Bits(self._places[id(kwargs["generator"])], count))
+            return torch.zeros(count, dtype=torch.int64, device=kwargs["device"]) if bits is None else bits
+        if func is functional.cross_entropy and isinstance(kwargs.get("label_smoothing"), torch.Tensor):
+            return _smoothed(*args, **kwargs)
+        return func(*args, **kwargs)
+
+    def _dropout(
+        self,
+        func: Callable[..., Any],
+        input: torch.Tensor,  # noqa: A002  # torch's name
+        p: float = 0.5,
+        training: bool = True,
+        inplace: bool = False,
+    ) -> torch.Tensor:
+        if isinstance(p, torch.Tensor):
+            raise TypeError("dropout with a tensor as its rate, for which there is popgrad.nn.Dropout")
+        if not training or not 0.0 < p <= 1.0:
+            return func(input, p, False, inplace)  # type: ignore[no-any-return]
+        shape = tuple(input.shape)
+        if func in _CHANNELS:
+            if len(shape) != _CHANNELS[func]:
+                raise TypeError(f"{func.__name__} of {len(shape)} dimensions instead of {_CHANNELS[func]}")
+            shape = (*shape[:2], *(1 for _ in shape[2:]))
+        # At p = 1 torch draws nothing, and multiplies by zero.
+        mask = 0.0 if p == 1.0 else self._next(Noise(shape, input.dtype, p))
+        mask = 1.0 if mask is None else mask
+        return input.mul_(mask) if inplace else input * mask
+
+    def _next(self, draw: Draw) -> torch.Tensor | None:
+        self.noted.append(draw)
+        return None if self._given is None else self._given[len(self.noted) - 1]
+
+
+def _smoothed(
+    input: torch.Tensor,  # noqa: A002  # torch's name
+    target: torch.Tensor,
+    *,
+    label_smoothing: torch.Tensor,
+    **others: Any,
+) -> torch.Tensor:
+    """(1 - s) times the cross entropy, plus s times that against all classes alike (Szegedy et al. 2016)."""
+    if others or target.is_floating_point():
+        raise TypeError(
+            "a tensor as label_smoothing beside other options of cross_entropy, or without classes"
+        )
+    log_p = input.log_softmax(1)
+    hard = functional.nll_loss(log_p, target)
+    return (1.0 - label_smoothing) * hard - label_smoothing * log_p.mean()
+
+
+class Streams:
+    """The draws of every step, made for each row from its own generators.
+
+    Args:
+        draws: What each step draws, in order.
+        layers: Generators of each row's `popgrad.nn.Dropout`, by place.
+        rest: Each row's global generator; empty where nothing draws from it.
+        device: Where the draws go.
+    """
+
+    def __init__(
+        self,
+        draws: Sequence[Sequence[Draw]],
+        layers: Sequence[Sequence[torch.Generator]],
+        rest: Sequence[torch.Generator],
+        device: torch.device,
+    ) -> None:
+        self._draws, self._layers, self._rest, self._device = draws, layers, rest, device
+        self._words = [_words(each) for each in draws]  # of each step, by place
+        self._blocks: dict[int, torch.Tensor] = {}
+        self._used: dict[int, int] = {}
+        self._filled = 0  # steps that words were drawn for
+
+    def step(self, number: int) -> list[torch.Tensor]:
+        """Tensors [N, ...] for a step, in the order in which they are asked for; steps come in order."""
+        if number >= self._filled:
+            self._fill(number)
+        found = []
+        for draw in self._draws[number]:
+            if isinstance(draw, Bits):
+                begin = self._used[draw.place]
+                self._used[draw.place] = begin + draw.count
+                found.append(self._blocks[draw.place][:, begin : begin + draw.count])
+            else:
+                found.append(self._noise(draw))
+        return found
+
+    def _fill(self, first: int) -> None:
+        """Draw words for as many steps as fit: drawn together or one by one, they are the same."""
+        most = max((sum(words.values()) for words in self._words), default=0)
+        count = max(1, _WORDS // max(1, most * len(self._layers)))
+        steps = self._words[first : first + count]
+        for place in sorted({place for words in steps for place in words}):
+            words = sum(each.get(place, 0) for each in steps)
+            block = torch.empty(len(self._layers), words, dtype=torch.int64, device=self._device)
+            for row, generators in zip(block, self._layers, strict=True):
+                torch.randint(-(2**63), 2**63 - 1, (words,), generator=generators[place], out=row)
+            self._blocks[place], self._used[place] = block, 0
+        self._filled = first + len(steps)
+
+    def _noise(self, draw: Noise) -> torch.Tensor:
+        masks = torch.empty(len(self._rest), *draw.shape, dtype=draw.dtype, device=self._device)
+        for mask, generator in zip(masks, self._rest, strict=True):
+            mask.bernoulli_(1.0 - draw.p, generator=generator)
+        return masks.div_(1.0 - draw.p)
+
+
+def _words(draws: Sequence[Draw]) -> dict[int, int]:
+    """Words of a step, by place."""
+    words: dict[int, int] = {}
+    for draw in draws:
+        if isinstance(draw, Bits):
+            words[draw.place] = words.get(draw.place, 0) + draw.count
+    return words

@@ -1,0 +1,208 @@
+"""A stack: members that train and are evaluated as one model, a row each."""
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+
+import torch
+
+from popgrad.executors.base import _seed as seed_everything
+from popgrad.executors.draws import Draw, Noise, Streams
+from popgrad.executors.stacked_batches import Batches
+from popgrad.executors.stacked_model import Asked, Losses, Outputs, Tensors
+from popgrad.executors.stacked_optimizers import Block, Slot
+from popgrad.executors.template import Start, make_template, refusal
+from popgrad.nn import dropouts, stream
+from popgrad.state import State
+from popgrad.tasks import live
+from popgrad.tasks.torch import TorchTask, check_tensors, travelling
+
+Point = tuple[int, str, float]
+
+
+class Stack:
+    """Members in the rows of one model. Nothing in a row depends on the others.
+
+    Args:
+        task: What is trained.
+        starts: Each row's segment; the same one may be in several rows. All have as many steps, and begin at
+            the same place in an epoch.
+        device: Where to compute.
+
+    Raises:
+        PopgradError: The members cannot be stacked, or their hyperparameters cannot be written.
+        Exception: What the task raises.
+    """
+
+    def __init__(self, task: TorchTask, starts: Sequence[Start], device: torch.device) -> None:
+        self._task, self._starts, self._device = task, starts, device
+        self._template = template = make_template(task, starts, device)
+        module, first = template.module, starts[0].hparams
+        own = dict(travelling(module, first))
+        for start in {id(start): start for start in starts}.values():
+            check_tensors(own, start.state["model"], "the state")
+        leaves = {slot.name: slot for slot in template.slots if own[slot.name].requires_grad}
+        self._hparams, texts = self._numbers()
+        self._batches = Batches(task, starts, device)
+        self._tensors = {
+            name: torch.stack([start.state["model"][name] for start in starts]).to(device)
+            for name in template.names
+        }
+        for name in template.buffers[0]:
+            self._tensors[name] = torch.stack([each[name] for each in template.buffers])
+        asked = self._asked(
+            Losses(task, task.model(first).to(device).train(), texts, template.reached), leaves
+        )
+        used = next(iter(asked.values())).used
+        self._blocks = self._make_blocks([slot for slot in leaves.values() if slot.name in used])
+        self._losses = Losses(task, module, texts, template.reached)
+        self._streams = self._make_streams([asked[size].draws for size in self._batches.sizes])
+        self._points: list[tuple[int, list[float]]] = []
+
+    def _numbers(self) -> tuple[Tensors, dict[str, str]]:
+        """Hyperparameters as the loss is given them: [N] numbers, and texts, which are alike."""
+        each = [live.tensors(start.hparams, self._device) for start in self._starts]
+        texts = {name: value for name, value in each[0].items() if isinstance(value, str)}
+        for name, value in texts.items():
+            if any(row[name] != value for row in each):
+                raise refusal(f"they differ in hyperparameter {name!r}, which is no number")
+        return {n: torch.stack([row[n] for row in each]) for n in each[0] if n not in texts}, texts  # type: ignore[misc]
+
+    def _asked(self, losses: Losses, leaves: Mapping[str, Slot]) -> dict[int, Asked]:
+        """What a step asks for, by the size of its batch."""
+        one = {name: tensor[:1] for name, tensor in self._tensors.items()}
+        hparams = {name: tensor[:1] for name, tensor in self._hparams.items()}
+        data = self._task.split("train", self._device)
+        found = {}
+        for size in sorted(set(self._batches.sizes), reverse=True):
+            batch = tuple(x[:size].clone() for x in data)
+            if self._task.augment is not None:
+                batch = (self._task.augment(batch[0], torch.Generator().manual_seed(0)), *batch[1:])
+            found[size] = losses.dry(one, hparams, batch, leaves)
+        return found
+
+    def _make_blocks(self, slots: Sequence[Slot]) -> list[Block]:
+        """Blocks whose values take the places of the stacked parameters."""
+        blocks = []
+        for (owner, group, _), each in groupby(
+            slots, lambda slot: (slot.owner, slot.group, self._tensors[slot.name].dtype)
+        ):
+            own = list(each)
+            parameters = [self._tensors[slot.name] for slot in own]
+            block = Block(
+                own,
+                [parameter.shape[1:] for parameter in parameters],
+                self._template.kinds[owner],
+                [options[owner][group] for options in self._template.options],
+                [start.state["optimizers"][owner] for start in self._starts],
+                parameters[0],
+            )
+            for slot, view, parameter in zip(own, block.values.parts, parameters, strict=True):
+                view.copy_(parameter)
+                self._tensors[slot.name] = view.detach().requires_grad_()
+            blocks.append(block)
+        return blocks
+
+    def _make_streams(self, draws: Sequence[Sequence[Draw]]) -> Streams:
+        places = range(len(dropouts(self._template.module)))
+        layers, rest = [], []
+        noisy = any(isinstance(draw, Noise) for step in draws for draw in step)
+        for start in self._starts:
+            seed = start.ctx.library_seed("dropout")
+            layers.append([stream(seed, place, self._device) for place in places])
+            if noisy:  # where its global generator is once its module is made
+                seed_everything(start.ctx.library_seed("train"))
+                self._task.model(start.hparams).to(self._device)
+                rest.append(_global_generator(self._device))
+        return Streams(draws, layers, rest, self._device)
+
+    # --- training -------------------------------------------------------------------------------------------
+
+    def train(self) -> None:
+        """All steps of the segment."""
+        leaves = [self._tensors[slot.name] for block in self._blocks for slot in block.slots]
+        begin, steps = self._starts[0].assignment.first_step, self._starts[0].assignment.steps
+        every = self._task.log_every or begin + steps
+        total, count = torch.zeros(len(self._starts), device=self._device), 0
+        for number in range(steps):
+            batch, dims = self._batches.step(number)
+            losses, changed = self._losses(
+                self._tensors, self._hparams, batch, dims, self._streams.step(number)
+            )
+            gradients = iter(torch.autograd.grad(losses.sum(), leaves))
+            for block in self._blocks:
+                block.step([next(gradients) for _ in block.slots])
+            for name, tensor in changed.items():
+                self._tensors[name].copy_(tensor.detach())
+            total += losses.detach()
+            count += 1
+            if (begin + number + 1) % every == 0 or number + 1 == steps:
+                self._points.append((number + 1, [value / count for value in total.tolist()]))
+                total.zero_()
+                count = 0
+        live.account(self._starts[0].hparams, self._template.reached)
+
+    def curve(self, row: int) -> tuple[Point, ...]:
+        """A row's training curve, as its task would log it."""
+        start, options = self._starts[row], self._template.options[row]
+        rates = {f"{owner}_lr": float(groups[0]["lr"]) for owner, groups in options.items()}
+        named = {"lr": next(iter(rates.values()))} if len(rates) == 1 else rates
+        points = []
+        for step, losses in self._points:
+            numbers = {"train_loss": losses[row], **named}
+            points += [(start.assignment.first_step + step, name, each) for name, each in numbers.items()]
+        return tuple(points)
+
+    # --- afterwards -----------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def evaluate(self) -> list[Mapping[str, float]]:
+        """Each row's metrics on the validation split.
+
+        No more samples are in work at once than in a step of training, but for the least that can be: one
+        row, and a batch of the size that the task has fixed.
+        """
+        task, rows = self._task, len(self._starts)
+        outputs = Outputs(task, self._template.module.eval())
+        data = task.split("validation", self._device)
+        parts = torch.arange(len(data[0]), device=self._device).split(task.evaluation_batch_size)  # type: ignore[no-untyped-call]
+        batches = [tuple(x.index_select(0, part) for x in data) for part in parts]
+        some = max(1, rows * max(self._batches.sizes) // len(batches[0][0]))
+        found: list[Mapping[str, float]] = []
+        for begin in range(0, rows, some):
+            tensors = {name: tensor[begin : begin + some].detach() for name, tensor in self._tensors.items()}
+            made = torch.cat([outputs(tensors, batch) for batch in batches], 1)
+            for each in made:
+                numbers = task.metrics(each, data[-1])
+                found.append({name: float(value) for name, value in numbers.items()})
+        return found
+
+    def states(self) -> list[State]:
+        """Each row's final state as one that trained alone has it, on the CPU; views of shared memory."""
+        model = {name: self._tensors[name].detach().cpu() for name in self._template.names}
+        for block in self._blocks:
+            block.to_cpu()
+        return [self._state(row, model) for row in range(len(self._starts))]
+
+    def _state(self, row: int, model: Tensors) -> State:
+        start = self._starts[row]
+        optimizers = {}
+        for owner, saved in start.state["optimizers"].items():
+            made: dict[int, State] = {}
+            for block in self._blocks:
+                made |= block.state(row) if block.slots[0].owner == owner else {}
+            # What was there comes first, as in torch; what was not stepped stays.
+            optimizers[owner] = {index: made.get(index, each) for index, each in saved.items()} | made
+        return {
+            "model": {name: tensor[row] for name, tensor in model.items()},
+            "optimizers": optimizers,
+            "steps": start.state["steps"] + start.assignment.steps,
+            "position": self._batches.position[row],
+        }
+
+
+def _global_generator(device: torch.device) -> torch.Generator:
+    """A generator that goes on where the global one of a device is."""
+    cuda = device.type == "cuda"
+    generator = torch.Generator(device)
+    generator.set_state(torch.cuda.get_rng_state(device) if cuda else torch.get_rng_state())
+    return generator

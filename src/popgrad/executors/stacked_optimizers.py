@@ -1,0 +1,289 @@
+"""Optimizers of a stack: what torch's do for one member, done for all in a few passes over one matrix.
+
+The parameters that an optimizer treats alike are one matrix [N, P], a row for each member, and so are their
+gradients and moments. Hyperparameters are columns [N, 1] in float64, since a member's own optimizer computes
+its factors in Python's floats.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from popgrad.core.errors import UsageError
+from popgrad.state import State
+
+Options = Mapping[str, Any]
+"""A parameter group, without regard to its parameters."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A parameter as its optimizer knows it.
+
+    Attributes:
+        owner: The optimizer's name.
+        group: Which of its parameter groups.
+        index: The key of its moments in the optimizer's state.
+        name: Its name in the module.
+    """
+
+    owner: str
+    group: int
+    index: int
+    name: str
+
+
+class Matrix:
+    """Tensors of N members side by side.
+
+    Args:
+        shapes: Of one member's tensors.
+        rows: N.
+        like: dtype and device.
+
+    Attributes:
+        whole: [N, P], zeros at first.
+        parts: Of each tensor, a view [N, *shape].
+    """
+
+    def __init__(self, shapes: Sequence[torch.Size], rows: int, like: torch.Tensor) -> None:
+        sizes = [shape.numel() for shape in shapes]
+        self.whole = torch.zeros(rows, sum(sizes), dtype=like.dtype, device=like.device)
+        pieces = self.whole.split(sizes, 1)  # type: ignore[no-untyped-call]
+        self.parts = [piece.view(rows, *shape) for piece, shape in zip(pieces, shapes, strict=True)]
+
+    def cpu(self) -> "Matrix":
+        """Itself, or a copy on the CPU."""
+        if self.whole.device.type == "cpu":
+            return self
+        shapes = [part.shape[1:] for part in self.parts]
+        copied = Matrix(shapes, len(self.whole), torch.empty(0, dtype=self.whole.dtype))
+        copied.whole.copy_(self.whole)
+        return copied
+
+    def fill(self, part: int, values: Sequence[torch.Tensor | None]) -> None:
+        """Copy one tensor of each row in; where it is None, zeros stay."""
+        found = [value for value in values if value is not None]
+        if len(found) == len(values):
+            self.parts[part].copy_(torch.stack(found))
+            return
+        for row, value in zip(self.parts[part], values, strict=True):
+            if value is not None:
+                row.copy_(value)
+
+
+class Rule(Protocol):
+    """What an optimizer keeps of each parameter, and how it makes a step; made of the options of N rows.
+
+    Attributes:
+        kept: Names of the tensors that it keeps, in the order of torch's own state.
+    """
+
+    kept: tuple[str, ...]
+
+    def step(
+        self, values: torch.Tensor, gradients: torch.Tensor, moments: Mapping[str, torch.Tensor]
+    ) -> None:
+        """One step, in place; all are [N, P], and the gradients may be spoiled."""
+
+    def state(self, row: int, moments: State) -> State:
+        """What torch's own optimizer has in its state for one parameter of a row, given its moments."""
+
+
+class _Columns:
+    """Options of N rows as columns [N, 1] float64 on a device."""
+
+    def __init__(self, options: Sequence[Options], device: torch.device) -> None:
+        self._options, self._device = options, device
+
+    def __call__(self, name: str, place: int | None = None) -> torch.Tensor:
+        values = [row[name] if place is None else row[name][place] for row in self._options]
+        return self.of(values)
+
+    def of(self, values: Sequence[Any]) -> torch.Tensor:
+        return torch.tensor([[float(each)] for each in values], dtype=torch.float64, device=self._device)
+
+
+class AdamRule:
+    """Adam (Kingma and Ba 2015) and AdamW (Loshchilov and Hutter 2019), with or without AMSGrad."""
+
+    def __init__(
+        self, options: Sequence[Options], saved: Sequence[Sequence[State]], device: torch.device
+    ) -> None:
+        columns = _Columns(options, device)
+        self._lr, self._decay, self._eps = columns("lr"), columns("weight_decay"), columns("eps")
+        self._beta1, self._beta2 = columns("betas", 0), columns("betas", 1)
+        self._decays = bool((self._decay != 0).any())
+        self._decoupled = bool(options[0].get("decoupled_weight_decay"))
+        self._amsgrad = bool(options[0]["amsgrad"])
+        self.kept: tuple[str, ...] = (
+            "exp_avg",
+            "exp_avg_sq",
+            *(("max_exp_avg_sq",) if self._amsgrad else ()),
+        )
+        self._steps = columns.of([_steps(row) for row in saved])
+        self._kinds = [_kind_of_step(*each, device) for each in zip(options, saved, strict=True)]
+
+    def step(
+        self, values: torch.Tensor, gradients: torch.Tensor, moments: Mapping[str, torch.Tensor]
+    ) -> None:
+        """Moments, then m / (sqrt(v) + eps), both corrected for their bias towards the zeros at the start."""
+        dtype = values.dtype
+        self._steps += 1
+        if self._decays and self._decoupled:
+            values.mul_((1.0 - self._lr * self._decay).to(dtype))
+        elif self._decays:
+            gradients.addcmul_(values, self._decay.to(dtype))
+        mean, square = moments["exp_avg"], moments["exp_avg_sq"]
+        mean.lerp_(gradients, (1.0 - self._beta1).to(dtype))
+        square.lerp_(gradients.mul_(gradients), (1.0 - self._beta2).to(dtype))
+        if self._amsgrad:
+            square = torch.maximum(moments["max_exp_avg_sq"], square, out=moments["max_exp_avg_sq"])
+        # The root of v's correction is taken out of the fraction, which saves a pass over [N, P].
+        root = (1.0 - self._beta2**self._steps).sqrt()
+        size = self._lr / (1.0 - self._beta1**self._steps) * root
+        fraction = torch.sqrt(square, out=gradients).add_((self._eps * root).to(dtype))
+        torch.div(mean, fraction, out=fraction)
+        values.addcmul_(fraction, size.neg().to(dtype))
+
+    def state(self, row: int, moments: State) -> State:
+        """`step`, and the moments."""
+        dtype, device = self._kinds[row]
+        return {"step": self._steps[row, 0].to(device, dtype), **moments}
+
+
+class SGDRule:
+    """Gradient descent with momentum, dampening and Nesterov's variant as torch defines them."""
+
+    def __init__(
+        self, options: Sequence[Options], saved: Sequence[Sequence[State]], device: torch.device
+    ) -> None:
+        columns = _Columns(options, device)
+        self._lr, self._decay = columns("lr"), columns("weight_decay")
+        self._momentum, self._dampening = columns("momentum"), columns("dampening")
+        self._decays, self._nesterov = bool((self._decay != 0).any()), bool(options[0]["nesterov"])
+        self._moves = self._momentum != 0
+        begun = [any("momentum_buffer" in each for each in row) for row in saved]
+        self._begun = columns.of(begun).bool()
+        some = bool((self._moves | self._begun).any())
+        self.kept: tuple[str, ...] = ("momentum_buffer",) if some else ()
+
+    def step(
+        self, values: torch.Tensor, gradients: torch.Tensor, moments: Mapping[str, torch.Tensor]
+    ) -> None:
+        """The buffer begins as the first gradient, undampened; rows without momentum leave theirs."""
+        dtype = values.dtype
+        if self._decays:
+            gradients.addcmul_(values, self._decay.to(dtype))
+        moved = gradients
+        if bool(self._moves.any()):
+            buffer = moments["momentum_buffer"]
+            one = torch.ones_like(self._momentum)
+            old = torch.where(self._moves, self._momentum, one)
+            new = torch.where(self._begun, 1.0 - self._dampening, one) * self._moves
+            buffer.mul_(old.to(dtype)).addcmul_(gradients, new.to(dtype))
+            moved = (
+                gradients.addcmul_(buffer, self._momentum.to(dtype))
+                if self._nesterov
+                else torch.where(self._moves, buffer, gradients)
+            )
+            self._begun |= self._moves
+        values.addcmul_(moved, self._lr.neg().to(dtype))
+
+    def state(self, row: int, moments: State) -> State:
+        """The buffer, where there is one."""
+        return moments if bool(self._begun[row]) else {}
+
+
+Made = Callable[[Sequence[Options], Sequence[Sequence[State]], torch.device], Rule]
+
+RULES: Mapping[type[Optimizer], Made] = {Adam: AdamRule, AdamW: AdamRule, SGD: SGDRule}
+"""The optimizers that can be stacked, by their exact type."""
+
+FLAGS = ("amsgrad", "nesterov", "maximize", "decoupled_weight_decay", "differentiable")
+"""Options that must be the same in every row."""
+
+
+def _steps(saved: Sequence[State]) -> float:
+    found = {float(each["step"]) if each else 0.0 for each in saved}
+    if len(found) > 1:
+        raise UsageError(
+            "parameters of one group have been stepped a different number of times, which a stack cannot go "
+            "on with; use the executor processes or serial"
+        )
+    return found.pop()
+
+
+def _kind_of_step(
+    options: Options, saved: Sequence[State], device: torch.device
+) -> tuple[torch.dtype, torch.device]:
+    """How torch keeps the number of steps: with the parameters where it is fused, else on the CPU."""
+    if options.get("fused") or options.get("capturable"):
+        return torch.float32, device
+    if saved[0]:
+        return saved[0]["step"].dtype, torch.device("cpu")
+    wide = torch.get_default_dtype() == torch.float64
+    return torch.float64 if wide else torch.float32, torch.device("cpu")
+
+
+class Block:
+    """Parameters of one group and one dtype, with the rule of their optimizer.
+
+    Args:
+        slots: The parameters.
+        shapes: Of one member's.
+        kind: The optimizer's type, one of `RULES`.
+        options: Of each row's parameter group.
+        saved: Each row's state of the optimizer, by index; entries may be missing.
+        like: dtype and device of the parameters.
+
+    Attributes:
+        slots: The parameters.
+        values: [N, P]: the parameters.
+    """
+
+    def __init__(
+        self,
+        slots: Sequence[Slot],
+        shapes: Sequence[torch.Size],
+        kind: type[Optimizer],
+        options: Sequence[Options],
+        saved: Sequence[Mapping[int, State]],
+        like: torch.Tensor,
+    ) -> None:
+        self.slots = slots
+        rows = [[row.get(slot.index, {}) for slot in slots] for row in saved]
+        self._rule = RULES[kind](options, rows, like.device)
+        self._maximize = bool(options[0]["maximize"])
+        self.values, self._gradients = (Matrix(shapes, len(rows), like) for _ in range(2))
+        self._moments = {name: Matrix(shapes, len(rows), like) for name in self._rule.kept}
+        for name, matrix in self._moments.items():
+            for part in range(len(slots)):
+                matrix.fill(part, [row[part].get(name) for row in rows])
+
+    @torch.no_grad()
+    def step(self, gradients: Sequence[torch.Tensor]) -> None:
+        """One step of every row. `gradients` are [N, *shape], one for each parameter."""
+        for part, gradient in zip(self._gradients.parts, gradients, strict=True):
+            part.copy_(gradient)
+        whole = self._gradients.whole
+        moments = {name: matrix.whole for name, matrix in self._moments.items()}
+        self._rule.step(self.values.whole, whole.neg_() if self._maximize else whole, moments)
+
+    def to_cpu(self) -> None:
+        """Bring the moments to the CPU, when no step follows."""
+        for name, matrix in self._moments.items():
+            self._moments[name] = matrix.cpu()
+
+    def state(self, row: int) -> dict[int, State]:
+        """What torch's own optimizer has in its state for a row's parameters, by index; views."""
+        found = {}
+        for part, slot in enumerate(self.slots):
+            moments = {name: matrix.parts[part][row] for name, matrix in self._moments.items()}
+            kept = self._rule.state(row, moments)
+            if kept:
+                found[slot.index] = kept
+        return found
