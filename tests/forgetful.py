@@ -62,15 +62,16 @@ Event = Written | Named | Flushed
 
 
 def image(happened: Sequence[Event], seed: object, target: Path) -> None:
-    """Make `target` hold what may be left when the power fails after these events.
+    """Make `target` hold what may be left after these events.
 
     Args:
         happened: A recorder's first events; `target` stands for the folder that it watched, empty at first.
-        seed: Decides what is left of that which was not flushed.
+        seed: Decides what is left of that which was not flushed when the power fails; None = all of it is, as
+            where a process is killed.
         target: A folder that does not exist.
     """
     rng = random.Random(repr(seed))
-    chance = rng.choice((0.0, 0.5, 0.9))  # all is lost, much is, little is
+    chance = 1.0 if seed is None else rng.choice((0.0, 0.5, 0.9))  # all is lost, much is, little is
     flushed = {event.of: i for i, event in enumerate(happened) if isinstance(event, Flushed)}
     files: dict[int, bytearray] = {}
     folders: dict[Path, dict[str, int | Path]] = {}
@@ -83,22 +84,22 @@ def image(happened: Sequence[Event], seed: object, target: Path) -> None:
             if event.made is not None:
                 names[event.made] = event.what
         if isinstance(event, Written) and (safe or rng.random() < chance):
-            _write(files.setdefault(event.of, bytearray()), event, None if safe else rng)
+            torn = not safe and seed is not None and rng.random() < 0.3
+            _write(files.setdefault(event.of, bytearray()), event, rng if torn else None)
     _build(TOP, target, folders, files)
 
 
 def _write(content: bytearray, event: Written, rng: random.Random | None) -> None:
-    """Do it, or, where a generator is given, perhaps to some sectors only; the others stay, or are zero."""
+    """Do it, or, where a generator is given, to some sectors only; the others stay as they are, or zero."""
     if event.data is None:
         del content[event.offset :]
         return
     end = event.offset + len(event.data)
     content.extend(bytes(max(0, end - len(content))))
-    torn = rng is not None and rng.random() < 0.3
     begin = event.offset
     while begin < end:
         until = min(end, (begin // SECTOR + 1) * SECTOR)
-        if rng is None or not torn or rng.random() < 0.5:
+        if rng is None or rng.random() < 0.5:
             content[begin:until] = event.data[begin - event.offset : until - event.offset]
         begin = until
 
@@ -320,6 +321,7 @@ class _Between:
             set_call(self._below, b"openDirectory", None)
             self._library.sqlite3_vfs_register(self._below, 1)
             self._recorder = None
+            self._numbers.clear()
 
     def _opened(self, _: int, path: int | None, file: int, flags: int, got: int) -> int:
         recorder = self._recorder
@@ -362,7 +364,7 @@ class _Between:
         return self._methods[at][0]
 
     def _tell(self, file: int, event: Callable[[int], Event]) -> None:
-        if self._recorder is not None:
+        if self._recorder is not None and file in self._numbers:
             with self._recorder.lock:
                 self._recorder.look()
                 self._recorder.events.append(event(self._numbers[file]))
