@@ -16,6 +16,8 @@ from torch.overrides import TorchFunctionMode
 _CHANNELS = {functional.dropout1d: 3, functional.dropout2d: 4, functional.dropout3d: 5}
 """Dropout of whole channels, and the dimensions of the batch that each is for."""
 
+_RECURRENT = {getattr(torch, name): name for name in ("gru", "lstm", "rnn_tanh", "rnn_relu")}
+
 _WORDS = 2**20  # 64-bit words that are drawn at once: 8 MB, which stays in the cache
 
 
@@ -53,7 +55,8 @@ Draw = Bits | Noise
 class Draws(TorchFunctionMode):
     """Catches what draws, within one step of one member; notes it, and hands out what was drawn beforehand.
 
-    It also computes a cross entropy whose label smoothing is a tensor, which torch takes as a number only.
+    It also helps out where vmap has no rule: a cross entropy whose label smoothing is a tensor, and recurrent
+    layers, which are made of operations that have one.
 
     Args:
         places: Place of each `popgrad.nn.Dropout`, by the `id` of its generator.
@@ -80,6 +83,8 @@ class Draws(TorchFunctionMode):
             return torch.zeros(count, dtype=torch.int64, device=kwargs["device"]) if bits is None else bits
         if func is functional.cross_entropy and isinstance(kwargs.get("label_smoothing"), torch.Tensor):
             return _smoothed(*args, **kwargs)
+        if func in _RECURRENT and not kwargs and isinstance(args[1], torch.Tensor | tuple):
+            return getattr(torch.ops.aten, _RECURRENT[func]).input.decompose(*args)
         return func(*args, **kwargs)
 
     def _dropout(
@@ -117,7 +122,8 @@ def _smoothed(
     **others: Any,
 ) -> torch.Tensor:
     """(1 - s) times the cross entropy, plus s times that against all classes alike (Szegedy et al. 2016)."""
-    if others or target.is_floating_point():
+    usual = {"weight": None, "size_average": None, "ignore_index": -100, "reduce": None, "reduction": "mean"}
+    if any(usual[name] != value for name, value in others.items()) or target.is_floating_point():
         raise TypeError(
             "a tensor as label_smoothing beside other options of cross_entropy, or without classes"
         )

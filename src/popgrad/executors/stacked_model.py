@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,10 +93,10 @@ class Losses:
         return vmap(one, in_dims=(0, 0, dims, 0))(tensors, hparams, batch, list(draws))
 
     def _one(
-        self, tensors: Tensors, hparams: Tensors, batch: Batch, draws: Draws
+        self, tensors: Tensors, hparams: Tensors, batch: Batch, draws: Draws | None
     ) -> tuple[torch.Tensor, Tensors]:
         given = live.Reads({**hparams, **self._texts}, self._reached)
-        with draws:
+        with draws or nullcontext():
             value, changed = self._called.with_tensors(tensors, batch, given)
         return value.reshape(()), changed
 
@@ -120,7 +121,7 @@ class Losses:
 
         def alone(*args: Any) -> torch.Tensor:
             first = [{name: tensor[0] for name, tensor in each.items()} for each in args]
-            return self._one(first[0], first[1], batch, Draws(self._places))[0]
+            return self._one(first[0], first[1], batch, None)[0]
 
         before = _other_generators()
         try:
@@ -175,7 +176,8 @@ class Outputs:
             return self._called.with_tensors(own, batch)[0]
 
         try:
-            return vmap(one)(tensors)
+            with Draws({}):
+                return vmap(one)(tensors)
         except PopgradError:
             raise
         except Exception as error:
