@@ -20,6 +20,9 @@ from popgrad.store.aside import flush
 SUFFIX = ".safetensors"
 _ASIDE = ".part"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_WRITING = re.compile(rf"\.[0-9a-f]+{re.escape(_ASIDE)}")
+_FOREIGN = (OSError, LookupError, TypeError, ValueError, OverflowError, RecursionError, RuntimeError)
+"""What comes of a file that somebody else has made up."""
 
 
 @dataclass(frozen=True)
@@ -95,25 +98,24 @@ class Checkpoints:
         if not path.exists():
             raise RunError(f"the checkpoint {path} is missing")
         try:
-            with safe_open(path, framework="pt") as file:
-                tree, parts = (json.loads(file.metadata()[key]) for key in ("tree", "complex"))
-                leaves = [file.get_tensor(str(i)).clone() for i in range(len(file.keys()))]
-            leaves = [torch.view_as_complex(leaf) if i in parts else leaf for i, leaf in enumerate(leaves)]
+            tree, leaves = _read(path)
             found = digest_leaves(tree, leaves)
-        except (SafetensorError, LookupError, TypeError, ValueError, OSError, RecursionError) as error:
-            raise RunError(f"{path} is not a checkpoint that can be read: {error}") from error
-        if found != digest:
+            state = _whole(tree, leaves) if found == digest else None
+        except (*_FOREIGN, SafetensorError) as error:
+            reason = " ".join(str(error).split())[:200]  # it may quote what is in the file
+            raise RunError(f"{path} is not a checkpoint that can be read: {reason}") from error
+        if state is None:
             raise RunError(f"the checkpoint {path} was altered: its content has the digest {found[:12]}…")
-        return unflatten(tree, leaves)  # type: ignore[no-any-return]
+        return state
 
     def unneeded(self, digests: Collection[str]) -> list[Path]:
         """The files of all other states."""
-        kept = {f"{digest}{SUFFIX}" for digest in digests}
-        return [path for path in self._files() if path.suffix == SUFFIX and path.name not in kept]
+        kept = set(digests)
+        return [path for path in self._files() if _is_ours(path) and path.stem not in kept]
 
     def leftovers(self) -> list[Path]:
         """What writers that were killed have left. While others write, theirs is among it."""
-        return [path for path in self._files() if path.suffix == _ASIDE]
+        return [path for path in self._files() if _WRITING.fullmatch(path.name)]
 
     def _files(self) -> list[Path]:
         return sorted(self.folder.iterdir()) if self.folder.is_dir() else []
@@ -125,3 +127,30 @@ class Checkpoints:
             flush(self.folder)  # what takes their place first
         for path in unneeded:
             path.unlink(missing_ok=True)
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file has the name of a checkpoint: what else lies in the folder is not deleted."""
+    return path.suffix == SUFFIX and _DIGEST.fullmatch(path.stem) is not None
+
+
+def _read(path: Path) -> tuple[Tree, list[torch.Tensor]]:
+    """A file taken apart: the tree as it says, which may be anything, and the leaves."""
+    if not path.is_file():  # a pipe would keep its reader waiting
+        raise ValueError("it is no file")
+    with safe_open(path, framework="pt") as file:
+        tree, parts = (json.loads(file.metadata()[key]) for key in ("tree", "complex"))
+        leaves = [file.get_tensor(str(i)).clone() for i in range(len(file.keys()))]
+    return tree, [torch.view_as_complex(leaf) if i in parts else leaf for i, leaf in enumerate(leaves)]
+
+
+def _whole(tree: Tree, leaves: Sequence[torch.Tensor]) -> State:
+    """The state of a tree, which has to be one that `flatten` makes: each leaf once, nothing left over.
+
+    A digest says that a file is whole, and nothing of who made it.
+    """
+    state = unflatten(tree, leaves)
+    again, found = flatten(state)
+    if not isinstance(state, dict) or again != tree or len(found) != len(leaves):
+        raise ValueError("its tree is not that of a state")
+    return state
