@@ -62,6 +62,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "popgrad.executors.base",
     ),
     "popgrad.replay": (EVERYTHING,),
+    "popgrad.doctor": (EVERYTHING,),
+    "popgrad.garbage": ("popgrad.core", "popgrad.restore", "popgrad.store"),
     "popgrad.recorded": (
         *("popgrad.core", "popgrad.config", "popgrad.parts", "popgrad.store", "popgrad.tasks"),
     ),

@@ -14,6 +14,7 @@ from popgrad.core.population import Plan, Population, Segment
 from popgrad.core.space import Choice, Constant, Integer, LogUniform, OneMinus, Ordinal, Space, Uniform
 from popgrad.data.splits import Splits
 from popgrad.pretrained import load_pretrained
+from popgrad.replay import Replay, replay, replay_schedule
 from popgrad.result import Result
 from popgrad.run import load, resume, run
 from popgrad.store.schedule import Schedule
@@ -23,8 +24,8 @@ from popgrad.watch import IntervalEnd
 from popgrad.winner import Winner, load_model
 
 __all__ = [
-    "run", "resume", "load", "load_model", "load_pretrained",
-    "Result", "Winner", "Schedule", "Segment", "IntervalEnd",
+    "run", "resume", "load", "replay", "replay_schedule", "load_model", "load_pretrained",
+    "Result", "Replay", "Winner", "Schedule", "Segment", "IntervalEnd",
     "Space", "Uniform", "LogUniform", "Integer", "Choice", "Ordinal", "OneMinus", "Constant",
     "Task", "TorchTask", "Context", "Splits",
     "Strategy", "Population", "Plan", "pbt", "random_search",

@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+import torch
+
 from popgrad.config import RunConfig, StrategyConfig
 from popgrad.core.errors import UsageError
 from popgrad.core.initial import first_hparams
@@ -52,17 +54,7 @@ def make_parts(config: RunConfig, task: Task | None = None, strategy: Strategy |
     Raises:
         UsageError: The configuration asks for what cannot be had.
     """
-    if config.executor not in EXECUTORS:
-        raise UsageError(f"executor: given {config.executor!r}; there is {', '.join(EXECUTORS)}")
-    devices = resolve_devices(config.device)
-    made = make_task(config, task)
-    if config.population == 1 and len(devices) > 1:  # one member has all of them
-        made = _replace(made, "data_parallel", tuple(map(str, devices)))
-        devices = devices[:1]
-
-    if config.executor == "processes":
-        pickled(made)  # what cannot be sent is refused before anything is written
-    executor = partial(EXECUTORS[config.executor], made, devices, workers=config.workers)
+    made, devices, executor = make_executor(config, make_task(config, task))
     if config.interval is None:
         config = config.model_copy(
             update={"interval": "1 epoch" if isinstance(made, Epochal) else "10 steps"}
@@ -87,6 +79,27 @@ def make_parts(config: RunConfig, task: Task | None = None, strategy: Strategy |
             "set them where it is made"
         )
     return Parts(made, strategy, executor, config)
+
+
+def make_executor(config: RunConfig, task: Task) -> tuple[Task, list[torch.device], Callable[..., Executor]]:
+    """The executor that a configuration names, not started yet: (save=...) -> it.
+
+    Returns:
+        The task as it is trained (over several devices, where one member has them all), the devices that
+        members take turns over, and the executor.
+
+    Raises:
+        UsageError: There is no such executor or device, or the task cannot be sent to its workers.
+    """
+    if config.executor not in EXECUTORS:
+        raise UsageError(f"executor: given {config.executor!r}; there is {', '.join(EXECUTORS)}")
+    devices = resolve_devices(config.device)
+    if config.population == 1 and len(devices) > 1:  # one member has all of them
+        task = _replace(task, "data_parallel", tuple(map(str, devices)))
+        devices = devices[:1]
+    if config.executor == "processes":
+        pickled(task)  # what cannot be sent is refused before anything is written
+    return task, devices, partial(EXECUTORS[config.executor], task, devices, workers=config.workers)
 
 
 def _absolute(path: str | None) -> str | None:

@@ -50,3 +50,17 @@ def test_the_lock_is_given_back_when_work_fails(tmp_path: Path) -> None:
         raise KeyboardInterrupt
     with place.locked():
         assert (tmp_path / "lock").read_text() == str(os.getpid())
+
+
+def test_who_works_on_it_is_told(tmp_path: Path) -> None:
+    place = Directory(tmp_path)
+    assert place.holder() == ""
+    with place.locked():
+        assert place.holder() == str(os.getpid())
+    assert place.holder() == ""
+
+
+def test_what_was_killed_before_it_had_a_journal_is_begun_again(tmp_path: Path) -> None:
+    for name in ("lock", ".journal.db.part", ".journal.db.part-journal"):
+        (tmp_path / name).touch()
+    assert Directory.create(tmp_path).path == tmp_path

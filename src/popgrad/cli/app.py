@@ -13,9 +13,9 @@ from popgrad.core.errors import PopgradError, UsageError
 
 # In the order of the help: how one comes to a run, then what one does with it, then all else.
 _COMMANDS: tuple[Callable[..., None], ...] = (
-    *(training.run, training.resume, training.train),
+    *(training.run, training.resume, training.replay, training.train),
     *(looking.show, looking.schedule, looking.test, looking.tasks),
-    *(keeping.data, keeping.convert),
+    *(keeping.doctor, keeping.gc, keeping.data, keeping.convert),
 )
 
 app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})

@@ -1,14 +1,40 @@
-"""Commands that keep files in order: data, convert."""
+"""Commands that keep things in order: doctor, gc, data, convert."""
 
+from pathlib import Path
 from typing import Any
 
+import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from popgrad import config as configuration
-from popgrad.cli import options, printing
-from popgrad.cli.request import read_config
+from popgrad import doctor as examine
+from popgrad.cli import accounts, options, printing
+from popgrad.cli.request import of_run, read_config
 from popgrad.core.errors import UsageError
 from popgrad.data import data_dir, download
+from popgrad.garbage import collect
+
+
+def doctor(directory: options.Examined = None, as_json: options.Json = False) -> None:
+    """Check the installation, or a run, and say what to do.
+
+    No code of the task is run. Exit code 1 when there is a problem.
+    """
+    findings = examine.installation(Path("runs")) if directory is None else examine.run(of_run(directory))
+    accounts.show_findings(findings, as_json=as_json)
+    if any(finding.level == "problem" for finding in findings):
+        raise typer.Exit(1)
+
+
+def gc(
+    directory: options.Run,
+    only_winner: options.OnlyWinner = False,
+    dry_run: options.DryRun = False,
+    as_json: options.Json = False,
+) -> None:
+    """Delete the checkpoints of a run that nothing needs, and say what that frees."""
+    found = collect(of_run(directory), only_winner=only_winner, dry_run=dry_run)
+    accounts.show_garbage(found, directory, dry_run=dry_run, as_json=as_json)
 
 
 def data(name: options.Dataset, directory: options.DownloadTo = None) -> None:

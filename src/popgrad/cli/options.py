@@ -134,6 +134,22 @@ Best = Annotated[bool, _option("--best", None, "The member's best checkpoint; el
 Merged = Annotated[
     bool, _option("--merged", None, "Neighbours with equal values as one phase, as in the table.")
 ]
+FreshSeed = Annotated[
+    int | None,
+    _option("--fresh-seed", "N", "Train one new model from this seed, under the schedule alone."),
+]
+Kept = Annotated[Path | None, _option("--dir", "DIR", "Where to keep the model; else it is not kept.")]
+Examined = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[DIR]", help="The directory of a run; else the installation.", show_default=False
+    ),
+]
+OnlyWinner = Annotated[
+    bool,
+    _option("--only-winner", None, "Keep the winner's checkpoint alone; going on trains the others again."),
+]
+DryRun = Annotated[bool, _option("--dry-run", None, "Delete nothing; say what would be.")]
 Csv = Annotated[bool, _option("--csv", None, "Print CSV instead of a table.", _PLACES)]
 Validation = Annotated[bool, _option("--validation", None, "The validation split instead of the test split.")]
 Events = Annotated[

@@ -102,12 +102,21 @@ def new_directory(config: RunConfig) -> Path:
     raise UsageError(f"the directory {base} and its like are taken: name another by --dir")
 
 
+def of_run(directory: Path) -> Path:
+    """The directory, which holds a run.
+
+    Raises:
+        UsageError: It holds none.
+    """
+    if not Directory(directory).journal.is_file():
+        raise UsageError(f"DIR: given {directory}, which holds no run (there is no journal.db in it)")
+    return directory
+
+
 def open_run(directory: Path) -> Result:
     """The run in a directory, as far as it has come; no code of its task is run.
 
     Raises:
         UsageError: It holds no run.
     """
-    if not Directory(directory).journal.is_file():
-        raise UsageError(f"DIR: given {directory}, which holds no run (there is no journal.db in it)")
-    return load(directory)
+    return load(of_run(directory))

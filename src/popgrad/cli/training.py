@@ -1,22 +1,30 @@
-"""Commands that train: run, resume, train."""
+"""Commands that train: run, resume, replay, train."""
 
 import shlex
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from popgrad.cli import options, printing
+import typer
+
+from popgrad.cli import accounts, options, printing
 from popgrad.cli.display import watching
 from popgrad.cli.request import new_directory, open_run, read_config, read_initial
 from popgrad.core.errors import DataError, RunError, UsageError
 from popgrad.parts import make_parts
 from popgrad.reading import read_split
+from popgrad.replay import replay as exactly
+from popgrad.replay import replay_schedule
 from popgrad.run import load, start
 from popgrad.run import resume as go_on
+from popgrad.store import lineage
+from popgrad.store.directory import Directory
 from popgrad.tasks import Split
 from popgrad.train import check, check_given
 from popgrad.train import train as train_one
+from popgrad.winner import save_winner
 
 _ON_THE_WAY = {"intervals", "executor", "workers", "max_time", "target_score", "data_dir"}
 """What a run that goes on because of its configuration can be given anew."""
@@ -151,6 +159,52 @@ def _go_on(
             directory, intervals=intervals, on_segment=watch.segment, on_interval=watch.interval, **changes
         )
     printing.finish(result, read_test=not no_test, as_json=as_json)
+
+
+def replay(
+    directory: options.Run,
+    member: options.Member = None,
+    fresh_seed: options.FreshSeed = None,
+    place: options.Kept = None,
+    device: options.Device = None,
+    data: options.DataDir = None,
+    allow_changed_task: options.AllowChangedTask = False,
+    no_test: options.NoTest = False,
+    plain: options.Plain = False,
+    as_json: options.Json = False,
+) -> None:
+    """Train the winner again along its lineage, and compare every bit; or a new model under its schedule.
+
+    The run is not changed. Exit code 1 when the bits differ.
+    """
+    found = open_run(directory)
+    given: dict[str, Any] = {"data_dir": data, "device": device, "allow_changed_task": allow_changed_task}
+    line = found.lineage(lineage.winner(found.segments).member if member is None else member)
+    if fresh_seed is not None:
+        watched = watching(
+            printing.err,
+            members=1,
+            intervals=len(line),
+            score=found.score_name,
+            space=found.space,
+            plain=plain,
+        )
+        with watched as watch:
+            result = replay_schedule(directory, fresh_seed, member, keep=place, watch=watch, **given)
+        printing.finish(result, read_test=not no_test, as_json=as_json)
+        if not as_json:
+            accounts.compare_scores(result, line[-1])
+        return
+    if place is not None:
+        Directory.create(place)
+    begin = time.perf_counter()
+    with accounts.advancing("training again", len(line), plain=plain) as advance:
+        again = exactly(directory, member, on_segment=lambda _: advance(), **given)
+    if place is not None:
+        save_winner(again.winner, Directory(place).weights, found.made_by)
+    accounts.show_replay(again, time.perf_counter() - begin, as_json=as_json)
+    if not again.identical:
+        raise typer.Exit(1)
 
 
 def train(

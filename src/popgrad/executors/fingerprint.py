@@ -38,3 +38,13 @@ def fingerprint() -> dict[str, object]:
         "torch": str(torch.__version__),
         "numpy": np.__version__,
     }
+
+
+def fingerprint_of_one_thread() -> dict[str, object]:
+    """The same as members are trained, with one thread; the caller's number of threads comes back."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return fingerprint()
+    finally:
+        torch.set_num_threads(threads)

@@ -16,7 +16,7 @@ import torch
 from popgrad.core.errors import RunError, UsageError
 from popgrad.core.population import Assignment, Outcome, SegmentId
 from popgrad.executors.base import Attempt, Save
-from popgrad.executors.fingerprint import fingerprint
+from popgrad.executors.fingerprint import fingerprint_of_one_thread
 from popgrad.executors.process import Process
 from popgrad.executors.slots import Layout, Slot, layout
 from popgrad.executors.worker import Done, Flushed, Job, Refused, Setup
@@ -79,7 +79,7 @@ class Processes:
             raise UsageError(f"workers is {workers}: at least 1 (leave it out for one per core)")
         self._setup = _setup(pickled(task), save)
         self._numbers = itertools.count()
-        self.fingerprint = _fingerprint()
+        self.fingerprint = fingerprint_of_one_thread()
         # Each state that is held takes a file descriptor, and 1,024 are the usual limit.
         self._files = _limit_files(resource.RLIM_INFINITY)
         self._start()
@@ -237,14 +237,6 @@ class Processes:
 def _end(worker: Process) -> str:
     worker.kill()
     return worker.wait()
-
-
-def _fingerprint() -> dict[str, object]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    own = fingerprint()
-    torch.set_num_threads(threads)
-    return own
 
 
 def pickled(task: Task) -> bytes:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from popgrad.core.errors import RunError, UsageError
 from popgrad.store.checkpoints import Checkpoints
+from popgrad.store.mounts import check_local
 
 _BEGUN = {"lock", ".journal.db.part", ".journal.db.part-journal"}
 """What a run leaves that is killed before it has a journal."""
@@ -32,6 +33,7 @@ class Directory:
 
         Raises:
             UsageError: There is something at `path` already; nothing of it is touched.
+            RunError: It lies on a network file system.
         """
         if path.exists() and (not path.is_dir() or any(each.name not in _BEGUN for each in path.iterdir())):
             what = (
@@ -40,6 +42,7 @@ class Directory:
                 else "exists:"
             )
             raise UsageError(f"the directory {path} {what} name another one with --dir")
+        check_local(path.absolute())
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -90,13 +93,25 @@ class Directory:
         """A picture."""
         return self.path / f"{name}.png"
 
+    def holder(self) -> str:
+        """The number of the process that works on the run; "" where none does."""
+        try:
+            with open(self.path / "lock") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                return ""
+        except BlockingIOError:
+            return (self.path / "lock").read_text() or "?"
+        except OSError:  # there is no lock: nobody has ever worked on it, or it is a copy
+            return ""
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Held by the one process that works on the run; given back however the process ends.
 
         Raises:
-            RunError: Another process holds it.
+            RunError: Another process holds it, or it lies on a network file system.
         """
+        check_local(self.path)
         with open(self.path / "lock", "a+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,164 @@
+"""Whether a run is whole: the journal in itself, and the checkpoints against it."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from popgrad.core.errors import RunError
+from popgrad.core.population import Decision, Segment, SegmentId
+from popgrad.doctor.finding import Finding, size
+from popgrad.executors.fingerprint import fingerprint_of_one_thread
+from popgrad.garbage import needed
+from popgrad.store import lineage
+from popgrad.store.directory import Directory
+from popgrad.store.journal import Journal
+from popgrad.store.mounts import check_local
+
+_AGAIN = "restore the directory from a copy, or start the run again"
+
+
+def run(directory: Path) -> list[Finding]:
+    """Look at a run, also while it is in progress; nothing is changed.
+
+    Args:
+        directory: The run's.
+    """
+    place = Directory(directory.absolute())
+    try:
+        journal = Journal(place.journal, readonly=True)
+        try:
+            about, damage = journal.about(), journal.damage()
+            segments, decisions = lineage.index(journal.segments()), journal.decisions()
+            journal.telemetry()
+        finally:
+            journal.close()
+    except RunError as error:
+        return [Finding("journal", "problem", str(error), _AGAIN)]
+    wrong = damage + list(_wrong(segments, decisions))
+    findings = [Finding("journal", "problem", text, _AGAIN) for text in wrong[:10]]
+    if not wrong:
+        text = f"{len(segments)} segments and {len(decisions)} decisions, which agree"
+        findings.append(Finding("journal", "ok", text))
+        findings.append(_checkpoints(place, segments))
+        findings.append(_garbage(place, segments))
+    return [
+        *findings,
+        _failures(segments),
+        _task(about),
+        _machine(about),
+        _disk(place),
+        _progress(place, about),
+    ]
+
+
+def _wrong(segments: Mapping[SegmentId, Segment], decisions: list[Decision]) -> Iterator[str]:
+    """What in the record contradicts itself."""
+    for segment in segments.values():
+        name = f"member {segment.member}, interval {segment.interval}"
+        source = None if segment.source is None else segments.get(segment.source)
+        if segment.source is not None and source is None:
+            yield f"{name} starts from {segment.source}, which the record lacks"
+        elif source is not None and (source.interval >= segment.interval or source.broke):
+            yield f"{name} starts from {segment.source}, which has no state to start from"
+        elif segment.first_step != (0 if source is None else source.last_step):
+            yield f"{name} begins with step {segment.first_step}, but not where its source ends"
+    for number, decision in enumerate(decisions):
+        if decision.number != number:
+            yield f"decision {number} is missing"
+            return
+        yield from _disobeyed(segments, decision)
+
+
+def _disobeyed(segments: Mapping[SegmentId, Segment], decision: Decision) -> Iterator[str]:
+    plan = decision.plan
+    for member, source, hparams in zip(plan.members, plan.sources, plan.hparams, strict=True):
+        segment = segments.get((member, decision.number + 1))
+        if segment is None:
+            continue
+        if segment.source is None or segment.source[0] != source or dict(segment.hparams) != dict(hparams):
+            yield f"member {member}, interval {segment.interval} is not what decision {decision.number} says"
+
+
+def _checkpoints(place: Directory, segments: Mapping[SegmentId, Segment]) -> Finding:
+    """Each checkpoint that is needed is read, and compared with its name."""
+    digests = sorted(needed(segments, place.checkpoints) - {""})
+    last = {s.digest for s in lineage.last_segments(segments.values()).values() if not s.broke}
+    damaged = []
+    for digest in filter(place.checkpoints.has, digests):
+        try:
+            place.checkpoints.load(digest)
+        except RunError as error:
+            damaged.append(str(error))
+    missing = [digest for digest in last if not place.checkpoints.has(digest)]
+    again = "popgrad resume trains again what is missing"
+    if damaged:
+        return Finding("checkpoints", "problem", f"{len(damaged)} damaged: {damaged[0]}", again)
+    there = sum(map(place.checkpoints.has, digests))
+    if missing:
+        text = f"{there} are there and whole; {len(missing)} of {len(last)} last states are not"
+        return Finding("checkpoints", "note", text, again)
+    return Finding("checkpoints", "ok", f"{there}, all whole; every last state is there")
+
+
+def _garbage(place: Directory, segments: Mapping[SegmentId, Segment]) -> Finding:
+    files = place.checkpoints.unneeded(needed(segments, place.checkpoints)) + place.checkpoints.leftovers()
+    if not files or place.holder():  # a run in progress collects by itself
+        return Finding("space", "ok", "nothing to collect")
+    total = size(sum(path.stat().st_size for path in files if path.exists()))
+    return Finding(
+        "space", "note", f"{len(files)} files that nothing needs, {total}", "popgrad gc deletes them"
+    )
+
+
+def _failures(segments: Mapping[SegmentId, Segment]) -> Finding:
+    failed = [segment for segment in segments.values() if segment.failed]
+    if not failed:
+        return Finding("failures", "ok", "no member has failed")
+    first = min(failed, key=lambda segment: (segment.interval, segment.member))
+    why = first.error.strip().rpartition("\n")[2]
+    text = f"{len(failed)} of {len(segments)} segments; the first: member {first.member}, interval "
+    return Finding("failures", "note", f"{text}{first.interval}: {why}")
+
+
+def _task(about: Mapping[str, Any]) -> Finding:
+    """Whether the file of a task is what it was; it is read, not run."""
+    place = str(about.get("config", {}).get("task", "")).rpartition(":")[0]
+    if about.get("given_task") or not place.endswith(".py"):
+        return Finding("task", "ok", "given from Python" if about.get("given_task") else "named by a module")
+    try:
+        digest = hashlib.sha256(Path(place).read_bytes()).hexdigest()
+    except OSError:
+        return Finding("task", "problem", f"{place} is not there", "put it back to go on with the run")
+    if digest != about.get("task_digest"):
+        advice = "undo the change, or resume with --allow-changed-task"
+        return Finding("task", "problem", f"{place} has changed since the run began", advice)
+    return Finding("task", "ok", f"{place} is what it was")
+
+
+def _machine(about: Mapping[str, Any]) -> Finding:
+    then, now = about.get("fingerprint", {}), fingerprint_of_one_thread()
+    other = [name for name in now if name != "threads" and name in then and then[name] != now[name]]
+    if other:
+        text = "this machine computes otherwise than the one that began it: "
+        text += ", ".join(f"{name} {then[name]!r} -> {now[name]!r}" for name in other)
+        return Finding("machine", "note", text, "it can go on here, but bits are no longer promised")
+    return Finding("machine", "ok", "computes like the one that began it")
+
+
+def _disk(place: Directory) -> Finding:
+    try:
+        check_local(place.path)
+    except RunError as error:
+        return Finding("file system", "problem", str(error), "move the directory to a local disk")
+    return Finding("file system", "ok", "a local disk")
+
+
+def _progress(place: Directory, about: Mapping[str, Any]) -> Finding:
+    if holder := place.holder():
+        return Finding("progress", "ok", f"process {holder} is at work on it")
+    stopped = str(about.get("stopped", "unfinished"))
+    if stopped == "unfinished":
+        advice = f"go on with: popgrad resume {place.path}"
+        return Finding("progress", "note", "it was stopped before its end", advice)
+    return Finding("progress", "ok", f"it has ended: {stopped}")

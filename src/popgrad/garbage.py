@@ -1,0 +1,80 @@
+"""Files of a run that nothing needs any more, and their collection."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from popgrad.core.errors import NobodyLeftError
+from popgrad.core.population import Segment, SegmentId
+from popgrad.restore import kept
+from popgrad.store import lineage
+from popgrad.store.checkpoints import Checkpoints
+from popgrad.store.directory import Directory
+from popgrad.store.journal import Journal
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """What can be deleted of a run, or was.
+
+    Attributes:
+        files: What nothing needs.
+        size: Their bytes.
+        kept: Checkpoints that stay.
+        kept_size: Their bytes.
+    """
+
+    files: tuple[Path, ...]
+    size: int
+    kept: int
+    kept_size: int
+
+
+def needed(segments: Mapping[SegmentId, Segment], checkpoints: Checkpoints) -> set[str]:
+    """Digests of the checkpoints that a run needs: to go on, and each member's last and best state."""
+    last = lineage.last_segments(segments.values()).values()
+    alive = [segment for segment in segments.values() if not segment.failed]
+    best: dict[int, Segment] = {}
+    for segment in sorted(alive, key=lambda s: (s.score, -s.interval)):
+        best[segment.member] = segment
+    return kept(segments, checkpoints, last) | {segment.digest for segment in best.values()}
+
+
+def collect(directory: Path, *, only_winner: bool = False, dry_run: bool = False) -> Garbage:
+    """Delete the checkpoints that nothing needs, and what killed writers have left.
+
+    Args:
+        directory: The run's; nobody may be at work on it.
+        only_winner: Keep the winner's checkpoint alone. Going on with the run then trains the others again.
+        dry_run: Delete nothing, only say what would be.
+
+    Raises:
+        RunError: There is no run, or another process works on it.
+    """
+    place = Directory(directory.absolute())
+    journal = Journal(place.journal, readonly=True)
+    segments = lineage.index(journal.segments())
+    journal.close()
+    with place.locked():
+        checkpoints = place.checkpoints
+        wanted = needed(segments, checkpoints)
+        if only_winner and (winner := _winner(list(segments.values()))):
+            wanted = {winner}
+        files = (*checkpoints.unneeded(wanted), *checkpoints.leftovers())
+        remaining = [path for path in map(checkpoints.path, sorted(wanted - {""})) if path.exists()]
+        found = Garbage(files, _size(files), len(remaining), _size(remaining))
+        if not dry_run:
+            for path in files:
+                path.unlink(missing_ok=True)
+    return found
+
+
+def _winner(segments: Sequence[Segment]) -> str:
+    try:
+        return lineage.winner(segments).digest
+    except NobodyLeftError:
+        return ""
+
+
+def _size(files: Sequence[Path]) -> int:
+    return sum(path.stat().st_size for path in files if path.exists())
