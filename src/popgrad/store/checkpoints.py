@@ -57,6 +57,8 @@ class Checkpoints:
         """
         path = self.path(digest)
         if path.exists():
+            if self.durable:  # it may be from a process that was killed before it had flushed it
+                self._flush(path)
             return
         parts = [i for i, leaf in enumerate(leaves) if leaf.is_complex()]  # the format lacks complex128
         tensors = {str(i): torch.view_as_real(leaf) if i in parts else leaf for i, leaf in enumerate(leaves)}
@@ -72,7 +74,7 @@ class Checkpoints:
                 flush(aside)
             os.replace(aside, path)
             if self.durable:
-                flush(self.folder)
+                self._flush()
         except OSError as error:
             raise RunError(
                 f"the checkpoint {path} cannot be written: {error.strerror}; what is recorded stays"
@@ -80,6 +82,11 @@ class Checkpoints:
         finally:
             with suppress(OSError):  # it is gone when all went well
                 aside.unlink()
+
+    def _flush(self, *files: Path) -> None:
+        """Have files and the names of all on the disk: of the folder too, which may be new."""
+        for each in (*files, self.folder, self.folder.parent):
+            flush(each)
 
     def save(self, state: State) -> str:
         """Keep a state; returns its digest."""

@@ -3,11 +3,12 @@
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from popgrad.core.errors import RunError, UsageError
+from popgrad.store.aside import flush
 from popgrad.store.checkpoints import Checkpoints
 from popgrad.store.mounts import check_local
 
@@ -47,6 +48,10 @@ class Directory:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"the directory {path} cannot be made: {error.strerror}") from None
+        if durable:
+            for parent in path.absolute().parents:  # where the names of the folders are that have been made
+                with suppress(PermissionError):  # what one may not even read, one has not made
+                    flush(parent)
         return cls(path.absolute(), durable)  # a task may change the working directory
 
     @property
