@@ -8,7 +8,7 @@ PINS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format lint types tests docs docs-check wheel wheel-check clean
+.PHONY: help demo test check format lint types tests test-long docs docs-check wheel wheel-check clean
 
 help: ## Show what can be made (the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ types: $(VENV)/.installed-dev ## Strict mypy on src
 
 tests: $(VENV)/.installed-dev ## The tests; e.g. PYTEST_ARGS="-k space -x"
 	$(BIN)/pytest $(PYTEST_ARGS)
+
+test-long: $(VENV)/.installed-dev ## The tests that take minutes: more than a hundred kills
+	$(BIN)/pytest -m long -s $(PYTEST_ARGS)
 
 docs: $(VENV)/.installed-dev ## Write docs/configuration.md, the reference of all keys, from the code
 	$(BIN)/python -m popgrad.configuration_page > docs/configuration.md.part
