@@ -18,7 +18,7 @@ from popgrad.parts import Parts
 from popgrad.result import Result, result_of
 from popgrad.state import State
 from popgrad.store import lineage
-from popgrad.store.aside import replacing
+from popgrad.store.aside import leftovers, replacing
 from popgrad.store.directory import Directory
 from popgrad.store.journal import Journal
 from popgrad.watch import Watch
@@ -46,7 +46,7 @@ def go(
         PopgradError: The run cannot go on; what is recorded stays.
     """
     if place is not None:
-        for path in place.checkpoints.leftovers():
+        for path in (*place.checkpoints.leftovers(), *leftovers(place.path)):
             path.unlink(missing_ok=True)
         with replacing(place.configuration) as aside:
             aside.write_text(configuration.write(config), encoding="utf-8")

@@ -1,9 +1,12 @@
 """Files that are there as a whole or not at all."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_ASIDE = re.compile(r"\.\d+\..+")
 
 
 @contextmanager
@@ -19,6 +22,11 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """What `replacing` has left in a folder where it was killed. While others write, theirs is among it."""
+    return [path for path in sorted(folder.iterdir()) if _ASIDE.fullmatch(path.name)]
 
 
 def flush(path: Path) -> None:
