@@ -1,10 +1,16 @@
 """Modules whose hyperparameters are 0-d buffers: they differ between members and change in training."""
 
+import math
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import nn
 from torch.nn import functional
 
 from popgrad.core.seeding import derive
+
+WORD = -(2**63), 2**63 - 1
+"""What `torch.randint` draws bits between: each draw takes one word, however many are drawn at once."""
 
 
 class Dropout(nn.Module):
@@ -30,6 +36,7 @@ class Dropout(nn.Module):
         self.hparam = hparam
         self.keep = keep
         self.generator: torch.Generator | None = None
+        self.given: Callable[[torch.Tensor], torch.Tensor] | None = None  # bits that were drawn elsewhere
         self.register_buffer(hparam, torch.tensor(1.0 - p if keep else p), persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -47,16 +54,27 @@ class Dropout(nn.Module):
 
     def _bits(self, x: torch.Tensor) -> torch.Tensor:
         """Uniform int16 of the shape of `x`: each 64-bit draw is cut into four."""
-        size = x.numel()
-        count, low, high = (size + 3) // 4, -(2**63), 2**63 - 1
+        if self.given is not None:
+            return self.given(x)
+        count, low, high = words(x.numel()), *WORD
         draws = torch.randint(
             low, high, (count,), generator=self.generator, dtype=torch.int64, device=x.device
         )
-        return draws.view(torch.int16)[:size].view(x.shape)
+        return cut(draws, x.shape)
 
     def extra_repr(self) -> str:
         """For `print(module)`."""
         return f"{self.hparam}, keep={self.keep}"
+
+
+def words(size: int) -> int:
+    """64-bit draws for the mask of `size` elements."""
+    return (size + 3) // 4
+
+
+def cut(draws: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """[..., *shape] int16 out of draws [..., words]: the bits of masks."""
+    return draws.view(torch.int16)[..., : math.prod(shape)].view((*draws.shape[:-1], *shape))
 
 
 def seed_streams(module: nn.Module, seed: int, device: torch.device | str = "cpu") -> None:

@@ -5,13 +5,17 @@ of a step are noted once, on a dry run of one member; they are made beforehand, 
 generators; and they are handed in where the model asks for them.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+
+from popgrad.nn import WORD, cut, words
 
 _CHANNELS = {functional.dropout1d: 3, functional.dropout2d: 4, functional.dropout3d: 5}
 """Dropout of whole channels, and the dimensions of the batch that each is for."""
@@ -23,15 +27,15 @@ _WORDS = 2**20  # 64-bit words that are drawn at once: 8 MB, which stays in the 
 
 @dataclass(frozen=True)
 class Bits:
-    """64-bit words from the stream of a `popgrad.nn.Dropout`.
+    """The bits of a mask, from the stream of a `popgrad.nn.Dropout`.
 
     Attributes:
         place: The layer's, among those of its kind.
-        count: Words.
+        shape: Of the mask.
     """
 
     place: int
-    count: int
+    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -53,39 +57,45 @@ Draw = Bits | Noise
 
 
 class Draws(TorchFunctionMode):
-    """Catches what draws, within one step of one member; notes it, and hands out what was drawn beforehand.
+    """Catches what draws, within a step of one member; notes it, and hands out what was drawn beforehand.
 
     It also helps out where vmap has no rule: a cross entropy whose label smoothing is a tensor, and recurrent
     layers, which are made of operations that have one.
 
     Args:
-        places: Place of each `popgrad.nn.Dropout`, by the `id` of its generator.
         given: What was drawn for this step, in order; None = a dry run, in which nothing is dropped.
 
     Attributes:
         noted: What was asked for, in order.
+        needed: Whether something was caught: if not, it works as well without being entered, and faster.
     """
 
-    def __init__(self, places: Mapping[int, int], given: Sequence[torch.Tensor] | None = None) -> None:
+    def __init__(self, given: Sequence[torch.Tensor] | None = None) -> None:
         super().__init__()
         self.noted: list[Draw] = []
-        self._places, self._given = places, given
+        self.needed = False
+        self._given = given
+
+    def bits(self, place: int, x: torch.Tensor) -> torch.Tensor:
+        """What the `popgrad.nn.Dropout` at a place makes the mask of `x` from."""
+        bits = self._next(Bits(place, tuple(x.shape)))
+        return torch.zeros(x.shape, dtype=torch.int16, device=x.device) if bits is None else bits
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
+        caught: Callable[..., Any] | None = None
         if func is functional.dropout or func in _CHANNELS:
-            return self._dropout(func, *args, **kwargs)
-        if func is torch.randint and id(kwargs.get("generator")) in self._places:
-            (count,) = args[2]
-            bits = self._next(Bits(self._places[id(kwargs["generator"])], count))
-            return torch.zeros(count, dtype=torch.int64, device=kwargs["device"]) if bits is None else bits
-        if func is functional.cross_entropy and isinstance(kwargs.get("label_smoothing"), torch.Tensor):
-            return _smoothed(*args, **kwargs)
-        if func in _RECURRENT and not kwargs and isinstance(args[1], torch.Tensor | tuple):
-            return getattr(torch.ops.aten, _RECURRENT[func]).input.decompose(*args)
-        return func(*args, **kwargs)
+            caught = partial(self._dropout, func)
+        elif func is functional.cross_entropy and isinstance(kwargs.get("label_smoothing"), torch.Tensor):
+            caught = _smoothed
+        elif func in _RECURRENT:
+            caught = getattr(torch.ops.aten, _RECURRENT[func]).input.decompose
+        if caught is None:
+            return func(*args, **kwargs)
+        self.needed = True
+        return caught(*args, **kwargs)
 
     def _dropout(
         self,
@@ -160,39 +170,39 @@ class Streams:
         if number >= self._filled:
             self._fill(number)
         found = []
-        for draw in self._draws[number]:
-            if isinstance(draw, Bits):
-                begin = self._used[draw.place]
-                self._used[draw.place] = begin + draw.count
-                found.append(self._blocks[draw.place][:, begin : begin + draw.count])
+        for each in self._draws[number]:
+            if isinstance(each, Bits):
+                begin = self._used[each.place]
+                end = self._used[each.place] = begin + words(math.prod(each.shape))
+                found.append(cut(self._blocks[each.place][:, begin:end], each.shape))
             else:
-                found.append(self._noise(draw))
+                found.append(self._noise(each))
         return found
 
     def _fill(self, first: int) -> None:
         """Draw words for as many steps as fit: drawn together or one by one, they are the same."""
-        most = max((sum(words.values()) for words in self._words), default=0)
+        most = max((sum(each.values()) for each in self._words), default=0)
         count = max(1, _WORDS // max(1, most * len(self._layers)))
         steps = self._words[first : first + count]
-        for place in sorted({place for words in steps for place in words}):
-            words = sum(each.get(place, 0) for each in steps)
-            block = torch.empty(len(self._layers), words, dtype=torch.int64, device=self._device)
+        for place in sorted({place for each in steps for place in each}):
+            count = sum(each.get(place, 0) for each in steps)
+            block = torch.empty(len(self._layers), count, dtype=torch.int64, device=self._device)
             for row, generators in zip(block, self._layers, strict=True):
-                torch.randint(-(2**63), 2**63 - 1, (words,), generator=generators[place], out=row)
+                torch.randint(*WORD, (count,), generator=generators[place], out=row)
             self._blocks[place], self._used[place] = block, 0
         self._filled = first + len(steps)
 
-    def _noise(self, draw: Noise) -> torch.Tensor:
-        masks = torch.empty(len(self._rest), *draw.shape, dtype=draw.dtype, device=self._device)
+    def _noise(self, noise: Noise) -> torch.Tensor:
+        masks = torch.empty(len(self._rest), *noise.shape, dtype=noise.dtype, device=self._device)
         for mask, generator in zip(masks, self._rest, strict=True):
-            mask.bernoulli_(1.0 - draw.p, generator=generator)
-        return masks.div_(1.0 - draw.p)
+            mask.bernoulli_(1.0 - noise.p, generator=generator)
+        return masks.div_(1.0 - noise.p)
 
 
 def _words(draws: Sequence[Draw]) -> dict[int, int]:
     """Words of a step, by place."""
-    words: dict[int, int] = {}
-    for draw in draws:
-        if isinstance(draw, Bits):
-            words[draw.place] = words.get(draw.place, 0) + draw.count
-    return words
+    found: dict[int, int] = {}
+    for each in draws:
+        if isinstance(each, Bits):
+            found[each.place] = found.get(each.place, 0) + words(math.prod(each.shape))
+    return found

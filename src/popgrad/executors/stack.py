@@ -54,7 +54,8 @@ class Stack:
         )
         used = next(iter(asked.values())).used
         self._blocks = self._make_blocks([slot for slot in leaves.values() if slot.name in used])
-        self._losses = Losses(task, module, texts, template.reached)
+        catch = any(each.caught for each in asked.values())
+        self._losses = Losses(task, module, texts, template.reached, catch=catch)
         self._streams = self._make_streams([asked[size].draws for size in self._batches.sizes])
         self._points: list[tuple[int, list[float]]] = []
 

@@ -1,42 +1,62 @@
 """One module called with the tensors of many members at once, and what it asks for when it is."""
 
 import random
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import nn
-from torch.func import functional_call, vmap
+from torch.func import vmap
 
 from popgrad.core.errors import PopgradError
 from popgrad.executors.draws import Draw, Draws
 from popgrad.executors.template import refusal
-from popgrad.nn import dropouts, seed_streams
+from popgrad.nn import dropouts
 from popgrad.tasks import live
 from popgrad.tasks.torch import Batch, TorchTask
 
 Tensors = dict[str, torch.Tensor]
+Holder = dict[str, torch.Tensor | None]
 
 
-class _Called(nn.Module):
-    """A module and what is done with it: called as one, since a loss may use any part of the module."""
+class Sockets:
+    """The places of a module's parameters and buffers, to put others there for a while.
 
-    def __init__(self, module: nn.Module, function: Callable[..., torch.Tensor]) -> None:
-        super().__init__()
-        self.module, self._function = module, function
+    It is `torch.func.functional_call` for a function that may use any part of the module, at a tenth of the
+    time: what is found out there at each call is found out once here.
+    """
 
-    def forward(self, *args: Any) -> torch.Tensor:
-        return self._function(self.module, *args)
+    def __init__(self, module: nn.Module) -> None:
+        own = [*module.named_parameters(), *module.named_buffers()]
+        names = {id(tensor): name for name, tensor in own}  # what is in two places has one name
+        self._places: list[tuple[Holder, str, str]] = [
+            (holder, key, names[id(tensor)])
+            for layer in module.modules()
+            for holder in cast(tuple[Holder, Holder], (layer._parameters, layer._buffers))
+            for key, tensor in holder.items()
+            if tensor is not None
+        ]
 
-    def with_tensors(self, tensors: Tensors, *args: Any) -> tuple[torch.Tensor, Tensors]:
-        """What comes out, and the buffers that were put in the places of those given."""
-        given = {f"module.{name}": tensor for name, tensor in tensors.items()}
-        value = functional_call(self, given, args)  # which writes into `given` what is in its places then
-        after = {name: given[f"module.{name}"] for name in tensors}
-        return value, {name: tensor for name, tensor in after.items() if tensor is not tensors[name]}
+    @contextmanager
+    def holding(self, tensors: Tensors) -> Iterator[Tensors]:
+        """With these tensors in place. What the module has replaced is in what this gives, at the end."""
+        before = [holder[key] for holder, key, _ in self._places]
+        replaced: Tensors = {}
+        for holder, key, name in self._places:
+            holder[key] = tensors[name]
+        try:
+            yield replaced
+            for holder, key, name in self._places:
+                now = holder[key]
+                if now is not None and now is not tensors[name]:
+                    replaced[name] = now
+        finally:
+            for (holder, key, _), tensor in zip(self._places, before, strict=True):
+                holder[key] = tensor
 
 
 @dataclass(frozen=True)
@@ -46,10 +66,12 @@ class Asked:
     Attributes:
         draws: In order.
         used: Names of the parameters that the loss depends on.
+        caught: Whether `Draws` has to be entered.
     """
 
     draws: tuple[Draw, ...]
     used: frozenset[str]
+    caught: bool
 
 
 class Losses:
@@ -57,17 +79,23 @@ class Losses:
 
     Args:
         task: Whose loss.
-        module: In training mode. Its `popgrad.nn.Dropout` get generators to be told by.
+        module: In training mode.
         texts: Hyperparameters that are no numbers, alike in all members.
         reached: Names of hyperparameters that the loss asks for are added.
+        catch: Whether `Draws` has to be entered.
     """
 
     def __init__(
-        self, task: TorchTask, module: nn.Module, texts: Mapping[str, str], reached: set[str]
+        self,
+        task: TorchTask,
+        module: nn.Module,
+        texts: Mapping[str, str],
+        reached: set[str],
+        *,
+        catch: bool = True,
     ) -> None:
-        self._called, self._texts, self._reached = _Called(module, task.loss), texts, reached
-        seed_streams(module, 0)
-        self._places = {id(layer.generator): place for place, layer in enumerate(dropouts(module))}
+        self._loss, self._module, self._sockets = task.loss, module, Sockets(module)
+        self._texts, self._reached, self._catch = texts, reached, catch
 
     def __call__(
         self,
@@ -88,7 +116,7 @@ class Losses:
         """
 
         def one(*args: Any) -> tuple[torch.Tensor, Tensors]:
-            return self._one(args[0], args[1], args[2], Draws(self._places, args[3]))
+            return self._one(args[0], args[1], args[2], Draws(args[3]))
 
         return vmap(one, in_dims=(0, 0, dims, 0))(tensors, hparams, batch, list(draws))
 
@@ -96,9 +124,11 @@ class Losses:
         self, tensors: Tensors, hparams: Tensors, batch: Batch, draws: Draws | None
     ) -> tuple[torch.Tensor, Tensors]:
         given = live.Reads({**hparams, **self._texts}, self._reached)
-        with draws or nullcontext():
-            value, changed = self._called.with_tensors(tensors, batch, given)
-        return value.reshape(()), changed
+        for place, layer in enumerate(dropouts(self._module)):
+            layer.given = None if draws is None else partial(draws.bits, place)
+        with self._sockets.holding(tensors) as replaced, draws if draws and self._catch else nullcontext():
+            value = self._loss(self._module, batch, given)
+        return value.reshape(()), replaced
 
     def dry(self, tensors: Tensors, hparams: Tensors, batch: Batch, leaves: Collection[str]) -> Asked:
         """A step of one member without an update, to learn what it asks for.
@@ -113,7 +143,7 @@ class Losses:
             PopgradError: The step works for a member that is alone, but cannot be stacked.
             Exception: What it raises for a member that is alone.
         """
-        draws = Draws(self._places)
+        draws = Draws()
 
         def stacked(*args: Any) -> torch.Tensor:
             values, _ = vmap(lambda own, given: self._one(own, given, batch, draws))(*args)
@@ -133,7 +163,7 @@ class Losses:
             raise refusal(f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}") from error
         if _other_generators() != before:
             raise refusal("the model or the loss draws from the global generator of Python or NumPy")
-        return Asked(tuple(draws.noted), used)
+        return Asked(tuple(draws.noted), used, draws.needed)
 
 
 def _used(
@@ -162,7 +192,7 @@ class Outputs:
     """
 
     def __init__(self, task: TorchTask, module: nn.Module) -> None:
-        self._called = _Called(module, task.predict)
+        self._predict, self._module, self._sockets = task.predict, module, Sockets(module)
 
     def __call__(self, tensors: Tensors, batch: Batch) -> torch.Tensor:
         """[N, b, ...] from tensors [N, ...] by name, and a batch of tensors [b, ...].
@@ -173,10 +203,11 @@ class Outputs:
         """
 
         def one(own: Tensors) -> torch.Tensor:
-            return self._called.with_tensors(own, batch)[0]
+            with self._sockets.holding(own):
+                return self._predict(self._module, batch)
 
         try:
-            with Draws({}):
+            with Draws():
                 return vmap(one)(tensors)
         except PopgradError:
             raise
