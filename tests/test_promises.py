@@ -83,6 +83,17 @@ def test_p2_a_run_that_was_stopped_becomes_one_that_never_was(tmp_path: Path) ->
     assert popgrad.resume(tmp_path / "run", task=odd()).segments == train(odd()).segments
 
 
+def test_p3_a_lineage_that_is_trained_again_gives_the_same_bits(tmp_path: Path) -> None:
+    result = train(odd(), executor="processes", workers=2, directory=tmp_path / "run")
+    for member in range(5):
+        replayed = popgrad.replay(tmp_path / "run", member, task=odd())
+        assert replayed.identical
+        assert digest(replayed.winner.state) == result.lineage(member)[-1].digest
+    fresh = popgrad.replay_schedule(tmp_path / "run", 1, task=odd())
+    assert fresh.winner.schedule == result.winner.schedule
+    assert fresh.winner.segment.digest != result.winner.segment.digest
+
+
 def test_p4_an_heir_starts_from_all_of_its_donors_state(witnessed: tuple[Witness, popgrad.Result]) -> None:
     witness, result = witnessed
     digests = {segment.id: segment.digest for segment in result.segments}

@@ -247,3 +247,59 @@ def test_data_that_is_missing_in_the_middle_says_how_to_go_on(monkeypatch: pytes
     monkeypatch.setattr(training, "start", start)
     said = refused("run", "quadratic", *SMALL, "--dir", "here")
     assert said == "popgrad: the disk is gone; go on with: popgrad resume here\n"
+
+
+# --- replay -------------------------------------------------------------------------------------------
+
+
+def test_replay_says_whether_the_bits_are_the_same(tmp_path: Path) -> None:
+    run = str(tmp_path / "run")
+    assert popgrad("run", "digits", *SMALL, "--dir", run, "--debug").code == 0
+    before = record(run)
+    done = popgrad("replay", run)
+    assert (done.code, "bit-identical to the record (digest " in done.out) == (0, True)
+    found = popgrad("replay", run, "--member", "2", "--json", "--dir", str(tmp_path / "again")).json
+    assert (found["identical"], found["member"], found["segments"]) == (True, 2, 3)
+    assert {path.name for path in (tmp_path / "again").iterdir()} == {"best.json", "best.safetensors"}
+    assert "name another one" in refused("replay", run, "--dir", str(tmp_path / "again"))
+    assert "member 9 has no finished segment" in refused("replay", run, "--member", "9")
+    assert record(run) == before
+
+
+def test_replay_of_a_task_that_trains_otherwise_now_is_exit_code_1(tmp_path: Path) -> None:
+    file, run = tmp_path / "climb.py", str(tmp_path / "run")
+    file.write_text(CLIMB)
+    assert popgrad("run", f"{file}:Climb", *SMALL, "--dir", run).code == 0
+    file.write_text(CLIMB.replace("* steps", "* steps * 2"))
+    assert "the source of the task has changed" in refused("replay", run)
+    done = popgrad("replay", run, "--allow-changed-task")
+    assert (done.code, "NOT identical: it differs from member" in done.out) == (1, True)
+
+
+def test_replay_with_a_fresh_seed_trains_one_model_under_the_schedule(tmp_path: Path) -> None:
+    run, fresh = str(tmp_path / "run"), str(tmp_path / "fresh")
+    assert popgrad("run", "digits", *SMALL, "--dir", run, "--debug").code == 0
+    done = popgrad("replay", run, "--fresh-seed", "5", "--dir", fresh)
+    assert done.code == 0
+    assert "under the schedule alone, accuracy " in done.out
+    assert load(fresh).config.seed == 5
+    assert popgrad("schedule", fresh, "--csv").out == popgrad("schedule", run, "--csv").out
+    assert popgrad("replay", run, "--fresh-seed", "5", "--json", "--no-test").json["directory"] is None
+
+
+CLIMB = """
+import popgrad
+
+class Climb:
+    space = popgrad.Space({"lr": popgrad.LogUniform(1e-3, 1.0)})
+    score = "q"
+
+    def init(self, hparams, ctx):
+        return {"x": 0.0}
+
+    def train(self, state, hparams, steps, ctx):
+        return {"x": state["x"] + hparams["lr"] * steps}
+
+    def evaluate(self, state, hparams, split, ctx):
+        return {"q": state["x"]}
+"""

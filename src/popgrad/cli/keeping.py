@@ -7,11 +7,11 @@ import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from popgrad import config as configuration
-from popgrad import doctor as examine
 from popgrad.cli import accounts, options, printing
 from popgrad.cli.request import of_run, read_config
 from popgrad.core.errors import UsageError
 from popgrad.data import data_dir, download
+from popgrad.doctor import examine_installation, examine_run
 from popgrad.garbage import collect
 
 
@@ -20,7 +20,7 @@ def doctor(directory: options.Examined = None, as_json: options.Json = False) ->
 
     No code of the task is run. Exit code 1 when there is a problem.
     """
-    findings = examine.installation(Path("runs")) if directory is None else examine.run(of_run(directory))
+    findings = examine_installation(Path("runs")) if directory is None else examine_run(of_run(directory))
     accounts.show_findings(findings, as_json=as_json)
     if any(finding.level == "problem" for finding in findings):
         raise typer.Exit(1)

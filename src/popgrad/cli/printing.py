@@ -94,7 +94,8 @@ _OUTPUTS = (".png", ".csv", ".safetensors")
 def show(result: Result, *, as_json: bool, test: Mapping[str, float] | None = None) -> None:
     """The winner, its schedule, its lineage and the population."""
     if as_json:
-        data: dict[str, Any] = {"directory": str(result.directory), "stopped": result.stopped}
+        place = None if result.directory is None else str(result.directory)
+        data: dict[str, Any] = {"directory": place, "stopped": result.stopped}
         data |= summary_data(result.segments, result.space, result.score_name)
         print_json(data | ({"test": _plain(test)} if test is not None else {}))
     else:

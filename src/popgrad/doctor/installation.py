@@ -23,7 +23,7 @@ _LITTLE = 2 * 10**9  # bytes; a run of the built-in tasks takes far less, a nigh
 _EXTRAS = {"tensorboard": "tensorboard", "ray": "ray"}
 
 
-def installation(folder: Path) -> list[Finding]:
+def examine_installation(folder: Path) -> list[Finding]:
     """Look at this machine and at what is installed. Starts one worker process, for about two seconds.
 
     Args:

@@ -18,7 +18,7 @@ from popgrad.store.mounts import check_local
 _AGAIN = "restore the directory from a copy, or start the run again"
 
 
-def run(directory: Path) -> list[Finding]:
+def examine_run(directory: Path) -> list[Finding]:
     """Look at a run, also while it is in progress; nothing is changed.
 
     Args:
