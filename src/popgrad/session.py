@@ -4,7 +4,7 @@ import logging
 import signal
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 
@@ -46,8 +46,7 @@ def go(
         PopgradError: The run cannot go on; what is recorded stays.
     """
     if place is not None:
-        for path in (*place.checkpoints.leftovers(), *leftovers(place.path)):
-            path.unlink(missing_ok=True)
+        _clear(place)
         with replacing(place.configuration) as aside:
             aside.write_text(configuration.write(config), encoding="utf-8")
     checkpoints = None if place is None else place.checkpoints
@@ -71,11 +70,24 @@ def go(
             final = {winner: engine.state(winner)}
             journal.set_about(stopped=stopped)
     except BaseException:
-        engine.close()
+        _close(engine, place)
         _leave_what_there_is(parts, config, journal, place)
         raise
-    engine.close()
+    _close(engine, place)
     return _leave(parts, config, journal, place, final)
+
+
+def _close(engine: Engine, place: Directory | None) -> None:
+    engine.close()
+    if place is not None:  # nobody writes any more; a worker may have died while it did
+        with suppress(OSError):  # the next to go on with the run will try again
+            _clear(place)
+
+
+def _clear(place: Directory) -> None:
+    """Delete what writers that were killed have left."""
+    for path in (*place.checkpoints.leftovers(), *leftovers(place.path)):
+        path.unlink(missing_ok=True)
 
 
 @contextmanager
