@@ -94,19 +94,16 @@ def make_template(task: TorchTask, starts: Sequence[Start], device: torch.device
     optimizers = _optimizers(task, module, live.Reads(first, chosen))
     slots = _slots(module, optimizers)
     reached = {"batch_size", *read, *chosen}
+    own = [each for each in module.named_buffers() if live.is_hparam_buffer(*each, first)]
+    places = live.Places(module, optimizers, first)
     options, buffers = [], []
     for start in starts:
         if chosen and start is not starts[0]:
             optimizers = _optimizers(task, module, start.hparams)
-        reached |= live.write(module, optimizers, start.hparams)
+            places = live.Places(module, optimizers, start.hparams)
+        reached |= places.write(start.hparams)
         options.append({name: [dict(group) for group in o.param_groups] for name, o in optimizers.items()})
-        buffers.append(
-            {
-                path: buffer.detach().clone()
-                for path, buffer in module.named_buffers()
-                if live.is_hparam_buffer(path, buffer, start.hparams)
-            }
-        )
+        buffers.append({path: buffer.clone() for path, buffer in own})
     _check_flags(options)
     return Template(
         module.train(),

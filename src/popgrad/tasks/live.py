@@ -66,22 +66,40 @@ def write(module: nn.Module, optimizers: Mapping[str, Optimizer], hparams: Hpara
         RunError: A live value differs from what was written: something refused it, or two names live in one
             place.
     """
-    places = {name: (list(_groups(optimizers, name)), list(_buffers(module, name))) for name in hparams}
-    for name, (groups, buffers) in places.items():
-        for group, key in groups:
-            _set(group, key, hparams[name])
-        for buffer in buffers:
-            _fill(name, buffer, hparams[name])
-    # All are written before any is compared, so that a name that writes over another is found.
-    for name, (groups, buffers) in places.items():
-        for group, key in groups:
-            _compare(name, hparams[name], _get(group, key))
-        for buffer in buffers:
-            # A float buffer holds the nearest value that it can; another kind holds this value, or is wrong.
-            rounds = buffer.is_floating_point()
-            value = torch.tensor(hparams[name], dtype=buffer.dtype).item() if rounds else hparams[name]
-            _compare(name, value, buffer.item())
-    return {name for name, (groups, buffers) in places.items() if groups or buffers}
+    return Places(module, optimizers, hparams).write(hparams)
+
+
+class Places:
+    """Where hyperparameters live in one module and its optimizers, found once to be written more often.
+
+    Args:
+        module: Whose buffers.
+        optimizers: Whose parameter groups, by name.
+        names: Of the hyperparameters.
+    """
+
+    def __init__(self, module: nn.Module, optimizers: Mapping[str, Optimizer], names: Iterable[str]) -> None:
+        self._places = {
+            name: (list(_groups(optimizers, name)), list(_buffers(module, name))) for name in names
+        }
+
+    def write(self, hparams: Hparams) -> set[str]:
+        """As the function `write` does, for the names that were given."""
+        for name, (groups, buffers) in self._places.items():
+            for group, key in groups:
+                _set(group, key, hparams[name])
+            for buffer in buffers:
+                _fill(name, buffer, hparams[name])
+        # All are written before any is compared, so that a name that writes over another is found.
+        for name, (groups, buffers) in self._places.items():
+            for group, key in groups:
+                _compare(name, hparams[name], _get(group, key))
+            for buffer in buffers:
+                # A float buffer holds the nearest value it can; another kind holds this one, or is wrong.
+                rounds = buffer.is_floating_point()
+                value = torch.tensor(hparams[name], dtype=buffer.dtype).item() if rounds else hparams[name]
+                _compare(name, value, buffer.item())
+        return {name for name, (groups, buffers) in self._places.items() if groups or buffers}
 
 
 def _groups(optimizers: Mapping[str, Optimizer], name: str) -> Iterator[tuple[dict[str, object], str]]:
