@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,12 @@ import torch
 import popgrad
 from popgrad.core.errors import RunError, UsageError
 from popgrad.core.population import Assignment, Hparams, Outcome
-from popgrad.core.space import Space
-from popgrad.executors import processes
+from popgrad.core.space import LogUniform, Space
+from popgrad.data import Splits
+from popgrad.executors import Serial, processes
 from popgrad.executors.processes import Processes, available_cores
 from popgrad.state import State
-from popgrad.tasks import Context, Quadratic, Split
+from popgrad.tasks import Context, Quadratic, Split, TorchTask
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
@@ -318,8 +320,8 @@ def test_a_pool_has_at_least_one_worker(workers: int) -> None:
 
 
 def test_other_arithmetic_in_a_worker_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    own = processes.fingerprint()
-    monkeypatch.setattr(processes, "fingerprint", lambda: {**own, "arithmetic": "another"})
+    own = processes.fingerprint_of_one_thread()
+    monkeypatch.setattr(processes, "fingerprint_of_one_thread", lambda: {**own, "arithmetic": "another"})
     with pytest.raises(RunError, match=r"arithmetic of a worker process differs .*MKL_CBWR=AUTO"):
         Processes(Quadratic(), CPU, workers=1)
 
@@ -345,3 +347,43 @@ def test_what_a_task_prints_comes_through_the_controllers_standard_error() -> No
     assert sorted(said.getvalue().splitlines()) == sorted(
         f"member {m}, interval {i}" for m in range(3) for i in range(2)
     )
+
+
+def _read_by(log: Path) -> Splits:
+    with log.open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    data = torch.arange(66.0).reshape(22, 3) / 10
+    part = (data, (data.sum(1) > 3).long())
+    return Splits(part, (data[:5].clone(), part[1][:5].clone()), (data[:5].clone(), part[1][:5].clone()))
+
+
+def _shared(tensor: torch.Tensor) -> bool:
+    """Whether a tensor lies in memory that this process maps and its workers can map too."""
+    maps = [line for line in Path("/proc/self/maps").read_text().splitlines() if "memfd:popgrad" in line]
+    ranges = [line.split()[0].split("-") for line in maps]
+    place = tensor.untyped_storage().data_ptr()
+    return any(int(low, 16) <= place < int(high, 16) for low, high in ranges)
+
+
+def test_data_is_read_once_and_lies_in_memory_once(tmp_path: Path) -> None:
+    log = tmp_path / "readers"
+    task = TorchTask(
+        space=Space({"lr": LogUniform(1e-3, 1e-1)}),
+        model=lambda hparams: torch.nn.Linear(3, 2),
+        optimizer=lambda module, hparams: torch.optim.SGD(module.parameters(), lr=hparams["lr"]),
+        data=partial(_read_by, log),
+    )
+    serial = Serial(task, CPU)
+    serial.submit([Assignment(m, 0, None, {"lr": 0.1}, 3, 0, 5) for m in range(4)])
+    expected = {outcome.id: outcome.digest for outcome in (serial.next() for _ in range(4))}
+    serial.close()
+    pool = Processes(task, CPU, workers=2)
+    pool.submit([Assignment(m, 0, None, {"lr": 0.1}, 3, 0, 5) for m in range(4)])
+    assert {outcome.id: outcome.digest for outcome in (pool.next() for _ in range(4))} == expected
+    assert _shared(task.split("train", CPU[0])[0])
+    pool.close()
+    assert log.read_text() == f"{os.getpid()}\n"
+    serial = Serial(task, CPU)  # what looks at the shared memory keeps it
+    serial.submit([Assignment(0, 0, None, {"lr": 0.1}, 3, 0, 5)])
+    assert serial.next().digest == expected[0, 0]
+    serial.close()

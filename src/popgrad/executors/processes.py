@@ -21,7 +21,7 @@ from popgrad.executors.process import Process
 from popgrad.executors.slots import Layout, Slot, layout
 from popgrad.executors.worker import Done, Flushed, Job, Refused, Setup
 from popgrad.state import State, flatten, unflatten
-from popgrad.tasks.base import Task
+from popgrad.tasks.base import Sharing, Task
 
 
 def available_cores() -> int:
@@ -77,12 +77,24 @@ class Processes:
         self._count = available_cores() if workers is None else workers
         if self._count < 1:
             raise UsageError(f"workers is {workers}: at least 1 (leave it out for one per core)")
+        self._data: Slot | None = None
         self._setup = _setup(pickled(task), save)
+        if isinstance(task, Sharing):
+            self._setup = replace(self._setup, data=self._share(task))
         self._numbers = itertools.count()
         self.fingerprint = fingerprint_of_one_thread()
         # Each state that is held takes a file descriptor, and 1,024 are the usual limit.
         self._files = _limit_files(resource.RLIM_INFINITY)
         self._start()
+
+    def _share(self, task: Sharing) -> tuple[str, Layout]:
+        """Put the task's data where the workers find it. This process then uses the same memory."""
+        tree, leaves = flatten(task.share())
+        where = layout(tree, leaves)
+        self._data = Slot()
+        self._data.write(where, leaves)
+        task.adopt(unflatten(tree, self._data.look(where)))
+        return self._data.path, where
 
     def _start(self) -> None:
         """Start the workers that are missing, all at once. Where one cannot work, all are closed."""
@@ -226,6 +238,9 @@ class Processes:
         slots = [slot for slot, _ in self._states.values()] + self._free
         for slot in slots + [worker.slot for worker in self._workers if worker.slot is not None]:
             slot.close()
+        if self._data is not None:
+            self._data.close()
+        self._data = None
         self._workers, self._free, self._states = [], [], {}
         self._queue.clear()
         self._count = 0  # none is started any more

@@ -5,6 +5,7 @@ last process that has it open, however that ends. Where the system has none, it 
 directory.
 """
 
+import math
 import mmap
 import os
 import sys
@@ -66,6 +67,10 @@ class Slot:
         """Copy leaves out."""
         return self._view.read(where)
 
+    def look(self, where: Layout) -> list[torch.Tensor]:
+        """The leaves where they lie; the memory stays for as long as somebody looks."""
+        return self._view.look(where)
+
     def close(self) -> None:
         """Give the memory back."""
         self._view.close()
@@ -115,6 +120,24 @@ class View:
             flat = leaf.reshape(-1).view(torch.uint8)
             flat.copy_(source[offset : offset + len(flat)])
             leaves.append(leaf)
+        return leaves
+
+    def look(self, where: Layout) -> list[torch.Tensor]:
+        """The leaves where they lie, in memory that processes share until one of them writes to it."""
+        fd = os.open(self.path, os.O_RDONLY)
+        try:
+            # A mapping of nothing is an error; one that is private can be looked at without leave to write.
+            size, access = os.fstat(fd).st_size, mmap.ACCESS_COPY
+            memory = mmap.mmap(fd, size, access=access) if size else bytearray(1)
+        finally:
+            os.close(fd)
+        leaves = []
+        for name, shape, offset in where.leaves:
+            dtype, count = getattr(torch, name), math.prod(shape)
+            found = (
+                torch.frombuffer(memory, dtype=dtype, count=count, offset=offset) if count else torch.empty(0)
+            )
+            leaves.append(found.to(dtype).reshape(shape))
         return leaves
 
     def close(self) -> None:

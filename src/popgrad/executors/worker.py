@@ -20,7 +20,7 @@ from popgrad.executors.fingerprint import fingerprint
 from popgrad.executors.slots import Layout, View, layout
 from popgrad.executors.writer import Writer
 from popgrad.state import unflatten
-from popgrad.tasks.base import Task
+from popgrad.tasks.base import Sharing, Task
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Setup:
         dtype: As `torch.get_default_dtype()` of the controller.
         matmul_precision: As `torch.get_float32_matmul_precision()` of the controller.
         deterministic: As `torch.are_deterministic_algorithms_enabled()` of the controller.
+        data: Slot path and layout of the task's data; None = the task reads its own.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Setup:
     dtype: torch.dtype
     matmul_precision: str
     deterministic: bool
+    data: tuple[str, Layout] | None = None
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,9 @@ def _serve(pipe: Connection) -> None:
     torch.use_deterministic_algorithms(setup.deterministic)
     try:
         task: Task = cloudpickle.loads(setup.task)
+        if setup.data is not None and isinstance(task, Sharing):
+            path, where = setup.data
+            task.adopt(unflatten(where.tree, View(path).look(where)))
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         pipe.send(

@@ -100,6 +100,17 @@ class Modular(Protocol):
         """The trained module of a state, in evaluation mode; reads only `state["model"]`, tensors by name."""
 
 
+@runtime_checkable
+class Sharing(Protocol):
+    """A task whose data is read once, for all processes that train it."""
+
+    def share(self) -> State:
+        """The data, as plain data."""
+
+    def adopt(self, data: State) -> None:
+        """Take data that another process has read, in place of reading it. It must not be changed."""
+
+
 def epoch_steps(task: Task, hparams: Hparams) -> int:
     """Steps that visit every training sample once.
 

@@ -194,11 +194,24 @@ class TorchTask:
             )
         return size
 
-    def split(self, split: Split, device: torch.device) -> Batch:
-        """The tensors of a split on a device, each [samples, ...], read once in a process."""
+    def share(self) -> State:
+        """The data of all splits, read once in a process."""
+        source = self._read()["source"]
+        return {split: list(source[split]) for split in ("train", "validation", "test")}
+
+    def adopt(self, data: State) -> None:
+        """Take data that another process has read; its memory may be shared, and is only gathered from."""
+        _DATA[self] = {"source": {split: tuple(tensors) for split, tensors in data.items()}}
+
+    def _read(self) -> dict[str, Any]:
         cached = _DATA.setdefault(self, {})
         if "source" not in cached:
             cached["source"] = self.data()
+        return cached
+
+    def split(self, split: Split, device: torch.device) -> Batch:
+        """The tensors of a split on a device, each [samples, ...], read once in a process."""
+        cached = self._read()
         key = f"{split} {device}"
         if key not in cached:
             cached[key] = tuple(x.to(device) for x in cached["source"][split])
