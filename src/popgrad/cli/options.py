@@ -104,6 +104,14 @@ Device = Annotated[str | None, _option("--device", "DEVICE", "cpu, cuda, cuda:0,
 Initial = Annotated[
     Path | None, _option("--initial", "FILE", "JSON list of the first members' hyperparameters.", _BEGIN)
 ]
+CheckpointEvery = Annotated[
+    int | None,
+    _option("--checkpoint-every", "N", "Intervals between two checkpoints of a member; else 1.", _PLACES),
+]
+Durability = Annotated[
+    str | None,
+    _option("--durability", "NAME", "What the record survives: process (any kill), else power.", _PLACES),
+]
 Weights = Annotated[
     Path | None, _option("--from", "WEIGHTS", "Of every member: a file, or the run of a winner.", _BEGIN)
 ]
