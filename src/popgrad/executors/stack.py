@@ -25,7 +25,7 @@ class Stack:
     Args:
         task: What is trained.
         starts: Each row's segment; the same one may be in several rows. All have as many steps, and begin at
-            the same place in an epoch.
+            the same place in an epoch; in one epoch, where the order is for all.
         device: Where to compute.
 
     Raises:

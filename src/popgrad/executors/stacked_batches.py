@@ -14,7 +14,8 @@ class Batches:
 
     Args:
         task: Whose data.
-        starts: Each row's segment, N of them; all begin at the same place in an epoch.
+        starts: Each row's segment, N of them; all begin at the same place in an epoch, and in one epoch
+            where the order is for all.
         device: Where the batches go.
 
     Attributes:
@@ -64,12 +65,11 @@ class Batches:
         """[N, samples] the order of an epoch, as the first row counts; [samples] where all are alike."""
         if not self._task.shuffle:
             return torch.arange(self._samples, device=self._device)
-        shared = self._task.shared_order
-        seeds = [
-            start.ctx.epoch_seed(epoch + ahead, shared=shared)
-            for start, ahead in zip(self._starts, self._ahead, strict=True)
-        ]
-        if len(set(seeds)) == 1:
-            return permutation(self._samples, seeds[0]).to(self._device)
+        if self._task.shared_order:
+            seed = self._starts[0].ctx.epoch_seed(epoch, shared=True)
+            return permutation(self._samples, seed).to(self._device)
+        # Alike only by chance, or since all rows repeat one: bits must not depend on that, so it is not used.
+        both = zip(self._starts, self._ahead, strict=True)
+        seeds = [start.ctx.epoch_seed(epoch + ahead) for start, ahead in both]
         # Half the memory: they are as many as the members times the samples.
         return torch.stack([permutation(self._samples, seed).int() for seed in seeds]).to(self._device)
