@@ -54,6 +54,13 @@ def test_the_weights_are_plain_safetensors(named: popgrad.Result, moved: Path) -
     assert all(torch.equal(w, named.winner.state["model"][name]) for name, w in weights.items())
 
 
+def test_others_may_read_what_the_umask_allows(named: popgrad.Result) -> None:
+    assert named.directory is not None
+    modes = {(named.directory / f"best.{suffix}").stat().st_mode for suffix in ("safetensors", "json")}
+    (named.directory / "plain").touch()
+    assert modes == {(named.directory / "plain").stat().st_mode}
+
+
 def test_the_json_says_how_to_rebuild_it_and_what_trained_it(named: popgrad.Result, moved: Path) -> None:
     about = json.loads(moved.with_suffix(".json").read_text())
     winner = named.winner

@@ -10,7 +10,7 @@ from functools import partial
 
 from popgrad import config as configuration
 from popgrad.config import RunConfig
-from popgrad.core.errors import PopgradError
+from popgrad.core.errors import PopgradError, RunError
 from popgrad.core.population import SegmentId
 from popgrad.engine import Engine, Limits
 from popgrad.outputs import events, write_figures, write_tables, write_winner
@@ -74,7 +74,13 @@ def go(
         _leave_what_there_is(parts, config, journal, place)
         raise
     _close(engine, place)
-    return _leave(parts, config, journal, place, final)
+    try:
+        return _leave(parts, config, journal, place, final)
+    except OSError as error:
+        raise RunError(
+            f"the winner, tables and figures cannot be written: {error}; the run is recorded to its end, and "
+            "resuming it writes them"
+        ) from error
 
 
 def _close(engine: Engine, place: Directory | None) -> None:
