@@ -194,15 +194,20 @@ def test_json_and_toml_are_read_alike(tmp_path: Path) -> None:
     assert parse(read(tmp_path / "a.toml")) == parse(read(tmp_path / "a.json"))
 
 
-texts = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=10)
-scalars = st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts
+texts = st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=10)
+scalars = (
+    st.booleans()
+    | st.integers(-(2**64) + 1, 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | texts
+)
 tables = st.dictionaries(texts, scalars | st.lists(scalars, max_size=3), max_size=3)
 configs = st.fixed_dictionaries(
     {"task": texts},
     optional={
         "options": tables,
         "space": st.dictionaries(texts, tables, max_size=3),
-        "population": st.integers(1, 10**12),
+        "population": st.integers(1, 10**5),
         "intervals": st.integers(1, 10**12),
         "interval": st.integers(1, 10**12).map(str) | st.just("1 epoch"),
         "seed": st.integers(0, 2**63 - 1),

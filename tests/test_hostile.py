@@ -3,9 +3,13 @@
 import json
 import os
 import pickle
+import shutil
+import sqlite3
 import struct
+import sys
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +17,12 @@ import pytest
 import torch
 from safetensors.torch import save, save_file
 
-from popgrad.core.errors import RunError
+from popgrad import load, resume
+from popgrad.core.errors import PopgradError, RunError, UsageError
 from popgrad.state import digest, digest_leaves
 from popgrad.store.checkpoints import Checkpoints
+from popgrad.tasks import Quadratic
+from program import Done, popgrad, refused
 
 ZEROS = torch.zeros(3)
 
@@ -167,3 +174,326 @@ def test_files_of_others_are_not_deleted(checkpoints: Checkpoints, tmp_path: Pat
     checkpoints.retain([])
     assert kept == digest({"x": 1})
     assert sorted(os.listdir(others)) == ["half.part", "mine.safetensors", "notes.txt"]
+
+
+# A journal of somebody else's
+
+
+COMMANDS = {
+    "show": lambda place: popgrad("show", str(place)),
+    "show --json": lambda place: popgrad("show", str(place), "--json"),
+    "schedule": lambda place: popgrad("schedule", str(place)),
+    "test": lambda place: popgrad("test", str(place)),
+    "resume": lambda place: popgrad("resume", str(place), "--intervals", "4"),
+}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("finished") / "run"
+    small = ("--population", "3", "--intervals", "3", "--interval", "2", "--executor", "serial", "--debug")
+    assert popgrad("run", "quadratic", *small, "--dir", str(place)).code == 0
+    return place
+
+
+@pytest.fixture
+def place(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def change(place: Path, statement: str, *values: object) -> None:
+    with closing(sqlite3.connect(place / "journal.db")) as database, database:
+        assert database.execute(statement, values).rowcount != 0
+
+
+def tell(place: Path, **facts: object) -> None:
+    """Have the journal say something else of the run; `...` has it say nothing."""
+    for key, value in facts.items():
+        if value is ...:
+            change(place, "DELETE FROM about WHERE key = ?", key)
+        else:
+            change(place, "INSERT OR REPLACE INTO about VALUES (?, ?)", key, json.dumps(value))
+
+
+def configured(place: Path, **values: object) -> None:
+    with closing(sqlite3.connect(place / "journal.db")) as database:
+        (text,) = database.execute("SELECT value FROM about WHERE key = 'config'").fetchone()
+    tell(place, config={**json.loads(text), **values})
+
+
+def refused_by(command: str, place: Path) -> str:
+    done = COMMANDS[command](place)
+    assert done.code in (1, 2), done
+    assert done.out == ""
+    assert done.err.startswith("popgrad: ")
+    assert done.err.count("\n") == 1
+    assert "Traceback" not in done.err
+    return done.err
+
+
+ABOUT: dict[str, dict[str, Any]] = {
+    **{
+        f"no {key}": {key: ...}
+        for key in ("config", "space", "score", "given_task", "task_digest", "stopped")
+    },
+    **{f"{key} is a number": {key: 5} for key in ("config", "space", "score", "given_task", "task_digest")},
+    "config is a list": {"config": []},
+    "config is empty": {"config": {}},
+    "config has a key of its own": {"config": {"task": "quadratic", "shell": "rm"}},
+    "a huge population": {"config": {"task": "quadratic", "population": 10**15}},
+    "space is a list": {"space": ["h0"]},
+    "space of texts": {"space": {"h0": "uniform", "h1": "uniform"}},
+    "space of unknown kinds": {"space": {"h0": {"kind": "os.system"}, "h1": {"kind": "uniform"}}},
+    "space with a strange name": {"space": {"\x1b[2J": {"kind": "constant", "value": 1}}},
+    "space with another name": {"space": {"lr": {"kind": "constant", "value": 1}}},
+    "space without names": {"space": {}},
+    "a bound beyond all": {"space": {"h0": {"kind": "uniform", "low": 0, "high": 10**400}, "h1": {}}},
+    "score is nothing": {"score": None},
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("what", ABOUT)
+def test_what_a_journal_says_of_its_run_is_used_or_refused(what: str, command: str, place: Path) -> None:
+    tell(place, **ABOUT[what])
+    refused_by(command, place)
+
+
+def test_a_fingerprint_is_a_table(place: Path) -> None:
+    tell(place, fingerprint=[1])
+    assert "fingerprint" in refused_by("resume", place)
+
+
+BLOB, HUGE = b"\x80\x04K\x01.", 2**63 - 1
+DEEP = "[" * 50_000
+CELLS: list[tuple[str, object]] = [
+    *(("member", value) for value in (-1, 3, HUGE, 0.5, "one", BLOB)),
+    *(("interval", value) for value in (-1, HUGE, 0.5, "one", BLOB)),
+    *(("source_member", value) for value in (0.5, "one", BLOB, 7, -1)),
+    *(("source_interval", value) for value in (0.5, "one", BLOB, 7, -1)),
+    *((name, value) for name in ("first_step", "steps", "samples") for value in (-1, 0.5, "one", BLOB)),
+    *(("seed", value) for value in (0.5, "one", BLOB)),
+    *(
+        (name, value)
+        for name in ("hparams", "changes", "metrics")
+        for value in ("", "{", "5", "[]", "null", DEEP, BLOB, '{"h0": [1]}', '{"h0": null}', 7, "9" * 9_999)
+    ),
+    *(("hparams", value) for value in ("{}", '{"h0": 0.5}', '{"h0": 0.5, "h1": 0.5, "h2": 0.5}')),
+    *(("metrics", value) for value in ('{"q": "high"}', '{"q": {}}', f'{{"q": {"9" * 500}}}')),
+    *(("score", value) for value in ("high", BLOB)),
+    *(("digest", value) for value in ("../../secret", "/etc/passwd", "\x1b[2J", BLOB)),
+    *((name, BLOB) for name in ("status", "error")),
+]
+
+
+@pytest.mark.parametrize(("column", "value"), CELLS)
+def test_a_row_that_cannot_be_is_refused(column: str, value: object, place: Path) -> None:
+    change(place, f"UPDATE segments SET {column} = ? WHERE member = 1 AND interval = 1", value)
+    for command in COMMANDS:
+        refused_by(command, place)
+
+
+DECISIONS: dict[str, tuple[str, object]] = {
+    "no plan": ("plan", "{}"),
+    "a list": ("plan", "[]"),
+    "deep": ("plan", DEEP),
+    "bytes": ("plan", BLOB),
+    "members of texts": ("plan", {"members": ["0", "1", "2"]}),
+    "members beyond": ("plan", {"members": [0, 1, 9]}),
+    "members below": ("plan", {"members": [0, 1, -1]}),
+    "sources beyond": ("plan", {"sources": [0, 1, 10**30]}),
+    "sources of fractions": ("plan", {"sources": [0, 1, 0.5]}),
+    "too few": ("plan", {"sources": [0, 1]}),
+    "hparams of lists": ("plan", {"hparams": [[], [], []]}),
+    "hparams of others": ("plan", {"hparams": [{}, {}, {}]}),
+    "memory is a list": ("memory", "[]"),
+    "memory is deep": ("memory", DEEP),
+}
+
+
+@pytest.mark.parametrize("what", DECISIONS)
+def test_a_decision_that_cannot_be_is_refused(what: str, place: Path) -> None:
+    column, value = DECISIONS[what]
+    if isinstance(value, dict):
+        with closing(sqlite3.connect(place / "journal.db")) as database:
+            (text,) = database.execute("SELECT plan FROM decisions WHERE number = 1").fetchone()
+        value = json.dumps({**json.loads(text), **value})
+    change(place, f"UPDATE decisions SET {column} = ? WHERE number = 1", value)
+    refused_by("resume", place)
+
+
+def test_sources_that_run_in_a_circle_are_refused(place: Path) -> None:
+    change(place, "UPDATE segments SET source_member = member, source_interval = 2 WHERE interval = 1")
+    for command in COMMANDS:
+        assert "circle" in refused_by(command, place)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TRIGGER t AFTER INSERT ON segments BEGIN DELETE FROM segments; END",
+        "CREATE TABLE more (x)",
+        "CREATE VIEW v AS SELECT load_extension('executed.so')",
+        "CREATE INDEX i ON segments (score)",
+        "ALTER TABLE segments ADD COLUMN x",
+        "DROP TABLE decisions",
+    ],
+)
+def test_tables_that_are_not_ours_are_refused(statement: str, place: Path) -> None:
+    with closing(sqlite3.connect(place / "journal.db")) as database:
+        database.executescript(statement)
+    for command in COMMANDS:
+        assert "other tables" in refused_by(command, place)
+
+
+def test_a_view_in_place_of_a_table_is_refused(place: Path) -> None:
+    with closing(sqlite3.connect(place / "journal.db")) as database:
+        database.executescript(
+            "ALTER TABLE segments RENAME TO hidden; CREATE VIEW segments AS SELECT * FROM hidden"
+        )
+    for command in COMMANDS:
+        assert "other tables" in refused_by(command, place)
+
+
+def test_a_pipe_is_no_journal(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    os.mkfifo(tmp_path / "run" / "journal.db")
+    for command in COMMANDS:
+        refused_by(command, tmp_path / "run")
+    for use in (load, resume):
+        with pytest.raises(PopgradError):
+            use(tmp_path / "run")
+
+
+def test_the_configuration_in_a_run_is_not_read_back(place: Path) -> None:
+    (place / "run.toml").write_text('task = "os:mkdir"\noptions.path = "executed"\n')
+    for command in COMMANDS.values():
+        assert command(place).code == 0
+
+
+# A task that a journal names
+
+
+EVIL = "import os\nos.mkdir('executed')\nfrom popgrad.tasks import Quadratic\nready = Quadratic()\n"
+GUARDED = {
+    "resume": lambda place: resume(place),
+    "winner": lambda place: load(place).winner,
+    "test": lambda place: load(place).test(),
+    "popgrad resume": lambda place: raised(popgrad("resume", str(place), "--intervals", "4")),
+    "popgrad test": lambda place: raised(popgrad("test", str(place))),
+}
+
+
+def raised(done: Done) -> None:
+    if done.code:
+        raise (UsageError if done.code == 2 else RunError)(done.err.strip())
+
+
+@pytest.fixture
+def paths(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """`sys.path` for as long as the test lasts; modules that were imported meanwhile are forgotten."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    before = set(sys.modules)
+    yield sys.path
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+INSIDE = {
+    "a file": lambda place: f"{place}/evil.py:ready",
+    "a file by a way round": lambda place: f"{place}/checkpoints/../evil.py:ready",
+    "a file from here": lambda place: f"{place.name}/evil.py:ready",
+    "a link to a file": lambda place: f"{place.parent}/link.py:ready",
+    "a module": lambda place: "evil:ready",
+    "a package": lambda place: "pack:ready",
+    "a module of a package": lambda place: "pack.evil:ready",
+    "a folder as a package": lambda place: f"{place.name}.evil:ready",
+    "a folder in a folder": lambda place: f"{place.parent.name}.{place.name}.evil:ready",
+}
+
+
+def with_evil(place: Path, paths: list[str]) -> None:
+    """Code within the run, that is found by every way there is."""
+    (place / "pack").mkdir()
+    for name in ("evil.py", "pack/__init__.py", "pack/evil.py"):
+        (place / name).write_text(EVIL)
+    (place.parent / "link.py").symlink_to(place / "evil.py")
+    paths[:0] = map(str, (place, place.parent, place.parent.parent))
+
+
+@pytest.mark.parametrize("command", GUARDED)
+@pytest.mark.parametrize("what", INSIDE)
+def test_code_in_the_directory_of_a_run_is_not_executed(
+    what: str, command: str, place: Path, paths: list[str]
+) -> None:
+    with_evil(place, paths)
+    configured(place, task=INSIDE[what](place))
+    with pytest.raises(UsageError, match=r"^[^\n]*in the directory of the run[^\n]*task=\.\.\.[^\n]*$"):
+        GUARDED[command](place)
+    assert popgrad("show", str(place)).code == 0
+
+
+@pytest.mark.parametrize("command", GUARDED)
+def test_a_metric_in_the_directory_of_a_run_is_not_executed(
+    command: str, place: Path, paths: list[str]
+) -> None:
+    with_evil(place, paths)
+    configured(place, task="digits", options={"metric": f"{place}/evil.py:ready"})
+    with pytest.raises(UsageError, match="in the directory of the run"):
+        GUARDED[command](place)
+
+
+@pytest.mark.parametrize("command", GUARDED)
+@pytest.mark.parametrize(
+    ("task", "options"),
+    [
+        ("os:mkdir", {"path": "executed"}),
+        ("os:system", {"command": "mkdir executed"}),
+        ("subprocess:run", {"args": ["mkdir", "executed"]}),
+        ("subprocess:Popen", {"args": ["mkdir", "executed"]}),
+        ("runpy:run_path", {"path_name": "evil.py"}),
+        ("builtins:exec", {}),
+        ("shutil:rmtree", {"path": "run"}),
+        ("torch.serialization:load", {"f": "evil.pt", "weights_only": False}),
+        ("numpy:load", {"file": "evil.npy", "allow_pickle": True}),
+        ("popgrad.named:os", {}),
+        ("popgrad.named:importlib", {}),
+    ],
+)
+def test_what_makes_no_task_is_not_called(
+    task: str, options: dict[str, Any], command: str, place: Path
+) -> None:
+    Path("evil.py").write_text(EVIL)
+    torch_file(Path("evil.pt"))
+    Path("evil.npy").write_bytes(pickle.dumps(Exploit()))
+    configured(place, task=task, options=options)
+    with pytest.raises(UsageError, match=r"^[^\n]+$"):
+        GUARDED[command](place)
+    assert place.is_dir()
+
+
+def test_a_task_that_was_moved_out_of_a_run_can_be_given_again(place: Path, paths: list[str]) -> None:
+    with_evil(place, paths)
+    configured(place, task=f"{place}/evil.py:ready", options={"lr": 0.01})
+    assert resume(place, task=Quadratic(), intervals=4, allow_changed_task=True).winner.score < 1.2
+    assert load(place, task=Quadratic()).test()
+
+
+def test_a_task_beside_a_run_is_executed_as_ever(tmp_path: Path, paths: list[str]) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from popgrad.tasks import Quadratic\n\ndef make():\n    return Quadratic()\n"
+    )
+    small = ("--population", "2", "--intervals", "2", "--interval", "2", "--executor", "serial", "--debug")
+    assert popgrad("run", "mine.py:make", *small, "--dir", "mine").code == 0
+    assert popgrad("resume", "mine", "--intervals", "3").code == 0
+    assert load(tmp_path / "mine").test()
+
+
+@pytest.mark.parametrize(
+    "source", ["raise SystemExit(3)", "import sys\nsys.exit()", "raise ValueError('a\\nb')"]
+)
+def test_a_task_that_ends_the_program_is_a_mistake_as_any(source: str, paths: list[str]) -> None:
+    Path("ends.py").write_text(source)
+    for task in ("ends.py:Task", "ends:Task"):
+        paths.insert(0, str(Path.cwd()))
+        assert "ends" in refused("run", task)

@@ -19,6 +19,15 @@ from popgrad.core.interval import Interval, parse_interval
 _DEPTH = 16
 """Tables and lists within each other; the deepest that we know is an option of a dimension, 4."""
 
+_LARGEST = 16 << 20
+"""Bytes of a file; hyperparameters of 100,000 members take less."""
+
+_SHOWN = 5
+"""Mistakes that one message names."""
+
+_HUGE = 2**64
+"""Whole numbers are smaller than it. Larger ones count nothing, and Python may refuse to write them."""
+
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -27,7 +36,8 @@ def _interval(value: object) -> str | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise ValueError('an interval is a number of steps ("275") or of epochs ("1 epoch")')
-    parse_interval(str(value))
+    if parse_interval(str(value)).count >= 2**63:  # which the journal cannot hold
+        raise ValueError("an interval is of less than 2^63 steps or epochs")
     return str(value)
 
 
@@ -43,8 +53,15 @@ def _not_a_flag(value: object) -> object:
     return value
 
 
+def _path(value: object) -> object:
+    if isinstance(value, str) and "\0" in value:
+        raise ValueError("no path has a NUL in it")
+    return value
+
+
 _Whole = Annotated[int, BeforeValidator(_not_a_flag)]
 _Number = Annotated[float, BeforeValidator(_not_a_flag)]
+_Path = Annotated[str, BeforeValidator(_path)]
 
 
 class _Model(BaseModel):
@@ -75,7 +92,9 @@ class RunConfig(_Model):
     space: dict[str, dict[str, Any]] = Field(
         {}, description="hyperparameters by name, each a dimension that replaces the task's own or adds to it"
     )
-    population: _Whole = Field(10, ge=1, description="members; at least 2 where the strategy copies")
+    population: _Whole = Field(
+        10, ge=1, le=100_000, description="members; at least 2 where the strategy copies"
+    )
     intervals: _Whole = Field(20, ge=1, description="intervals that each member trains")
     interval: Annotated[str | None, BeforeValidator(_interval)] = Field(
         None,
@@ -114,16 +133,16 @@ class RunConfig(_Model):
         [],
         description="hyperparameters of the first members, a table each; names that are missing are drawn",
     )
-    weights: str | None = Field(
+    weights: _Path | None = Field(
         None, description="weights that every member starts from: a .safetensors file, or a run's directory"
     )
-    data_dir: str | None = Field(
+    data_dir: _Path | None = Field(
         None, description="directory of the data; when not given, POPGRAD_DATA, else the user's cache"
     )
-    load: str | None = Field(
+    load: _Path | None = Field(
         None, description="directory of a run to go on with, as it was configured, instead of a new one"
     )
-    runs_dir: str = Field("runs", description="directory in which new runs get theirs")
+    runs_dir: _Path = Field("runs", description="directory in which new runs get theirs")
     checkpoint_every: _Whole = Field(
         1,
         ge=1,
@@ -147,7 +166,7 @@ class RunConfig(_Model):
         False, description="whether to write TensorBoard events (needs the extra tensorboard)"
     )
     sleep: _Number = Field(
-        20.0, ge=0, description="seconds between two tests of the monitor of popgrad train"
+        20.0, ge=0, le=1e9, description="seconds between two tests of the monitor of popgrad train"
     )
     made_with: dict[str, str] = Field(
         {}, description="versions that ran it; popgrad writes them, and does not read them"
@@ -168,7 +187,9 @@ def parse(values: Mapping[str, Any]) -> RunConfig:
     try:
         return RunConfig.model_validate(_plain(values, "configuration"))
     except ValidationError as error:
-        raise UsageError("; ".join(_explain(dict(each)) for each in error.errors())) from None
+        said = [_explain(dict(each)) for each in error.errors()]
+        more = [f"and {len(said) - _SHOWN} more"] if len(said) > _SHOWN else []
+        raise UsageError("; ".join(said[:_SHOWN] + more)) from None
 
 
 def _plain(value: Any, where: str, depth: int = 0) -> Any:
@@ -185,20 +206,32 @@ def _plain(value: Any, where: str, depth: int = 0) -> Any:
         for key in value:
             if not isinstance(key, str):
                 raise UsageError(f"{where}: given the key {key!r}; keys are texts")
+            _check_text(key, f"{where}: a key")
         return {k: _plain(v, _join(where, k, depth), depth + 1) for k, v in value.items() if v is not None}
     if isinstance(value, list | tuple):
         return [_plain(each, f"{where}[{i}]", depth + 1) for i, each in enumerate(value)]
     if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
+        value = str(value)
+    if isinstance(value, str):
+        _check_text(value, where)
+        return value
+    if isinstance(value, int) and abs(value) >= _HUGE:
+        raise UsageError(f"{where}: given a whole number of more than 64 bits, which counts nothing")
+    if isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
     raise UsageError(
         f"{where}: given {_short(value)}; allowed are texts, finite numbers, true, false, lists and tables"
     )
 
 
+def _check_text(text: str, where: str) -> None:
+    """Refuse what no file can hold. JSON can say it, as an escape."""
+    if any("\ud800" <= each <= "\udfff" for each in text):
+        raise UsageError(f"{where}: given {_short(text)}; a text without lone surrogates is allowed")
+
+
 def _join(where: str, key: str, depth: int) -> str:
-    name = key if re.fullmatch(r"[\w-]+", key) else repr(key)
+    name = key if re.fullmatch(r"[\w-]{1,80}", key) else _short(key)
     return f"{where}.{name}" if depth else name
 
 
@@ -209,9 +242,11 @@ def _short(value: object) -> str:
 
 
 def _explain(error: dict[str, Any]) -> str:
-    key = ".".join(part if re.fullmatch(r"[\w-]+", part) else repr(part) for part in map(str, error["loc"]))
+    key = ".".join(
+        part if re.fullmatch(r"[\w-]{1,80}", part) else _short(part) for part in map(str, error["loc"])
+    )
     if error["type"] == "extra_forbidden":
-        return f"unknown key {error['loc'][-1]!r}; known are {', '.join(RunConfig.model_fields)}"
+        return f"unknown key {_short(error['loc'][-1])}; known are {', '.join(RunConfig.model_fields)}"
     if error["type"] == "missing":
         return f"{key} is missing"
     return f"{key}: given {_short(error['input'])}; {error['msg'].removeprefix('Value error, ')}"
@@ -223,10 +258,7 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         UsageError: It cannot be read, or is neither.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read {path}: {error}") from None
+    text = _text(path)
     try:
         values = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: its own errors, and an integer without end
@@ -235,6 +267,21 @@ def read(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UsageError(f"{path} holds a {type(values).__name__}; a configuration is a table of keys")
     return _plain(values, str(path))  # type: ignore[no-any-return]
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.exists() and not path.is_file():  # a pipe or a device need not end
+            raise UsageError(f"cannot read {path}: it is no file")
+        with path.open("rb") as file:
+            content = file.read(_LARGEST + 1)
+        if len(content) > _LARGEST:
+            raise UsageError(f"cannot read {path}: it has more than {_LARGEST >> 20} MiB")
+        return content.decode()
+    except UsageError:
+        raise
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read {path}: {error}") from None
 
 
 def write(config: RunConfig, *, brief: bool = False) -> str:

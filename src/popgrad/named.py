@@ -45,10 +45,13 @@ def _import(name: str, what: str) -> ModuleType:
         return importlib.import_module(name)
     except PopgradError:
         raise
-    except Exception as error:
-        raise UsageError(
-            f"{what} module {name!r} cannot be imported: {type(error).__name__}: {error}"
-        ) from error
+    except (Exception, SystemExit) as error:
+        raise UsageError(f"{what} module {name!r} cannot be imported: {_said(error)}") from error
+
+
+def _said(error: BaseException) -> str:
+    """What somebody's code raises, in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _load_file(path: Path, what: str) -> ModuleType:
@@ -71,7 +74,7 @@ def _load_file(path: Path, what: str) -> ModuleType:
         spec.loader.exec_module(module)
     except PopgradError:
         raise
-    except Exception as error:
-        raise UsageError(f"{what} file {path} fails: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise UsageError(f"{what} file {path} fails: {_said(error)}") from error
     cloudpickle.register_pickle_by_value(module)
     return module

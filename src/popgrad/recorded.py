@@ -8,26 +8,28 @@ from popgrad.core.errors import RunError, UsageError
 from popgrad.parts import make_task
 from popgrad.store.directory import Directory
 from popgrad.store.journal import Journal
+from popgrad.store.rows import check_about
 from popgrad.tasks.base import Task
-from popgrad.tasks.reference import source_digest
+from popgrad.tasks.reference import check_outside, source_digest
 
 
 def about_run(journal: Journal, place: Directory) -> dict[str, Any]:
-    """What the journal knows of the run as a whole.
+    """What the journal knows of the run as a whole, and the directory that it was found in.
 
     Raises:
-        RunError: It knows nothing.
+        RunError: It knows nothing, or what no run has written.
     """
     about = journal.about()
     if "stopped" not in about:  # an older popgrad wrote it last, before the first member trained
         raise RunError(
             f"the run in {place.path} ended before it had begun: delete the directory, start again"
         )
-    return about
+    check_about(about)
+    return {**about, "directory": place.path}
 
 
 def check_given(about: Mapping[str, Any], given: Task | None, function: str) -> None:
-    """Refuse to go on without the task where the run was given an instance.
+    """Refuse to go on without the task where the run was given an instance, or names code of its own.
 
     Raises:
         UsageError: It has to be given again, to `function`.
@@ -36,6 +38,9 @@ def check_given(about: Mapping[str, Any], given: Task | None, function: str) -> 
         raise UsageError(
             f"the run was given a task instance: give it again, popgrad.{function}(directory, task=...)"
         )
+    if given is None:
+        config = configuration.parse(about["config"])
+        check_outside(config.task, config.options, about["directory"])
 
 
 def task_again(about: Mapping[str, Any], given: Task | None) -> Task:
@@ -46,7 +51,8 @@ def task_again(about: Mapping[str, Any], given: Task | None) -> Task:
     """
     check_given(about, given, "load")
     # The weights that members started from are in the states since then, and their file may be gone.
-    return make_task(configuration.parse(about["config"] | {"weights": None}), given)
+    config = configuration.parse(about["config"] | {"weights": None})
+    return make_task(config if given is None else config.model_copy(update={"options": {}}), given)
 
 
 def check_same_task(task: Task, given: Task | None, about: Mapping[str, Any], *, allow: bool) -> None:

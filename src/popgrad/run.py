@@ -16,6 +16,7 @@ from popgrad.result import Result, result_of
 from popgrad.session import go
 from popgrad.store.directory import Directory
 from popgrad.store.journal import Journal
+from popgrad.store.rows import check_record
 from popgrad.strategies.base import Strategy
 from popgrad.tasks.base import Task
 from popgrad.tasks.reference import source_digest
@@ -216,13 +217,16 @@ def resume(
             recorded = 1 + max((segment.interval for segment in segments), default=-1)
             if config.intervals < recorded:
                 raise UsageError(f"intervals: given {config.intervals}, but {recorded} are recorded already")
+            check_record(segments, journal.decisions(), names=about["space"], size=config.population)
             check_given(about, task, "resume")
-            weights = config.weights
+            weights, options = config.weights, config.options
+            if task is not None:  # they were for the task that is named
+                config = config.model_copy(update={"options": {}})
             if sum(segment.interval == 0 for segment in segments) == config.population:
                 config = config.model_copy(update={"weights": None})  # nobody starts from them any more
             parts = make_parts(config, task, strategy)
             check_same_task(parts.task, task, about, allow=allow_changed_task)
-            config = parts.config.model_copy(update={"weights": weights})
+            config = parts.config.model_copy(update={"weights": weights, "options": options})
             journal.set_about(config=config.model_dump(mode="json"), stopped="unfinished")
             return go(parts, config, journal, place, Watch(on_segment, on_interval))
         finally:
@@ -246,6 +250,8 @@ def load(directory: str | Path, *, task: Task | None = None, data_dir: str | Pat
         about = about_run(journal, place)
         if data_dir is not None:
             about["config"]["data_dir"] = str(data_dir)
-        return result_of(journal, place, about, partial(task_again, about, task), {})
+        result = result_of(journal, place, about, partial(task_again, about, task), {})
+        check_record(result.segments, (), names=result.space, size=result.config.population)
+        return result
     finally:
         journal.close()

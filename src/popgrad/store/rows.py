@@ -3,11 +3,12 @@
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 from popgrad.core.errors import RunError
-from popgrad.core.population import Decision, Plan, Segment, Telemetry
+from popgrad.core.population import Decision, Hparams, Plan, Segment, Telemetry
+from popgrad.store.lineage import founders
 
 COLUMNS = (
     *("interval", "member", "source_member", "source_interval", "seed", "first_step", "steps", "samples"),
@@ -16,6 +17,10 @@ COLUMNS = (
 """Of the table of segments, in order."""
 
 _DIGEST = re.compile(r"[0-9a-f]{0,64}")
+_ABOUT = {
+    **{"config": dict, "space": dict, "score": str, "stopped": str},
+    **{"given_task": bool, "task_digest": str},
+}
 _Made = TypeVar("_Made")
 
 
@@ -110,8 +115,62 @@ def numbers_text(values: Mapping[str, float]) -> str:
 
 
 def numbers(text: str) -> dict[str, float]:
-    """Metrics from a text."""
+    """Metrics from a text. Raises `RunError` where it holds none."""
+    return _read(_numbers, text)
+
+
+def _numbers(text: str) -> dict[str, float]:
     return {name: float(value) for name, value in json.loads(text).items()}
+
+
+def check_about(about: Mapping[str, Any]) -> None:
+    """Hold what a journal says of the run as a whole to what a run has written.
+
+    Raises:
+        RunError: Something is missing, or is of another kind.
+    """
+    for key, kind in _ABOUT.items():
+        if not isinstance(about.get(key), kind):
+            raise RunError(f"the journal is damaged: given {_short(about.get(key))} as the {key} of the run")
+    if not isinstance(about.get("fingerprint", {}), dict):
+        raise RunError(f"the journal is damaged: given {_short(about['fingerprint'])} as the fingerprint")
+
+
+def check_record(
+    segments: Sequence[Segment], decisions: Sequence[Decision], *, names: Collection[str], size: int
+) -> None:
+    """Hold a record to what a run can have written: what cannot be gone on with is said before it is tried.
+
+    Args:
+        segments: All of them.
+        decisions: Those that are wanted.
+        names: Of the hyperparameters.
+        size: Members of the population.
+
+    Raises:
+        RunError: A member, a source or a hyperparameter is there that the run does not have, or is missing.
+    """
+    members = range(size)
+    for each in segments:
+        counts = each.interval >= 0 and each.first_step >= 0 and each.steps >= 1 and each.samples >= 0
+        if each.member not in members or not counts or not _has(each.hparams, names):
+            raise RunError(f"the record is damaged: no run of {size} members has segment {each.id} as it is")
+    founders(segments)  # which finds sources that are missing, or run in a circle
+    for decision in decisions:
+        plan = decision.plan
+        known = all(each in members for each in (*plan.members, *plan.sources))
+        if not known or decision.number < 0 or not all(_has(each, names) for each in plan.hparams):
+            raise RunError(
+                f"the record is damaged: no run of {size} members has decision {decision.number} as it is"
+            )
+
+
+def _has(hparams: Hparams, names: Collection[str]) -> bool:
+    return hparams.keys() == set(names)
+
+
+def _short(value: object) -> str:
+    return f"{value!r:.60}"
 
 
 def _plain(value: float) -> float | str:
@@ -129,8 +188,9 @@ def _check(holds: bool, name: str) -> None:
         raise ValueError(f"its {name} cannot be")
 
 
-def _read(make: Callable[[Sequence[Any]], _Made], row: Sequence[Any]) -> _Made:
+def _read(make: Callable[[Any], _Made], row: Any) -> _Made:
     try:
         return make(row)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
-        raise RunError(f"the journal is damaged: a row {str(row[:2])[:80]} cannot be read: {error}") from None
+        why = " ".join(str(error).split())[:200]
+        raise RunError(f"the journal is damaged: a row {str(row[:2])[:80]} cannot be read: {why}") from None

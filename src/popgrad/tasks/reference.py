@@ -1,10 +1,13 @@
 """Tasks by name: built-in ones, `module:Name` and `file.py:Name`, with checked arguments."""
 
+import functools
 import hashlib
+import importlib.util
 import inspect
 import sys
+import sysconfig
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,11 @@ def resolve(reference: str, options: Mapping[str, Any], data_dir: str | None = N
         UsageError: There is no such task, or an argument is unknown or of the wrong type.
     """
     factory = named(reference, "task", TASKS)
+    if callable(factory) and not _makes_tasks(factory):
+        raise UsageError(
+            f"task {reference} makes no task: allowed is a class with init, train and evaluate, a task, "
+            "or a function of your own (one that is installed has to say that it returns a task)"
+        )
     if not callable(factory):
         if options:
             raise UsageError(
@@ -39,6 +47,91 @@ def resolve(reference: str, options: Mapping[str, Any], data_dir: str | None = N
     if data_dir is not None and "data_dir" in inspect.signature(factory).parameters:
         given.setdefault("data_dir", data_dir)
     return typing.cast(Task, factory(**check_options(factory, given, f"task {reference}")))
+
+
+def _makes_tasks(factory: Callable[..., Any]) -> bool:
+    """Whether calling it may be expected to make a task.
+
+    A reference and its options may come from a file of somebody else's: called with these, many a function of
+    Python and its libraries does harm, as `os:system`.
+    """
+    if isinstance(factory, type):
+        return _is_task(factory)
+    function = factory.func if isinstance(factory, functools.partial) else factory
+    module = sys.modules.get(getattr(function, "__module__", None) or "")
+    file = getattr(module, "__file__", None)
+    if file is None:  # of the interpreter, or compiled into it; a session that is typed in has functions too
+        return module is sys.modules["__main__"]
+    return not _is_installed(Path(file)) or _is_task(_hints(function).get("return"))
+
+
+def _is_task(made: Any) -> bool:
+    return all(hasattr(made, name) for name in ("init", "train", "evaluate"))
+
+
+def _is_installed(file: Path) -> bool:
+    """Whether it belongs to Python, or was installed into it."""
+    places = {
+        Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")
+    }
+    return any(file.resolve().is_relative_to(place) for place in places)
+
+
+def check_outside(reference: str, options: Mapping[str, Any], directory: Path) -> None:
+    """Refuse a task that a recorded run names where its code lies in the run's own directory.
+
+    Whoever hands a run on could have put it there. It is told without importing anything.
+
+    Args:
+        reference: As `resolve` takes it.
+        options: The task's arguments; texts among them may name functions of one's own, such as metrics.
+        directory: The run's.
+
+    Raises:
+        UsageError: Code lies in the directory; says what to do.
+    """
+    inside = directory.resolve()
+    for named_by in (reference, *_texts(options)):
+        for path in _places(named_by):
+            if path.resolve().is_relative_to(inside):
+                raise UsageError(
+                    f"task: {named_by!r:.200} is code in the directory of the run, which is not executed; if "
+                    "you trust it, move it out and give the task again: task=..., allow_changed_task=True"
+                )
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts within options."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for each in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(each)
+
+
+def _places(reference: str) -> Iterator[Path]:
+    """Where what a reference names may lie. Only its package is looked for, for which nothing is imported."""
+    place = reference.rpartition(":")[0]
+    if not place or reference in TASKS:
+        return
+    if place.endswith(".py"):
+        yield Path(place)
+        return
+    package, *inner = place.split(".")
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError, AttributeError):  # as odd a name as any
+        return
+    if spec is None:
+        return
+    if spec.origin is not None:
+        yield Path(spec.origin)
+    for folder in spec.submodule_search_locations or ():
+        yield from (
+            Path(folder, *inner),
+            Path(folder, *inner).with_suffix(".py"),
+            Path(folder, *inner, "__init__.py"),
+        )
 
 
 def check_options(factory: Callable[..., Any], options: Mapping[str, Any], what: str) -> dict[str, Any]:
