@@ -125,6 +125,12 @@ OPTIMIZERS: Mapping[str, tuple[Callable[..., Any], Sequence[Hparams]]] = {
     "Adam, fused": (lambda p: Adam(p, fused=True), [{"lr": 1e-2}, {"lr": 0.0}, {"eps": 1e-3}]),
     "Adam, foreach": (lambda p: Adam(p, foreach=True), [{"lr": 1e-2}, {"lr": 1e-3}, {"eps": 1e-3}]),
     "AMSGrad": (lambda p: Adam(p, amsgrad=True), [{"lr": 1e-2}, {"beta2": 0.9}, {"weight_decay": 0.2}]),
+    "Adam, only rates": (
+        lambda p: Adam(p, betas=(0.8, 0.9), eps=1e-6),
+        [{"lr": 1e-2}, {"lr": 0.0}, {"weight_decay": 0.2}],
+    ),
+    "AMSGrad, only rates": (lambda p: Adam(p, amsgrad=True), [{"lr": 1e-2}, {"lr": 1e-3}, {"lr": 1e-4}]),
+    "AdamW, only rates": (AdamW, [{"lr": 1e-2}, {"lr": 1e-3}, {"weight_decay": 0.5}]),
     "Adam, maximize": (lambda p: Adam(p, maximize=True), [{"lr": 1e-2}, {"lr": 1e-3}, {"lr": 1e-4}]),
     "AdamW": (AdamW, [{"lr": 1e-2}, {"beta1": 0.5}, {"weight_decay": 0.5}]),
 }

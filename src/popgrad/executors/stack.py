@@ -94,6 +94,7 @@ class Stack:
                 [parameter.shape[1:] for parameter in parameters],
                 self._template.kinds[owner],
                 [options[owner][group] for options in self._template.options],
+                self._template.varied,
                 [start.state["optimizers"][owner] for start in self._starts],
                 parameters[0],
             )

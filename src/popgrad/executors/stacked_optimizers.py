@@ -5,7 +5,7 @@ gradients and moments. Hyperparameters are columns [N, 1] in float64, since a me
 its factors in Python's floats.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -76,7 +76,11 @@ class Matrix:
 
 
 class Rule(Protocol):
-    """What an optimizer keeps of each parameter, and how it makes a step; made of the options of N rows.
+    """What an optimizer keeps of each parameter, and how it makes a step.
+
+    A rule is made of the options of N rows, the keys in which rows can differ, and what is saved of each
+    parameter of each row. What it computes must not depend on whether they do differ: a row's bits would then
+    depend on the others.
 
     Attributes:
         kept: Names of the tensors that it keeps, in the order of torch's own state.
@@ -111,12 +115,16 @@ class AdamRule:
     """Adam (Kingma and Ba 2015) and AdamW (Loshchilov and Hutter 2019), with or without AMSGrad."""
 
     def __init__(
-        self, options: Sequence[Options], saved: Sequence[Sequence[State]], device: torch.device
+        self,
+        options: Sequence[Options],
+        varied: Collection[str],
+        saved: Sequence[Sequence[State]],
+        device: torch.device,
     ) -> None:
         columns = _Columns(options, device)
         self._lr, self._decay, self._eps = columns("lr"), columns("weight_decay"), columns("eps")
         self._beta1, self._beta2 = columns("betas", 0), columns("betas", 1)
-        self._decays = bool((self._decay != 0).any())
+        self._decays = "weight_decay" in varied or bool((self._decay != 0).any())
         self._decoupled = bool(options[0].get("decoupled_weight_decay"))
         self._amsgrad = bool(options[0]["amsgrad"])
         self.kept: tuple[str, ...] = (
@@ -126,6 +134,9 @@ class AdamRule:
         )
         self._steps = columns.of([_steps(row) for row in saved])
         self._kinds = [_kind_of_step(*each, device) for each in zip(options, saved, strict=True)]
+        alike = not {"betas", "eps"} & set(varied) and bool((self._steps == self._steps[0]).all())
+        self._options = options[0] if alike else None
+        self._moved: torch.Tensor | None = None
 
     def step(
         self, values: torch.Tensor, gradients: torch.Tensor, moments: Mapping[str, torch.Tensor]
@@ -137,6 +148,9 @@ class AdamRule:
             values.mul_((1.0 - self._lr * self._decay).to(dtype))
         elif self._decays:
             gradients.addcmul_(values, self._decay.to(dtype))
+        if self._options is not None:
+            self._fused(values, gradients, moments, self._options)
+            return
         mean, square = moments["exp_avg"], moments["exp_avg_sq"]
         mean.lerp_(gradients, (1.0 - self._beta1).to(dtype))
         square.lerp_(gradients.mul_(gradients), (1.0 - self._beta2).to(dtype))
@@ -149,6 +163,35 @@ class AdamRule:
         torch.div(mean, fraction, out=fraction)
         values.addcmul_(fraction, size.neg().to(dtype))
 
+    def _fused(
+        self,
+        values: torch.Tensor,
+        gradients: torch.Tensor,
+        moments: Mapping[str, torch.Tensor],
+        options: Options,
+    ) -> None:
+        """The same in one pass, where only rates differ: torch's own step of size 1, then times the rates."""
+        if self._moved is None:
+            self._moved = torch.zeros_like(values)
+        maxima = [moments["max_exp_avg_sq"]] if self._amsgrad else []
+        torch._fused_adam_(
+            [self._moved],
+            [gradients],
+            [moments["exp_avg"]],
+            [moments["exp_avg_sq"]],
+            maxima,
+            [self._steps[0, 0].float()],
+            lr=1.0,
+            beta1=float(options["betas"][0]),
+            beta2=float(options["betas"][1]),
+            weight_decay=0.0,
+            eps=float(options["eps"]),
+            amsgrad=self._amsgrad,
+            maximize=False,
+        )
+        values.addcmul_(self._moved, self._lr.to(values.dtype))
+        self._moved.zero_()
+
     def state(self, row: int, moments: State) -> State:
         """`step`, and the moments."""
         dtype, device = self._kinds[row]
@@ -159,17 +202,22 @@ class SGDRule:
     """Gradient descent with momentum, dampening and Nesterov's variant as torch defines them."""
 
     def __init__(
-        self, options: Sequence[Options], saved: Sequence[Sequence[State]], device: torch.device
+        self,
+        options: Sequence[Options],
+        varied: Collection[str],
+        saved: Sequence[Sequence[State]],
+        device: torch.device,
     ) -> None:
         columns = _Columns(options, device)
         self._lr, self._decay = columns("lr"), columns("weight_decay")
         self._momentum, self._dampening = columns("momentum"), columns("dampening")
-        self._decays, self._nesterov = bool((self._decay != 0).any()), bool(options[0]["nesterov"])
-        self._moves = self._momentum != 0
+        self._decays = "weight_decay" in varied or bool((self._decay != 0).any())
+        self._nesterov, self._moves = bool(options[0]["nesterov"]), self._momentum != 0
         begun = [any("momentum_buffer" in each for each in row) for row in saved]
         self._begun = columns.of(begun).bool()
-        some = bool((self._moves | self._begun).any())
-        self.kept: tuple[str, ...] = ("momentum_buffer",) if some else ()
+        self._some = "momentum" in varied or bool(self._moves.any())
+        kept = self._some or any(begun)
+        self.kept: tuple[str, ...] = ("momentum_buffer",) if kept else ()
 
     def step(
         self, values: torch.Tensor, gradients: torch.Tensor, moments: Mapping[str, torch.Tensor]
@@ -179,7 +227,7 @@ class SGDRule:
         if self._decays:
             gradients.addcmul_(values, self._decay.to(dtype))
         moved = gradients
-        if bool(self._moves.any()):
+        if self._some:
             buffer = moments["momentum_buffer"]
             one = torch.ones_like(self._momentum)
             old = torch.where(self._moves, self._momentum, one)
@@ -198,7 +246,7 @@ class SGDRule:
         return moments if bool(self._begun[row]) else {}
 
 
-Made = Callable[[Sequence[Options], Sequence[Sequence[State]], torch.device], Rule]
+Made = Callable[[Sequence[Options], Collection[str], Sequence[Sequence[State]], torch.device], Rule]
 
 RULES: Mapping[type[Optimizer], Made] = {Adam: AdamRule, AdamW: AdamRule, SGD: SGDRule}
 """The optimizers that can be stacked, by their exact type."""
@@ -237,6 +285,7 @@ class Block:
         shapes: Of one member's.
         kind: The optimizer's type, one of `RULES`.
         options: Of each row's parameter group.
+        varied: Keys of options in which rows can differ.
         saved: Each row's state of the optimizer, by index; entries may be missing.
         like: dtype and device of the parameters.
 
@@ -251,12 +300,13 @@ class Block:
         shapes: Sequence[torch.Size],
         kind: type[Optimizer],
         options: Sequence[Options],
+        varied: Collection[str],
         saved: Sequence[Mapping[int, State]],
         like: torch.Tensor,
     ) -> None:
         self.slots = slots
         rows = [[row.get(slot.index, {}) for slot in slots] for row in saved]
-        self._rule = RULES[kind](options, rows, like.device)
+        self._rule = RULES[kind](options, varied, rows, like.device)
         self._maximize = bool(options[0]["maximize"])
         self.values, self._gradients = (Matrix(shapes, len(rows), like) for _ in range(2))
         self._moments = {name: Matrix(shapes, len(rows), like) for name in self._rule.kept}

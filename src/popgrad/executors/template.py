@@ -68,6 +68,7 @@ class Template:
         slots: The parameters that optimizers hold, in their order.
         kinds: Each optimizer's type, by name.
         options: Of each member, the parameter groups of each optimizer, by name.
+        varied: Keys of options in which members can differ, whether these do or not.
         buffers: Of each member, the buffers that hold hyperparameters, by name.
         reached: Names of hyperparameters that live somewhere or were read.
     """
@@ -77,6 +78,7 @@ class Template:
     slots: tuple[Slot, ...]
     kinds: Mapping[str, type[torch.optim.Optimizer]]
     options: Sequence[Mapping[str, Sequence[Options]]]
+    varied: frozenset[str]
     buffers: Sequence[Mapping[str, torch.Tensor]]
     reached: set[str]
 
@@ -105,12 +107,14 @@ def make_template(task: TorchTask, starts: Sequence[Start], device: torch.device
         options.append({name: [dict(group) for group in o.param_groups] for name, o in optimizers.items()})
         buffers.append({path: buffer.clone() for path, buffer in own})
     _check_flags(options)
+    every = {key for groups in options[0].values() for group in groups for key in group}
     return Template(
         module.train(),
         tuple(name for name, _ in travelling(module, first)),
         slots,
         {name: type(optimizer) for name, optimizer in optimizers.items()},
         options,
+        frozenset(every if chosen else places.options()),
         buffers,
         reached,
     )

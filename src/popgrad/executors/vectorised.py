@@ -121,7 +121,7 @@ class Vectorised:
         kind, rest = None, deque[Assignment]()
         for each in self._queue:
             stack, row = divmod(each.member, self._width)
-            own = (stack, each.seed, each.steps, self._place(each))
+            own = (stack, each.seed, each.steps, *self._place(each))
             kind = kind or own
             if own == kind and row not in wave:
                 wave[row] = each
@@ -130,11 +130,14 @@ class Vectorised:
         self._queue = rest
         return list(wave.values())
 
-    def _place(self, assignment: Assignment) -> int:
-        """Where in an epoch a segment begins, in samples; the epoch counts too where the order is for all."""
-        position = 0 if assignment.source is None else self._states[assignment.source]["position"]
+    def _place(self, assignment: Assignment) -> tuple[int, int]:
+        """Steps behind a segment, and where in an epoch it begins; or in all, where the order is for all."""
+        steps, position = 0, 0
+        if assignment.source is not None:
+            state = self._states[assignment.source]
+            steps, position = state["steps"], state["position"]
         samples = len(self._task.split("train", torch.device("cpu"))[0])
-        return position if self._task.shared_order else position % samples
+        return steps, position if self._task.shared_order else position % samples
 
     def _train(self, wave: Sequence[Assignment]) -> list[Trained | Outcome]:
         try:

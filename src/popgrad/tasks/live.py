@@ -83,6 +83,11 @@ class Places:
             name: (list(_groups(optimizers, name)), list(_buffers(module, name))) for name in names
         }
 
+    def options(self) -> set[str]:
+        """The keys of parameter groups that are written, "betas" for a part of the pair."""
+        keys = {key for groups, _ in self._places.values() for _, key in groups}
+        return {"betas" if key in BETAS else key for key in keys}
+
     def write(self, hparams: Hparams) -> set[str]:
         """As the function `write` does, for the names that were given."""
         for name, (groups, buffers) in self._places.items():
