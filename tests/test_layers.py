@@ -62,6 +62,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "popgrad.executors.base",
     ),
     "popgrad.replay": (EVERYTHING,),
+    "popgrad.probe": ("popgrad.core", "popgrad.executors.base"),
     "popgrad.doctor": (EVERYTHING,),
     "popgrad.garbage": ("popgrad.core", "popgrad.restore", "popgrad.store"),
     "popgrad.recorded": (
@@ -90,14 +91,17 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "popgrad.pretrained": ("popgrad.core", "popgrad.winner"),
     "popgrad.parts": (
         *("popgrad.core", "popgrad.config", "popgrad.strategies", "popgrad.executors", "popgrad.tasks"),
-        *("popgrad.engine", "popgrad.winner"),
+        *("popgrad.engine", "popgrad.probe", "popgrad.winner"),
     ),
-    "popgrad.cli.display": ("popgrad.core", "popgrad.watch", "popgrad.report"),
+    "popgrad.cli.escaped": (),
+    "popgrad.cli.display": ("popgrad.cli.escaped", "popgrad.core", "popgrad.watch", "popgrad.report"),
     "popgrad.cli.request": (
         *("popgrad.core", "popgrad.config", "popgrad.original"),
         *("popgrad.result", "popgrad.run", "popgrad.store"),
     ),
-    "popgrad.cli.printing": ("popgrad.core", "popgrad.reading", "popgrad.report", "popgrad.result"),
+    "popgrad.cli.printing": (
+        *("popgrad.cli.escaped", "popgrad.core", "popgrad.reading", "popgrad.report", "popgrad.result"),
+    ),
     "popgrad.cli.options": ("popgrad.data",),
     "popgrad.session": (EVERYTHING,),
     "popgrad.run": (EVERYTHING,),

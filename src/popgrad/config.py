@@ -113,7 +113,8 @@ class RunConfig(_Model):
     )
     executor: str = Field(
         "processes",
-        description="where members train: processes, or serial for one after the other in this one",
+        description="where members train: processes; serial, one after the other in this one; vectorised, "
+        "all as one stacked model; auto, whichever turns out to be the fastest here",
     )
     workers: _Whole | None = Field(
         None, ge=1, description="worker processes of the executor processes; when not given, one per core"

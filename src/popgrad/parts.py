@@ -2,8 +2,9 @@
 
 import dataclasses
 import importlib.metadata
+import logging
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,12 +15,13 @@ import torch
 from popgrad.config import RunConfig, StrategyConfig
 from popgrad.core.errors import UsageError
 from popgrad.core.initial import first_hparams
-from popgrad.core.population import Hparams
+from popgrad.core.population import Assignment, Hparams
 from popgrad.core.seeding import Rng
 from popgrad.core.space import dimension
 from popgrad.executors import EXECUTORS
 from popgrad.executors.base import Executor, resolve_devices
-from popgrad.executors.processes import pickled
+from popgrad.executors.processes import available_cores, pickled
+from popgrad.probe import fastest
 from popgrad.strategies import STRATEGIES
 from popgrad.strategies.base import Strategy
 from popgrad.tasks.base import Epochal, Task, epoch_steps
@@ -27,6 +29,7 @@ from popgrad.tasks.reference import check_options, defaults, resolve
 from popgrad.tasks.torch import TorchTask
 from popgrad.winner import load_weights
 
+log = logging.getLogger("popgrad")
 CUSTOM = "custom"
 """The strategy's name in the configuration of a run that was given a `Strategy`."""
 
@@ -54,7 +57,7 @@ def make_parts(config: RunConfig, task: Task | None = None, strategy: Strategy |
     Raises:
         UsageError: The configuration asks for what cannot be had.
     """
-    made, devices, executor = make_executor(config, make_task(config, task))
+    made = make_task(config, task)
     if config.interval is None:
         config = config.model_copy(
             update={"interval": "1 epoch" if isinstance(made, Epochal) else "10 steps"}
@@ -62,7 +65,7 @@ def make_parts(config: RunConfig, task: Task | None = None, strategy: Strategy |
     hparams, _ = first_hparams(made.space, Rng(config.seed), config.population, config.initial)
     config = config.model_copy(
         update={
-            "device": str(devices[0]) if config.device == "auto" else config.device,
+            "device": str(resolve_devices("auto")[0]) if config.device == "auto" else config.device,
             "intervals": _intervals(config, made, hparams[0]),
             "epochs": None,
             "task": _absolute_task(config.task),
@@ -78,6 +81,9 @@ def make_parts(config: RunConfig, task: Task | None = None, strategy: Strategy |
             f"strategy: given {', '.join(config.strategy.options())} beside a Strategy that is made already; "
             "set them where it is made"
         )
+    if config.executor == "auto":
+        config = config.model_copy(update={"executor": _choose_executor(config, made, hparams)})
+    made, _, executor = make_executor(config, made)
     return Parts(made, strategy, executor, config)
 
 
@@ -92,14 +98,30 @@ def make_executor(config: RunConfig, task: Task) -> tuple[Task, list[torch.devic
         UsageError: There is no such executor or device, or the task cannot be sent to its workers.
     """
     if config.executor not in EXECUTORS:
-        raise UsageError(f"executor: given {config.executor!r}; there is {', '.join(EXECUTORS)}")
+        raise UsageError(f"executor: given {config.executor!r}; there is auto, {', '.join(EXECUTORS)}")
     devices = resolve_devices(config.device)
     if config.population == 1 and len(devices) > 1:  # one member has all of them
         task = _replace(task, "data_parallel", tuple(map(str, devices)))
         devices = devices[:1]
     if config.executor == "processes":
         pickled(task)  # what cannot be sent is refused before anything is written
-    return task, devices, partial(EXECUTORS[config.executor], task, devices, workers=config.workers)
+    more = {"width": config.population} if config.executor == "vectorised" else {}
+    return task, devices, partial(EXECUTORS[config.executor], task, devices, workers=config.workers, **more)
+
+
+def _choose_executor(config: RunConfig, task: Task, hparams: Sequence[Hparams]) -> str:
+    """The executor that turns out to be the fastest; says which, and why."""
+    each = config.each
+    counted = each.epochs or each.within_epochs
+    first = [
+        Assignment(m, 0, None, h, config.seed, 0, each.steps(0, epoch_steps(task, h) if counted else 1))
+        for m, h in enumerate(hparams)
+    ]
+    made = {name: make_executor(config.model_copy(update={"executor": name}), task)[2] for name in EXECUTORS}
+    together = {"processes": min(config.workers or available_cores(), len(first)), "vectorised": len(first)}
+    name, why = fastest(made, together, first, config.intervals)
+    log.info("executor %s, %s", name, why)
+    return name
 
 
 def _absolute(path: str | None) -> str | None:

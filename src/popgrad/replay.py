@@ -75,9 +75,10 @@ def replay(
             f"member {chain[-1].member} broke in interval {chain[-1].interval} and has no last state; "
             "name another member"
         )
-    # A lineage is one segment after the other: more workers would wait.
-    only = recorded.config.model_copy(update={"executor": "serial"})
-    _, _, make = make_executor(only, recorded.task)
+    config = recorded.config
+    if config.executor != "vectorised":  # whose bits are those of a stack; all others train like serial
+        config = config.model_copy(update={"executor": "serial"})
+    _, _, make = make_executor(config, recorded.task)
     executor = make(save=None)
     try:
         then, now = recorded.fingerprint, executor.fingerprint

@@ -65,8 +65,9 @@ def run(
         options: Arguments of a task that is given by name.
         space: Dimensions (or their specs) that replace or add to the task's, by name.
         strategy: "pbt", "random-search", or a `Strategy` of one's own.
-        executor: "processes" or "serial".
-        workers: Worker processes; None = one per core.
+        executor: "processes", "serial", "vectorised" (all as one stacked model), or "auto": whichever turns
+            out to be the fastest here.
+        workers: Worker processes, or threads of the stacked model; None = one per core.
         device: "cpu", "cuda", "cuda:0,1" or "auto".
         max_time: Seconds (or "10m", "2h") after which no further interval is started.
         target_score: Score at which no further interval is started.

@@ -97,7 +97,10 @@ BurnIn = Annotated[
 ]
 Seed = Annotated[int | None, _option("--seed", "N", "Same seed, same run; else 0.", _POPULATION)]
 
-Executor = Annotated[str | None, _option("--executor", "NAME", "processes or serial.", _MACHINE)]
+Executor = Annotated[
+    str | None,
+    _option("--executor", "NAME", "processes, serial, vectorised, or auto: the fastest.", _MACHINE),
+]
 Workers = Annotated[int | None, _option("--workers", "N", "Worker processes; else one per core.", _MACHINE)]
 Device = Annotated[str | None, _option("--device", "DEVICE", "cpu, cuda, cuda:0,1 or auto.", _MACHINE)]
 

@@ -16,6 +16,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from popgrad.cli.escaped import Escaping
 from popgrad.core.population import Segment
 from popgrad.core.space import Space
 from popgrad.reading import Reading
@@ -26,11 +27,15 @@ from popgrad.result import Result
 _BOUNDLESS = 10_000  # columns
 out = Console(highlight=False, emoji=False)
 err = Console(stderr=True, highlight=False, emoji=False, markup=False)
+for _console in (out, err):
+    _console.push_render_hook(Escaping())
 
 
 def prepare() -> None:
     """Before the first line: what is logged goes to standard error, and no table is cut in a file."""
-    logging.getLogger("popgrad").addHandler(_LOG)
+    logger = logging.getLogger("popgrad")
+    logger.addHandler(_LOG)
+    logger.setLevel(logging.INFO)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an arrow that the terminal cannot show is no error
