@@ -180,26 +180,28 @@ class Stack:
 
     def states(self) -> list[State]:
         """Each row's final state as one that trained alone has it, on the CPU; views of shared memory."""
-        model = {name: self._tensors[name].detach().cpu() for name in self._template.names}
+        names = self._template.names
+        models = zip(*(self._tensors[name].detach().cpu().unbind(0) for name in names), strict=True)
         for block in self._blocks:
             block.to_cpu()
-        return [self._state(row, model) for row in range(len(self._starts))]
-
-    def _state(self, row: int, model: Tensors) -> State:
-        start = self._starts[row]
-        optimizers = {}
-        for owner, saved in start.state["optimizers"].items():
-            made: dict[int, State] = {}
-            for block in self._blocks:
-                made |= block.state(row) if block.slots[0].owner == owner else {}
-            # What was there comes first, as in torch; what was not stepped stays.
-            optimizers[owner] = {index: made.get(index, each) for index, each in saved.items()} | made
-        return {
-            "model": {name: tensor[row] for name, tensor in model.items()},
-            "optimizers": optimizers,
-            "steps": start.state["steps"] + start.assignment.steps,
-            "position": self._batches.position[row],
-        }
+        made = [(block.slots[0].owner, block.states()) for block in self._blocks]
+        found: list[State] = []
+        for row, (start, model) in enumerate(zip(self._starts, models, strict=True)):
+            found.append(
+                {
+                    "model": dict(zip(names, model, strict=True)),
+                    "optimizers": {},
+                    "steps": start.state["steps"] + start.assignment.steps,
+                    "position": self._batches.position[row],
+                }
+            )
+            for owner, saved in start.state["optimizers"].items():
+                new: dict[int, State] = {}
+                for _, states in (each for each in made if each[0] == owner):
+                    new |= states[row]
+                # What was there comes first, as in torch; what was not stepped stays.
+                found[row]["optimizers"][owner] = {i: new.get(i, each) for i, each in saved.items()} | new
+        return found
 
 
 def _global_generator(device: torch.device) -> torch.Generator:

@@ -96,6 +96,7 @@ class Losses:
     ) -> None:
         self._loss, self._module, self._sockets = task.loss, module, Sockets(module)
         self._texts, self._reached, self._catch = texts, reached, catch
+        self._dropouts = dropouts(module)
 
     def __call__(
         self,
@@ -124,7 +125,7 @@ class Losses:
         self, tensors: Tensors, hparams: Tensors, batch: Batch, draws: Draws | None
     ) -> tuple[torch.Tensor, Tensors]:
         given = live.Reads({**hparams, **self._texts}, self._reached)
-        for place, layer in enumerate(dropouts(self._module)):
+        for place, layer in enumerate(self._dropouts):
             layer.given = None if draws is None else partial(draws.bits, place)
         with self._sockets.holding(tensors) as replaced, draws if draws and self._catch else nullcontext():
             value = self._loss(self._module, batch, given)

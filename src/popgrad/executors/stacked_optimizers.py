@@ -137,6 +137,7 @@ class AdamRule:
         alike = not {"betas", "eps"} & set(varied) and bool((self._steps == self._steps[0]).all())
         self._options = options[0] if alike else None
         self._moved: torch.Tensor | None = None
+        self._counts: list[torch.Tensor] | None = None
 
     def step(
         self, values: torch.Tensor, gradients: torch.Tensor, moments: Mapping[str, torch.Tensor]
@@ -144,6 +145,7 @@ class AdamRule:
         """Moments, then m / (sqrt(v) + eps), both corrected for their bias towards the zeros at the start."""
         dtype = values.dtype
         self._steps += 1
+        self._counts = None
         if self._decays and self._decoupled:
             values.mul_((1.0 - self._lr * self._decay).to(dtype))
         elif self._decays:
@@ -194,8 +196,12 @@ class AdamRule:
 
     def state(self, row: int, moments: State) -> State:
         """`step`, and the moments."""
-        dtype, device = self._kinds[row]
-        return {"step": self._steps[row, 0].to(device, dtype), **moments}
+        if self._counts is None:
+            counts = zip(self._steps[:, 0].tolist(), self._kinds, strict=True)
+            self._counts = [
+                torch.tensor(step, dtype=dtype, device=device) for step, (dtype, device) in counts
+            ]
+        return {"step": self._counts[row], **moments}
 
 
 class SGDRule:
@@ -328,12 +334,14 @@ class Block:
         for name, matrix in self._moments.items():
             self._moments[name] = matrix.cpu()
 
-    def state(self, row: int) -> dict[int, State]:
-        """What torch's own optimizer has in its state for a row's parameters, by index; views."""
-        found = {}
+    def states(self) -> list[dict[int, State]]:
+        """What torch's own optimizer has in its state for each row's parameters, by index; views."""
+        found: list[dict[int, State]] = [{} for _ in range(len(self.values.whole))]
         for part, slot in enumerate(self.slots):
-            moments = {name: matrix.parts[part][row] for name, matrix in self._moments.items()}
-            kept = self._rule.state(row, moments)
-            if kept:
-                found[slot.index] = kept
+            views = [matrix.parts[part].unbind(0) for matrix in self._moments.values()]
+            for row, state in enumerate(found):
+                moments = {name: view[row] for name, view in zip(self._moments, views, strict=True)}
+                kept = self._rule.state(row, moments)
+                if kept:
+                    state[slot.index] = kept
         return found
