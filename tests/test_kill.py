@@ -213,7 +213,7 @@ FEW: tuple[tuple[str | None, bool, Session], ...] = (
     *((phase, False, Session()) for phase in ("deciding", "renaming", "committing", *EDGES)),
     *((phase, True, Session()) for phase in (None, "training", "deciding", "inheriting", "renaming")),
     *((phase, False, ONE) for phase in ("training", "inheriting")),
-    *(("writing", False, TWO), ("writing", True, ONE), ("committing", True, ONE)),
+    *(("writing", False, TWO), ("writing", True, ONE), ("committing", True, Session())),
 )
 
 
