@@ -1,0 +1,90 @@
+"""A run of popgrad, with the clock on what it does between its start-up and its last files."""
+
+import dataclasses
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from measure import RUNS, SEED
+from member import task
+
+from popgrad.config import parse
+from popgrad.executors import Executor
+from popgrad.parts import make_parts
+from popgrad.run import start
+
+
+class Clocked:
+    """An executor that notes when it was given its first segments, and when its checkpoints were written.
+
+    Args:
+        executor: Which does the work; started.
+    """
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self.begin: float | None = None
+        self.end = 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._executor, name)
+
+    def submit(self, assignments: Any) -> None:
+        """The first call starts the clock."""
+        if self.begin is None:
+            self.begin = time.perf_counter()
+        self._executor.submit(assignments)
+
+    def flush(self) -> None:
+        """The engine calls it once, behind the last interval."""
+        self._executor.flush()
+        self.end = time.perf_counter()
+
+
+@contextmanager
+def folder() -> Iterator[Path]:
+    """A new folder on the disk of the runs, gone afterwards."""
+    RUNS.mkdir(parents=True, exist_ok=True)
+    place = Path(tempfile.mkdtemp(prefix="measured-", dir=RUNS))
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def population_seconds(size: int, workers: int, steps: int, intervals: int, *, directory: bool) -> float:
+    """Wall seconds of a population of mnist-fc in worker processes, from its first segment to its last file.
+
+    Args:
+        size: Members.
+        workers: Processes, one thread each.
+        steps: Of an interval.
+        intervals: Of each member; all but the last end with a decision.
+        directory: Whether the run has one, with its journal and a checkpoint of each segment.
+    """
+    config = parse(
+        {
+            "task": "mnist-fc", "population": size, "intervals": intervals, "interval": steps, "seed": SEED,
+            "executor": "processes", "workers": workers, "device": "cpu", "outputs": False,
+        }
+    )  # fmt: skip
+    parts = make_parts(config, task("fc"))
+    clocks: list[Clocked] = []
+
+    def executor(**given: Any) -> Clocked:
+        clocks.append(Clocked(parts.executor(**given)))
+        return clocks[-1]
+
+    with folder() as place:
+        start(
+            parts.config,
+            task=parts.task,
+            parts=dataclasses.replace(parts, executor=executor),
+            directory=place / "run" if directory else None,
+        )
+    assert clocks[0].begin is not None
+    return clocks[0].end - clocks[0].begin
