@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import save, save_file
 
-from popgrad import load, resume
+from popgrad import load, load_model, resume
 from popgrad.core.errors import PopgradError, RunError, UsageError
 from popgrad.state import digest, digest_leaves
 from popgrad.store.checkpoints import Checkpoints
@@ -497,3 +497,200 @@ def test_a_task_that_ends_the_program_is_a_mistake_as_any(source: str, paths: li
     for task in ("ends.py:Task", "ends:Task"):
         paths.insert(0, str(Path.cwd()))
         assert "ends" in refused("run", task)
+
+
+# What reaches the terminal
+
+
+COMMANDING = "\x1b[2J\x1b]0;title\x07\x9b31m\x7f\u202eevil"
+
+
+def harmless(text: str) -> bool:
+    return all(each.isprintable() or each == "\n" for each in text)
+
+
+def test_what_a_journal_says_commands_no_terminal(place: Path) -> None:
+    choice = {"kind": "choice", "options": [COMMANDING, "b"]}
+    spec = {"kind": "uniform", "low": 0.0, "high": 1.0}
+    tell(place, score=f"-{COMMANDING}", space={"h0": choice, "h1": spec})
+    for member, interval in ((m, i) for m in range(3) for i in range(3)):
+        where = f"WHERE member = {member} AND interval = {interval}"
+        hparams = json.dumps({"h0": COMMANDING, "h1": 0.5})
+        change(place, f"UPDATE segments SET hparams = ?, error = ? {where}", hparams, COMMANDING)
+        change(place, f"UPDATE segments SET metrics = ? {where}", json.dumps({COMMANDING: 1.0, "q": 0.5}))
+    for command in ("show", "show --json", "schedule"):
+        done = COMMANDS[command](place)
+        assert done.code == 0
+        assert harmless(done.out)
+        assert "evil" in done.out
+    assert r"\x1b]0;title" in COMMANDS["show"](place).out
+    assert harmless(popgrad("schedule", str(place), "--csv").out)
+    assert harmless(refused_by("resume", place))
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        (COMMANDING,),
+        ("run", f"{COMMANDING}.toml"),
+        ("run", f"{COMMANDING}.py:Task"),
+        ("run", "quadratic", "--set", f"{COMMANDING}=1"),
+        ("run", "quadratic", "--set", f"device={COMMANDING}"),
+        ("run", "quadratic", f"--{COMMANDING}"),
+        ("show", COMMANDING),
+        ("convert", f"{COMMANDING}.json"),
+        ("test", f"pretrained:{COMMANDING}"),
+    ],
+)
+def test_a_mistake_is_repeated_without_commanding_the_terminal(argv: tuple[str, ...]) -> None:
+    assert harmless(refused(*argv))
+
+
+def test_a_place_with_a_strange_name_is_shown_escaped() -> None:
+    small = ("--population", "2", "--intervals", "2", "--interval", "2", "--executor", "serial", "--debug")
+    done = popgrad("run", "quadratic", *small, "--dir", COMMANDING)
+    assert done.code == 0
+    assert Path(COMMANDING).is_dir()
+    assert harmless(done.out + done.err)
+
+
+@pytest.mark.parametrize("task", ["../../x:Name", "a/b.py:Name;rm", "pretrained:../../x", "-", "x" * 5000])
+def test_a_task_of_a_strange_name_is_none(task: str) -> None:
+    assert "task" in refused("run", "--", task)
+    assert "task" in refused("run", "--", f"{task}.py:Name")
+
+
+@pytest.mark.parametrize("name", ["../../x", "", "/etc/passwd", "fc/../fc", "fc.safetensors", "fc\n"])
+def test_a_pretrained_network_is_one_of_those_that_there_are(name: str) -> None:
+    assert "no pretrained network" in refused("test", f"pretrained:{name}")
+
+
+@pytest.mark.parametrize("name", ["-", "~", "$(mkdir executed)", ";mkdir executed", "a b", "é←", "%s{0}"])
+def test_a_directory_may_have_any_name(name: str) -> None:
+    small = ("--population", "2", "--intervals", "2", "--interval", "2", "--executor", "serial", "--debug")
+    assert popgrad("run", "quadratic", *small, f"--dir={name}").code == 0
+    assert popgrad("show", "--", name).code == 0
+    assert os.listdir() == [name]
+
+
+def test_a_directory_that_cannot_be_is_refused() -> None:
+    Path("file").touch()
+    for where in ("file", "file/x", "/proc/x"):
+        assert "directory" in refused("run", "quadratic", "--dir", where)
+        assert "directory" in refused("run", "quadratic", "--set", f'runs_dir="{where}"')
+    assert "DIR" in refused("show", "x" * 5000)
+
+
+# Weights, and configurations
+
+
+@pytest.mark.parametrize(
+    "what", [what for what in FOREIGN if what not in ("folder", "pipe", "shape of many")]
+)
+def test_weights_that_are_another_file_are_refused(what: str) -> None:
+    FOREIGN[what](Path("best.safetensors"))
+    Path("best.json").write_text(
+        '{"task": "digits", "options": {}, "hparams": {"lr": 0.1, "keep_prob": 1.0}}'
+    )
+    assert "best.safetensors" in refused(
+        "run", "digits", "--from", "best.safetensors", "--executor", "serial"
+    )
+    with pytest.raises(UsageError, match=r"^[^\n]*best\.safetensors[^\n]*$"):
+        load_model("best.safetensors")
+
+
+NETWORKS: dict[str, Any] = {
+    "a list": [],
+    "a task that is a number": {"task": 5, "hparams": {}},
+    "a task that is a list": {"task": ["digits"], "hparams": {}},
+    "a function of Python": {"task": "os:mkdir", "options": {"path": "executed"}, "hparams": {}},
+    "no such option": {"task": "digits", "options": {"x": 1}, "hparams": {}},
+    "other hyperparameters": {"task": "digits", "hparams": {"lr": {}, "keep_prob": []}},
+}
+
+
+@pytest.mark.parametrize("what", NETWORKS)
+def test_what_is_said_of_a_network_may_be_anything(what: str) -> None:
+    save_file({"w": ZEROS}, "best.safetensors")
+    Path("best.json").write_text(json.dumps(NETWORKS[what]))
+    with pytest.raises(UsageError, match=r"^[^\n]+$"):
+        load_model("best.safetensors")
+
+
+TOML = {
+    "deep lists": "options.x = " + "[" * 5_000,
+    "deep tables": "options.x = " + "{a=" * 5_000,
+    "less deep": "options.x = " + "[" * 100 + "]" * 100,
+    "a deep key": "options." + ".".join("a" * 500) + " = 1",
+    "a huge number": "population = " + "9" * 5_000,
+    "a huge number in hexadecimal": "population = 0x" + "f" * 9_000,
+    "a huge option": "options.lr = 0x" + "f" * 9_000,
+    "too many members": "population = 100001",
+    "an interval without end": f'interval = "{"9" * 1_000}"',
+    "nan": "target_score = nan",
+    "inf": "max_time = inf",
+    "a date": "options.x = 1979-05-27",
+    "a key that commands": '"\\u001b[2J" = 1',
+    "an option that commands": 'options."\\u001b[2J" = 1',
+    "a place with NUL": 'runs_dir = "a\\u0000b"',
+    "a long key": f"{'k' * 100_000} = 1",
+    "many mistakes": "initial = [" + "1," * 50_000 + "]",
+    "no text": b"\xff\xfe",
+    "bytes": pickle.dumps(Exploit()),
+    "a run that is none": 'load = "/"',
+    "every type": "population = [1]\nspace = 3\nstrategy = [1]\ndevice = {}\ninitial = 0.5\ninterval = {}",
+}
+JSON = {
+    "deep lists": '{"options": ' + "[" * 100_000,
+    "a huge number": '{"population": ' + "9" * 100_000 + "}",
+    "nan": '{"target_score": NaN}',
+    "inf": '{"max_time": 1e999}',
+    "a lone surrogate": '{"runs_dir": "\\ud800"}',
+    "a lone surrogate as a key": '{"options": {"\\ud800": 1}}',
+    "a place with NUL": '{"data_dir": "a\\u0000b"}',
+    "no table": "[1]",
+    "an original that is deep": '{"general": {"model": ' + "[" * 50 + "]" * 50 + "}}",
+    "an original that is huge": '{"general": {"model": "fc"}, "train": {"num_worker_tot": 1'
+    + "0" * 400
+    + "}}",
+    "an original with many members": '{"general": {"model": "fc"}, "train": {"num_worker_tot": 1000000000}}',
+    "an original with keys that command": '{"general": {"model": "fc", "\\u001b[2J": 1}}',
+    "an original of other types": '{"general": {"model": {"fc": []}}, "train": 5}',
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        *((f"{what}.toml", text) for what, text in TOML.items()),
+        *((f"{what}.json", text) for what, text in JSON.items()),
+    ],
+)
+def test_a_configuration_that_cannot_be_is_refused_in_one_short_line(name: str, text: str | bytes) -> None:
+    task = b'task = "quadratic"\n' if name.endswith(".toml") else b""
+    Path(name).write_bytes(task + (text if isinstance(text, bytes) else text.encode()))
+    said = refused("run", name)
+    assert harmless(said)
+    assert len(said) < 1_000
+    assert os.listdir() == [name]
+
+
+def test_a_configuration_without_end_is_refused() -> None:
+    Path("zero.toml").symlink_to("/dev/zero")
+    os.mkfifo("pipe.json")
+    with Path("large.toml").open("wb") as file:
+        file.truncate(1 << 40)
+    for name in ("zero.toml", "pipe.json", "large.toml"):
+        assert "cannot read" in refused("run", name)
+
+
+def test_hyperparameters_to_begin_with_may_be_anything() -> None:
+    for text in (
+        "[" * 100_000,
+        "[1]",
+        '[{"lr": NaN}]',
+        "9" * 100_000,
+        "\ud800".encode("utf-8", "surrogatepass"),
+    ):
+        Path("initial.json").write_bytes(text if isinstance(text, bytes) else text.encode())
+        assert "initial" in refused("run", "quadratic", "--initial", "initial.json")

@@ -59,7 +59,11 @@ def _load_file(path: Path, what: str) -> ModuleType:
 
     It is pickled by value, so that workers need not find it.
     """
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except OSError as error:  # such as a name that is too long
+        raise UsageError(f"there is no {what} file {str(path)[:80]}: {error.strerror}") from None
+    if not there:
         raise UsageError(f"there is no {what} file {path}")
     path = path.resolve()
     name = f"popgrad_{what}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"

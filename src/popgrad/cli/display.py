@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from popgrad.cli.escaped import Escaped
 from popgrad.core.population import Segment
 from popgrad.core.space import Space
 from popgrad.watch import IntervalEnd, Watch
@@ -44,7 +45,7 @@ def watching(
             yield Watch(interval=_Lines(console, intervals, score).interval)
         return
     table = LiveTable(members, intervals, score, space)
-    with Live(console=console, get_renderable=lambda: table.render(console)) as live:
+    with Live(console=console, get_renderable=lambda: Escaped(table.render(console))) as live:
         yield Watch(table.segment, table.interval)
         live.transient = True  # what follows shows the population too; an interrupted table stays
 

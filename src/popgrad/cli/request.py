@@ -108,7 +108,11 @@ def of_run(directory: Path) -> Path:
     Raises:
         UsageError: It holds none.
     """
-    if not Directory(directory).journal.is_file():
+    try:
+        there = Directory(directory).journal.is_file()
+    except OSError as error:  # such as a name that is too long
+        raise UsageError(f"DIR: given {str(directory)[:80]}: {error.strerror}") from None
+    if not there:
         raise UsageError(f"DIR: given {directory}, which holds no run (there is no journal.db in it)")
     return directory
 

@@ -31,6 +31,8 @@ def resolve(reference: str, options: Mapping[str, Any], data_dir: str | None = N
     Raises:
         UsageError: There is no such task, or an argument is unknown or of the wrong type.
     """
+    if not isinstance(reference, str):  # it may come from a file
+        raise UsageError(f"task: given {reference!r:.80}; a text is allowed")
     factory = named(reference, "task", TASKS)
     if callable(factory) and not _makes_tasks(factory):
         raise UsageError(
