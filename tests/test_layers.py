@@ -31,7 +31,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
             *("popgrad.core", "popgrad.state", "popgrad.executors", "popgrad.nn"),
             *("popgrad.tasks.base", "popgrad.tasks.torch", "popgrad.tasks.live", "popgrad.tasks.order"),
         )
-        for name in ("vectorised", "stack", "stacked_batches", "stacked_model", "template")
+        for name in ("vectorised", "draws", "stack", "stacked_batches", "stacked_model", "template")
     },
     "popgrad.report": ("popgrad.core", "popgrad.state", "popgrad.store"),
     "popgrad.config": ("popgrad.core", "popgrad.data", "popgrad.tasks", "popgrad.strategies"),
@@ -51,8 +51,10 @@ LAYERS: dict[str, tuple[str, ...]] = {
             "popgrad.executors.base",
             "popgrad.tasks.base",
         ),  # the seams, no part of a kind
-        "popgrad.restore",
+        *("popgrad.members", "popgrad.restore", "popgrad.standing"),
     ),
+    "popgrad.members": ("popgrad.core",),
+    "popgrad.standing": ("popgrad.core",),
     "popgrad.restore": (
         *("popgrad.core", "popgrad.state", "popgrad.store"),
         "popgrad.executors.base",

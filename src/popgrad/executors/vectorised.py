@@ -12,6 +12,7 @@ import torch
 from popgrad.core.errors import PopgradError, RunError
 from popgrad.core.population import Assignment, Outcome, SegmentId, Telemetry
 from popgrad.core.seeding import derive
+from popgrad.executors.allocator import keep_memory
 from popgrad.executors.base import Attempt, Save, seeded, train_segment
 from popgrad.executors.base import _seed as seed_everything
 from popgrad.executors.fingerprint import fingerprint
@@ -78,6 +79,7 @@ class Vectorised:
         self._closed = False
         self._threads = torch.get_num_threads()
         torch.set_num_threads(available_cores() if workers is None else workers)
+        keep_memory(keep=True)
 
     @property
     def fingerprint(self) -> dict[str, object]:
@@ -235,4 +237,5 @@ class Vectorised:
         self._states.clear()
         if not self._closed:
             torch.set_num_threads(self._threads)
+            keep_memory(keep=False)
         self._closed = True
