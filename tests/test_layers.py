@@ -51,7 +51,11 @@ LAYERS: dict[str, tuple[str, ...]] = {
             "popgrad.executors.base",
             "popgrad.tasks.base",
         ),  # the seams, no part of a kind
-        *("popgrad.members", "popgrad.restore", "popgrad.standing"),
+        *("popgrad.members", "popgrad.standing", "popgrad.states"),
+    ),
+    "popgrad.states": (
+        *("popgrad.core", "popgrad.restore", "popgrad.state", "popgrad.store"),
+        "popgrad.executors.base",
     ),
     "popgrad.members": ("popgrad.core",),
     "popgrad.standing": ("popgrad.core",),

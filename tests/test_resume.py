@@ -223,7 +223,7 @@ def test_a_run_that_was_killed_before_it_had_begun_is_told(go: Any, tmp_path: Pa
 def test_wrong_changes_are_refused_and_change_nothing(whole: Path) -> None:
     before, configuration = record(whole), (whole / "run.toml").read_text()
     for given, message in (
-        ({"executor": "threads"}, "executor: given 'threads'; there is serial, processes"),
+        ({"executor": "threads"}, "executor: given 'threads'; there is auto, serial, processes"),
         ({"device": "tpu"}, "device 'tpu' does not exist here"),
         ({"workers": 0}, "workers: given 0"),
         ({"intervals": 0}, "intervals: given 0"),

@@ -222,7 +222,7 @@ def test_the_first_members_start_with_what_they_are_given() -> None:
         ),
         ({"space": {"h0": (0.1, 0.2)}}, r"space.h0: given \[0.1, 0.2\]; .*dictionary"),
         ({"options": {"lr": 0.1}}, "options: they are for a task that is given by name"),
-        ({"executor": "threads"}, "executor: given 'threads'; there is serial, processes"),
+        ({"executor": "threads"}, "executor: given 'threads'; there is auto, serial, processes"),
         ({"device": "tpu"}, "device 'tpu' does not exist here; there is cpu"),
         ({"strategy": "pb2"}, "strategy: given 'pb2'; there is pbt, random-search"),
         ({"fraction": 0.7}, r"fraction = 0.7: the share of members replaced has to be in \[0, 0.5\]"),

@@ -19,6 +19,10 @@ SegmentId = tuple[int, int]
 """(member, interval): names one segment of a run; intervals count from 0."""
 
 
+FRESH = -1
+"""A source that is nobody: the member begins anew."""
+
+
 @dataclass(frozen=True)
 class Population:
     """What a strategy sees of the members. The arrays are read-only views of the engine's own.
@@ -45,7 +49,7 @@ class Plan:
 
     Attributes:
         members: [R] who is ready.
-        sources: [R] whose last completed segment each starts from; itself = keep.
+        sources: [R] whose last completed segment each starts from; itself = keep; `FRESH` = nobody's.
         hparams: [R] complete, also where nothing changed.
         changes: [R] what made them, per hyperparameter.
     """
@@ -64,11 +68,14 @@ class Decision:
         number: Decisions of a run count from 0.
         plan: What was obeyed.
         memory: The strategy's own JSON-able data, handed back to it at the next decision.
+        starts: [R] the segments that the sources had completed last, where members decide one by one; empty
+            where all decide at once.
     """
 
     number: int
     plan: Plan
     memory: Mapping[str, object]
+    starts: tuple[SegmentId | None, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,7 @@ def decision_row(decision: Decision) -> tuple[int, str, str]:
         "sources": decision.plan.sources,
         "hparams": [dict(hparams) for hparams in decision.plan.hparams],
         "changes": [dict(changes) for changes in decision.plan.changes],
+        **({"starts": decision.starts} if decision.starts else {}),
     }
     return decision.number, json.dumps(plan), json.dumps(decision.memory)
 
@@ -91,7 +92,10 @@ def _decision(row: Sequence[Any]) -> Decision:
     hparams, changes = (tuple(map(_scalars, plan[name])) for name in ("hparams", "changes"))
     _check(len(members) == len(sources) == len(hparams) == len(changes), "members")
     _check(isinstance(memory, dict), "memory")
-    return Decision(number, Plan(members, sources, hparams, changes), memory)
+    starts = tuple(None if each is None else (each[0], each[1]) for each in plan.get("starts", ()))
+    _check(all(isinstance(number, int) for each in starts if each for number in each), "starts")
+    _check(len(starts) in (0, len(members)), "starts")
+    return Decision(number, Plan(members, sources, hparams, changes), memory, starts)
 
 
 def curve_text(telemetry: Telemetry) -> str:
