@@ -84,3 +84,57 @@ def test_two_heirs_and_two_runs_draw_differently():
 def test_settings_out_of_range_are_refused_by_name_when_the_strategy_is_built(settings, says):
     with pytest.raises(UsageError, match=says):
         pbt(SPACE, **settings)
+
+
+def aged(scores, intervals, steps=None):
+    n = len(scores)
+    steps = [10 * each for each in intervals] if steps is None else steps
+    return Population(
+        np.array(scores), np.array(intervals), np.array(steps), [{"lr": 1.0 + i} for i in range(n)]
+    )
+
+
+def asked(members, ready, seed=0, **settings):
+    strategy = pbt(SPACE, **settings)
+    return strategy.step(Rng(seed), members, np.array(ready), strategy.init())[0]
+
+
+def test_with_same_age_a_member_is_ranked_among_its_elders_only():
+    members = aged([0.9, 0.1, 0.2, 0.3], [1, 3, 3, 3])
+    for seed in range(20):
+        assert asked(members, [1], seed, fraction=0.25, same_age=True).sources[0] == 3  # not the young best
+        assert asked(members, [1], seed, fraction=0.25).sources[0] == 0
+        assert asked(members, [2], seed, fraction=0.25, same_age=True).sources[0] == 2
+    young = aged([0.1, 0.5, 0.9], [1, 2, 2])
+    assert asked(young, [0], fraction=0.34, same_age=True).sources[0] == 2
+    alone = aged([0.1, 0.5, 0.9], [3, 2, 2])
+    assert asked(alone, [0], fraction=0.5, same_age=True).sources[0] == 0  # nobody is as old
+    failed = aged([math.nan, 0.5, 0.9], [3, 2, 2])
+    assert asked(failed, [0], fraction=0.5, same_age=True).sources[0] == 0  # it waits for one who is
+
+
+def test_where_all_are_of_one_age_same_age_makes_no_difference():
+    members = aged(np.random.default_rng(0).random(20), [4] * 20)
+    for seed in range(10):
+        assert plan(members, seed, same_age=True) == plan(members, seed)
+
+
+def test_nobody_inherits_from_weights_that_are_too_young():
+    members = aged([0.1, 0.9, 0.8, 0.7], [2] * 4, steps=[40, 10, 50, 60])
+    for seed in range(20):
+        assert asked(members, [0], seed, fraction=0.5, min_donor_steps=50).sources[0] == 2
+        assert asked(members, [0], seed, fraction=0.25, min_donor_steps=55).sources[0] == 3
+    assert asked(members, [0], fraction=0.5, min_donor_steps=61).sources[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"same_age": 1}, "same_age = 1: true or false"),
+        ({"min_donor_steps": -1}, "min_donor_steps = -1: a number of steps, 0 or more"),
+        ({"min_donor_steps": True}, "min_donor_steps = True: a number of steps"),
+    ],
+)
+def test_what_these_settings_cannot_be_is_said(settings, message):
+    with pytest.raises(UsageError, match=message):
+        pbt(SPACE, **settings)

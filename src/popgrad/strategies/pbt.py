@@ -7,7 +7,7 @@ import numpy as np
 
 from popgrad.core import explore as exploring
 from popgrad.core.errors import UsageError
-from popgrad.core.exploit import check_fraction, truncation
+from popgrad.core.exploit import check_fraction, check_somebody_left, truncation
 from popgrad.core.generation import generation
 from popgrad.core.population import Plan, Population
 from popgrad.core.seeding import Index, Rng
@@ -22,6 +22,8 @@ def pbt(
     factors: Sequence[float] = (0.8, 1.25),
     resample_probability: float = 0.0,
     burn_in: int = 0,
+    same_age: bool = False,
+    min_donor_steps: int = 0,
 ) -> Strategy:
     """The worst carry on from the best, with hyperparameters that were moved a little.
 
@@ -32,6 +34,9 @@ def pbt(
             values in the long run (their logarithms average -0.0204); 0.8 and 1.25 cancel, hence the default.
         resample_probability: Chance in [0, 1] that a hyperparameter is drawn afresh instead.
         burn_in: Completed intervals before a member can be replaced; a failed one is replaced at any time.
+        same_age: Whether a member is ranked only among those that have completed as many intervals or more,
+            and inherits from them. It matters where members decide one by one.
+        min_donor_steps: Training steps that have to be behind a donor's weights.
 
     Raises:
         UsageError: An argument is not in its range; names it.
@@ -43,15 +48,31 @@ def pbt(
         factors=exploring.check_factors(factors),
         resample_probability=exploring.check_probability("resample_probability", resample_probability),
     )
-    if isinstance(burn_in, bool) or not isinstance(burn_in, int) or burn_in < 0:
-        raise UsageError(f"burn_in = {burn_in!r}: a number of intervals, 0 or more")
+    _check_count("burn_in", burn_in, "intervals")
+    _check_count("min_donor_steps", min_donor_steps, "steps")
+    if not isinstance(same_age, bool):
+        raise UsageError(f"same_age = {same_age!r}: true or false")
 
     def exploit(rng: Rng, population: Population, ready: Index) -> Index:
-        sources = truncation(rng, population, ready, fraction=fraction)
-        spared = (population.intervals[ready] < burn_in) & np.isfinite(population.scores[ready])
+        check_somebody_left(population, ready)
+        grown, sources, ages = population.steps >= min_donor_steps, ready.copy(), population.intervals[ready]
+        for age in np.unique(ages) if same_age else [0]:
+            own = ages == age if same_age else np.full(len(ready), True)
+            among = np.flatnonzero(population.intervals >= age)
+            if np.isfinite(population.scores[among]).any():
+                asked = ready[own]
+                sources[own] = truncation(
+                    rng, population, asked, fraction=fraction, among=among, donors=grown
+                )
+        spared = (ages < burn_in) & np.isfinite(population.scores[ready])
         return np.where(spared, ready, sources)
 
     def step(rng: Rng, population: Population, ready: Index, memory: Memory) -> tuple[Plan, Memory]:
         return generation(rng, population, ready, exploit=exploit, explore=explore), memory
 
     return Strategy(init=dict, step=step)
+
+
+def _check_count(name: str, given: object, what: str) -> None:
+    if isinstance(given, bool) or not isinstance(given, int) or given < 0:
+        raise UsageError(f"{name} = {given!r}: a number of {what}, 0 or more")
