@@ -91,26 +91,34 @@ class Member:
         module: The network.
         optimizer: Of its parameters.
         seed: Of the order of data.
+
+    Attributes:
+        position: Samples seen so far; with the seed it says where in the data training goes on.
     """
 
     def __init__(self, module: nn.Module, optimizer: Optimizer, seed: int) -> None:
-        self.module, self.optimizer = module, optimizer
+        self.module, self.optimizer, self.position = module, optimizer, 0
         self._inputs, self._targets = data().train
-        self._generator = torch.Generator().manual_seed(seed)
-        self._order, self.position = torch.empty(0, dtype=torch.int64), 0
+        self._seed, self._epoch, self._order = seed, -1, torch.empty(0, dtype=torch.int64)
 
     def train(self, steps: int) -> None:
-        """So many steps, an epoch in an order of its own."""
+        """So many steps, each epoch in an order of its own."""
         self.module.train()
         for _ in range(steps):
-            if self.position >= len(self._order):
-                self._order, self.position = torch.randperm(len(self._inputs), generator=self._generator), 0
-            rows = self._order[self.position : self.position + BATCH]
-            self.position += BATCH
+            rows = self._rows()
             self.optimizer.zero_grad(set_to_none=True)
             outputs = self.module(self._inputs.index_select(0, rows))
             functional.cross_entropy(outputs, self._targets.index_select(0, rows)).backward()
             self.optimizer.step()
+
+    def _rows(self) -> torch.Tensor:
+        epoch, start = divmod(self.position, len(self._inputs))
+        if epoch != self._epoch:
+            generator = torch.Generator().manual_seed(self._seed * 1_000_003 + epoch)
+            self._epoch, self._order = epoch, torch.randperm(len(self._inputs), generator=generator)
+        rows = self._order[start : start + BATCH]
+        self.position += len(rows)
+        return rows
 
     @torch.no_grad()
     def evaluate(self) -> Mapping[str, float]:
