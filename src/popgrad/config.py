@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import tomli_w
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from popgrad.core.errors import UsageError
 from popgrad.core.interval import Interval, parse_interval
@@ -59,7 +59,13 @@ def _path(value: object) -> object:
     return value
 
 
-_Whole = Annotated[int, BeforeValidator(_not_a_flag)]
+def _not_huge(value: int) -> int:
+    if abs(value) >= _HUGE:  # from a text
+        raise ValueError("a whole number of more than 64 bits counts nothing")
+    return value
+
+
+_Whole = Annotated[int, BeforeValidator(_not_a_flag), AfterValidator(_not_huge)]
 _Number = Annotated[float, BeforeValidator(_not_a_flag)]
 _Path = Annotated[str, BeforeValidator(_path)]
 
@@ -115,6 +121,17 @@ class RunConfig(_Model):
         "processes",
         description="where members train: processes; serial, one after the other in this one; vectorised, "
         "all as one stacked model; auto, whichever turns out to be the fastest here",
+    )
+    mode: Literal["sync", "async"] = Field(
+        "sync",
+        description="who decides when: sync, all once all have trained an interval; async, each as soon as "
+        "it has, so that nobody waits for the slowest, and the record depends on who is fast",
+    )
+    deadline: Annotated[_Number | None, BeforeValidator(_seconds)] = Field(
+        None,
+        gt=0,
+        description="seconds, or 90s, 10m, that an interval of a member may take; a member that takes longer "
+        "has failed in that interval",
     )
     workers: _Whole | None = Field(
         None, ge=1, description="worker processes of the executor processes; when not given, one per core"

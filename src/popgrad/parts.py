@@ -105,12 +105,27 @@ def make_executor(config: RunConfig, task: Task) -> tuple[Task, list[torch.devic
         devices = devices[:1]
     if config.executor == "processes":
         pickled(task)  # what cannot be sent is refused before anything is written
-    more = {"width": config.population} if config.executor == "vectorised" else {}
-    return task, devices, partial(EXECUTORS[config.executor], task, devices, workers=config.workers, **more)
+    if config.deadline is not None and config.executor in ("serial", "vectorised"):
+        raise UsageError(
+            f"deadline: the executor {config.executor} cannot give up what it trains; use processes"
+        )
+    if config.mode == "async" and config.executor == "vectorised":
+        raise UsageError("mode: async needs members that train by themselves; use the executor processes")
+    more: dict[str, Any] = {"workers": config.workers}
+    if config.executor == "vectorised":
+        more["width"] = config.population
+    if config.deadline is not None:
+        more["deadline"] = config.deadline
+    return task, devices, partial(EXECUTORS[config.executor], task, devices, **more)
 
 
 def _choose_executor(config: RunConfig, task: Task, hparams: Sequence[Hparams]) -> str:
     """The executor that turns out to be the fastest; says which, and why."""
+    if config.deadline is not None or config.mode == "async":
+        log.info(
+            "executor processes: the only one that members can be given up in, or that trains them apart"
+        )
+        return "processes"
     each = config.each
     counted = each.epochs or each.within_epochs
     first = [

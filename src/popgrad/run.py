@@ -36,6 +36,8 @@ def run(
     strategy: str | Strategy = "pbt",
     executor: str = "processes",
     workers: int | None = None,
+    mode: str = "sync",
+    deadline: float | str | None = None,
     device: str = "auto",
     max_time: float | str | None = None,
     target_score: float | None = None,
@@ -68,6 +70,8 @@ def run(
         executor: "processes", "serial", "vectorised" (all as one stacked model), or "auto": whichever turns
             out to be the fastest here.
         workers: Worker processes, or threads of the stacked model; None = one per core.
+        mode: "sync": all decide once all have trained an interval; "async": each as soon as it has.
+        deadline: Seconds (or "10m") that an interval of a member may take, after which it has failed.
         device: "cpu", "cuda", "cuda:0,1" or "auto".
         max_time: Seconds (or "10m", "2h") after which no further interval is started.
         target_score: Score at which no further interval is started.
@@ -99,6 +103,7 @@ def run(
         "log_every": log_every, "events": events, "outputs": outputs,
         "strategy": {"name": strategy if isinstance(strategy, str) else CUSTOM, **strategy_options},
         "executor": executor, "workers": workers, "device": device,
+        "mode": mode, "deadline": deadline,
         "max_time": max_time, "target_score": target_score, "initial": initial,
         "weights": None if weights is None else str(weights),
         "data_dir": None if data_dir is None else str(data_dir),

@@ -59,6 +59,7 @@ def go(
         seed=config.seed,
         size=config.population,
         interval=config.each,
+        mode=config.mode,
         initial=config.initial,
         checkpoint_every=config.checkpoint_every,
         watch=_listening(watch, parts, config, journal, place),

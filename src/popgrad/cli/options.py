@@ -102,6 +102,18 @@ Executor = Annotated[
     _option("--executor", "NAME", "processes, serial, vectorised, or auto: the fastest.", _MACHINE),
 ]
 Workers = Annotated[int | None, _option("--workers", "N", "Worker processes; else one per core.", _MACHINE)]
+RunMode = Annotated[
+    str | None,
+    _option(
+        "--mode", "MODE", "sync: all decide at once; async: each as soon as it has trained.", _POPULATION
+    ),
+]
+Deadline = Annotated[
+    str | None,
+    _option(
+        "--deadline", "TIME", "A member that trains an interval for longer has failed: 90s, 10m.", _MACHINE
+    ),
+]
 Device = Annotated[str | None, _option("--device", "DEVICE", "cpu, cuda, cuda:0,1 or auto.", _MACHINE)]
 
 Initial = Annotated[

@@ -34,7 +34,8 @@ class Executor(Protocol):
 
     A state is held from the moment its segment is finished until `retain` lets it go. It is never changed:
     where a segment that is held is put or trained again, what was there first stays. Every executor is made
-    with the same arguments: (task, devices, save=None, workers=None).
+    with the same arguments: (task, devices, save=None, workers=None, deadline=None). Of those that wait, the
+    least trained goes first.
     """
 
     @property

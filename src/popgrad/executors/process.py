@@ -26,11 +26,13 @@ class Process:
         pipe: The socket to it.
         attempt: What it is busy with; None = it is idle.
         slot: For the final state of that.
+        began: When it began with it, in seconds of `time.monotonic`.
     """
 
     def __init__(self) -> None:
         self.attempt: Attempt | None = None
         self.slot: Slot | None = None
+        self.began = 0.0
         self.pipe, theirs = Pipe()
         lifeline, self._lifeline = os.pipe()
         try:

@@ -5,8 +5,8 @@ import os
 import pickle
 import resource
 import sys
-from collections import deque
-from collections.abc import Collection, Sequence
+import time
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from multiprocessing.connection import wait
 
@@ -14,9 +14,10 @@ import cloudpickle
 import torch
 
 from popgrad.core.errors import RunError, UsageError
-from popgrad.core.population import Assignment, Outcome, SegmentId
+from popgrad.core.population import Assignment, Outcome, SegmentId, Telemetry
 from popgrad.executors.base import Attempt, Save
 from popgrad.executors.fingerprint import fingerprint_of_one_thread
+from popgrad.executors.line import Line
 from popgrad.executors.process import Process
 from popgrad.executors.slots import Layout, Slot, layout
 from popgrad.executors.worker import Done, Flushed, Job, Refused, Setup
@@ -56,6 +57,8 @@ class Processes:
         devices: Members take turns over them.
         save: Writes a checkpoint, in the worker; None = none are written.
         workers: How many, at least 1; None = one per core.
+        deadline: Seconds that a segment may take. One that takes longer is given up, with its worker, and not
+            trained again; None = as long as it takes.
 
     Raises:
         UsageError: The task cannot be sent to another process, or `workers` is less than 1.
@@ -68,9 +71,10 @@ class Processes:
         devices: Sequence[torch.device],
         save: Save | None = None,
         workers: int | None = None,
+        deadline: float | None = None,
     ) -> None:
-        self._devices = devices
-        self._queue: deque[Attempt] = deque()
+        self._devices, self._deadline = devices, deadline
+        self._queue: Line[Attempt] = Line()
         self._states: dict[SegmentId, tuple[Slot, Layout]] = {}
         self._free: list[Slot] = []
         self._workers: list[Process] = []
@@ -128,7 +132,8 @@ class Processes:
 
     def submit(self, assignments: Sequence[Assignment]) -> None:
         """Queue segments, and start as many as there are idle workers."""
-        self._queue.extend(map(Attempt, assignments))
+        for assignment in assignments:
+            self._queue.push(assignment.first_step, Attempt(assignment))
         self._dispatch()
 
     def _dispatch(self) -> None:
@@ -138,7 +143,7 @@ class Processes:
             if not self._queue:
                 return
             if worker.attempt is None:
-                worker.attempt = self._queue.popleft()
+                worker.attempt, worker.began = self._queue.pop(), time.monotonic()
                 assignment, source = worker.attempt.assignment, None
                 if assignment.source is not None:
                     slot, where = self._states[assignment.source]
@@ -153,16 +158,38 @@ class Processes:
             busy = {worker.pipe: worker for worker in self._workers if worker.attempt is not None}
             if not busy:
                 raise RunError("nothing was submitted that could finish")
-            worker = busy[wait(list(busy))[0]]  # type: ignore[index]
+            heard = wait(list(busy), self._patience(busy.values()))
+            if not heard:
+                return self._give_up(min(busy.values(), key=lambda worker: worker.began))
+            worker = busy[heard[0]]  # type: ignore[index]
             attempt, answer = self._take(worker)
             settled = attempt.settle(answer.outcome) if isinstance(answer, Done) else None
-            if isinstance(settled, Attempt):  # last, since what was short may be there again by then
-                self._queue.append(settled)
+            if isinstance(settled, Attempt):
+                self._queue.push(settled.assignment.first_step, settled)
             self._dispatch()
             if isinstance(answer, Refused):
                 raise answer.error
             if isinstance(settled, Outcome):
                 return settled
+
+    def _patience(self, busy: Iterable[Process]) -> float | None:
+        """Seconds until the first deadline; None = there is none."""
+        if self._deadline is None:
+            return None
+        return max(0.0, min(worker.began for worker in busy) + self._deadline - time.monotonic())
+
+    def _give_up(self, worker: Process) -> Outcome:
+        """End a worker that is over its deadline; another one takes its place."""
+        assert worker.attempt is not None
+        assert worker.slot is not None
+        assignment = worker.attempt.assignment
+        _end(worker)
+        self._workers.remove(worker)
+        self._free.append(worker.slot)
+        self._dispatch()
+        why = f"the segment took longer than the deadline of {self._deadline:g} s"
+        seconds = time.monotonic() - worker.began
+        return Outcome(assignment.id, error=why, telemetry=Telemetry(seconds, "given up"))
 
     def _take(self, worker: Process) -> tuple[Attempt, Done | Refused]:
         """A worker's answer; from one that has died, that it has."""

@@ -1,15 +1,15 @@
 """One member after the other in this process: the reference, and the one to debug with."""
 
-from collections import deque
 from collections.abc import Collection, Sequence
 
 import torch
 from threadpoolctl import threadpool_limits
 
-from popgrad.core.errors import RunError
+from popgrad.core.errors import RunError, UsageError
 from popgrad.core.population import Assignment, Outcome, SegmentId
 from popgrad.executors.base import Attempt, Save, train_segment
 from popgrad.executors.fingerprint import fingerprint
+from popgrad.executors.line import Line
 from popgrad.executors.writer import Writer
 from popgrad.state import State, Tree, clone, flatten, unflatten
 from popgrad.tasks.base import Task
@@ -23,6 +23,7 @@ class Serial:
         devices: Members take turns over them.
         save: Writes a checkpoint; None = none are written.
         workers: Of no effect, so that every executor is made alike.
+        deadline: None; what is trained in this process cannot be given up.
     """
 
     def __init__(
@@ -31,11 +32,14 @@ class Serial:
         devices: Sequence[torch.device],
         save: Save | None = None,
         workers: int | None = None,  # noqa: ARG002
+        deadline: float | None = None,
     ) -> None:
+        if deadline is not None:
+            raise UsageError("deadline: the serial executor cannot give up what it trains; use processes")
         self._task = task
         self._devices = devices
         self._save = None if save is None else Writer(save)
-        self._queue: deque[Assignment] = deque()
+        self._queue: Line[Assignment] = Line()
         self._states: dict[SegmentId, State] = {}
         self._closed = False
         self._threads = torch.get_num_threads()
@@ -49,13 +53,14 @@ class Serial:
 
     def submit(self, assignments: Sequence[Assignment]) -> None:
         """Queue segments."""
-        self._queue.extend(assignments)
+        for assignment in assignments:
+            self._queue.push(assignment.first_step, assignment)
 
     def next(self) -> Outcome:
         """Train the next segment of the queue; again at once where it fails."""
         if not self._queue:
             raise RunError("nothing was submitted that could finish")
-        attempt: Attempt | Outcome = Attempt(self._queue.popleft())
+        attempt: Attempt | Outcome = Attempt(self._queue.pop())
         while isinstance(attempt, Attempt):
             attempt = attempt.settle(self._train(attempt.assignment))
         return attempt
