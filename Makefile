@@ -8,7 +8,7 @@ PINS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format lint types tests test-long docs docs-check wheel wheel-check clean
+.PHONY: help demo test check format lint types tests test-long docs docs-check wheel wheel-check clean bench
 
 help: ## Show what can be made (the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,13 @@ wheel-check: wheel ## Install the wheel into an empty environment and run the de
 	venv/bin/popgrad run digits --dir "$$away/run"; \
 	venv/bin/popgrad show "$$away/run"; \
 	echo "wheel-check: the installed wheel runs the demo"
+
+bench: $(VENV)/.installed-dev ## Run all benchmarks and write docs/performance.md; takes long, needs a machine at rest
+	$(BIN)/pip $(INSTALL) --no-build-isolation --editable '.[dev,benchmark]'
+	@set -e; for name in overhead peers_fc peers_toy vectorised step exploit scale; do \
+	$(BIN)/python benchmarks/$$name.py; \
+	done
+	$(BIN)/python benchmarks/performance.py --page
 
 clean: ## Remove what was built; keeps .venv and runs
 	rm -rf dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

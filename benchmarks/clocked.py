@@ -13,31 +13,43 @@ from measure import RUNS, SEED
 from member import task
 
 from popgrad.config import parse
+from popgrad.core.population import Outcome
 from popgrad.executors import Executor
 from popgrad.parts import make_parts
 from popgrad.run import start
 
 
 class Clocked:
-    """An executor that notes when it was given its first segments, and when its checkpoints were written.
+    """An executor that notes when it was given segments, and when their checkpoints were written.
 
     Args:
         executor: Which does the work; started.
+
+    Attributes:
+        given: When segments were submitted.
+        done: When each segment was handed on.
+        end: When the checkpoints of all were written.
     """
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
-        self.begin: float | None = None
+        self.given: list[float] = []
+        self.done: list[float] = []
         self.end = 0.0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._executor, name)
 
     def submit(self, assignments: Any) -> None:
-        """The first call starts the clock."""
-        if self.begin is None:
-            self.begin = time.perf_counter()
+        """Takes segments."""
+        self.given.append(time.perf_counter())
         self._executor.submit(assignments)
+
+    def next(self) -> Outcome:
+        """Hands one on."""
+        outcome = self._executor.next()
+        self.done.append(time.perf_counter())
+        return outcome
 
     def flush(self) -> None:
         """The engine calls it once, behind the last interval."""
@@ -56,16 +68,20 @@ def folder() -> Iterator[Path]:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def population_seconds(size: int, workers: int, steps: int, intervals: int, *, directory: bool) -> float:
+def population_seconds(
+    size: int, workers: int, steps: int, intervals: int, *, directory: bool, behind_one: bool = False
+) -> float:
     """Wall seconds of a population of mnist-fc in worker processes, from its first segment to its last file.
 
     Args:
         size: Members.
         workers: Processes, one thread each.
         steps: Of an interval.
-        intervals: Of each member; all but the last end with a decision.
+        intervals: Of each member, that are timed.
         directory: Whether the run has one, with its journal and a checkpoint of each segment.
+        behind_one: Train an interval more, and start the clock when all members have finished the first.
     """
+    intervals += behind_one
     config = parse(
         {
             "task": "mnist-fc", "population": size, "intervals": intervals, "interval": steps, "seed": SEED,
@@ -86,5 +102,4 @@ def population_seconds(size: int, workers: int, steps: int, intervals: int, *, d
             parts=dataclasses.replace(parts, executor=executor),
             directory=place / "run" if directory else None,
         )
-    assert clocks[0].begin is not None
-    return clocks[0].end - clocks[0].begin
+    return clocks[0].end - (clocks[0].done[size - 1] if behind_one else clocks[0].given[0])

@@ -4,6 +4,7 @@ Only what the task needs: no states that travel, no record, one stream of random
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import torch
 from torch.nn import functional
@@ -51,7 +52,7 @@ class Population:
         self._scale = keep.view(count, 1, 1).reciprocal()
         self._widths = widths
         self.weights, self.biases = [], []
-        for before, after in zip(widths[:-1], widths[1:], strict=True):
+        for before, after in pairwise(widths):
             bound = (6.0 / (before + after)) ** 0.5
             weight = torch.empty(count, before, after).uniform_(-bound, bound, generator=self._generator)
             self.weights.append(weight.requires_grad_())
@@ -95,10 +96,7 @@ class Population:
         sizes = [count * batch * width for width in self._widths[1:-1]]
         words = torch.randint(-(2**63), 2**63 - 1, (sum(sizes) // 4 + 1,), generator=self._generator)
         parts = words.view(torch.int16)[: sum(sizes)].split(sizes)
-        bits = [
-            part.view(count, batch, width)
-            for part, width in zip(parts, self._widths[1:-1], strict=True)
-        ]
+        bits = [part.view(count, batch, width) for part, width in zip(parts, self._widths[1:-1], strict=True)]
         return [functional.hardtanh_(self._threshold - b, 0.0, 1.0).mul_(self._scale) for b in bits]
 
     def _forward(self, x: torch.Tensor, masks: Sequence[torch.Tensor] | None) -> torch.Tensor:
@@ -124,7 +122,7 @@ class Population:
 
     @torch.no_grad()
     def _adam(self, gradients: Sequence[torch.Tensor]) -> None:
-        """torch's fused step of size 1, then times each member's rate."""
+        """Torch's fused step of size 1, then times each member's rate."""
         moved, means, squares = self._moments
         self._steps += 1
         if self._decay:

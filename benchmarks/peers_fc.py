@@ -27,7 +27,7 @@ class Size:
         members: All of them.
         workers: Processes, or Ray's cores; a core a trial.
         steps: Of an interval.
-        intervals: Of each member.
+        intervals: Of each member, that are timed; one more comes before.
         at_least: How many times faster than Ray with torch's modules, to reach.
     """
 
@@ -60,9 +60,8 @@ def trainable(make: Callable[..., Any], steps: int) -> type:
             self.member = Member(*make("fc", self.hparams), seed=0)
 
         def step(self) -> Mapping[str, float]:
-            began = time.time()
             self.member.train(steps)
-            return {**self.member.evaluate(), "began": began, "ended": time.time()}
+            return {**self.member.evaluate(), "ended": time.time()}
 
         def reset_config(self, new_config: Mapping[str, Any]) -> bool:
             self.hparams = bounded(new_config)
@@ -86,24 +85,22 @@ def trainable(make: Callable[..., Any], steps: int) -> type:
 
 
 def ray_seconds(size: Size, make: Callable[..., Any]) -> float:
-    """Wall seconds from when the first trial begins its first step to when the last one was evaluated."""
+    """Wall seconds from when all members have finished an interval to when they have as many more behind them."""
     with cluster(size.workers) as place:
         from ray import tune
 
-        times: list[tuple[float, float]] = []
+        ended: dict[int, list[float]] = {}
 
         class Times(tune.Callback):  # type: ignore[misc]
-            def on_trial_result(
-                self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any
-            ) -> None:
-                times.append((result["began"], result["ended"]))
+            def on_trial_result(self, *_: Any, result: Mapping[str, Any], **__: Any) -> None:
+                ended.setdefault(result["training_iteration"], []).append(result["ended"])
 
         space = {"lr": tune.loguniform(1e-4, 1e-1), "keep_prob": tune.uniform(0.5, 1.0)}
-        given = {"members": size.members, "intervals": size.intervals, "metric": "accuracy"}
+        given = {"members": size.members, "intervals": 1 + size.intervals, "metric": "accuracy"}
         fit(trainable(make, size.steps), place, space, space, callbacks=[Times()], **given)
-    if len(times) != size.members * size.intervals:
-        raise RuntimeError(f"Ray Tune trained {len(times)} intervals of {size.members * size.intervals}")
-    return max(ended for _, ended in times) - min(began for began, _ in times)
+    if [len(each) for each in ended.values()] != [size.members] * (1 + size.intervals):
+        raise RuntimeError(f"Ray Tune trained other intervals than it was to: {ended}")
+    return max(ended[1 + size.intervals]) - max(ended[1])
 
 
 def measure(bench: Bench, size: Size) -> list[Row]:
@@ -111,7 +108,7 @@ def measure(bench: Bench, size: Size) -> list[Row]:
     given = (size.members, size.workers, size.steps, size.intervals)
     found = alternate(
         {
-            "popgrad": partial(population_seconds, *given, directory=True),
+            "popgrad": partial(population_seconds, *given, directory=True, behind_one=True),
             "Ray, torch's modules": partial(ray_seconds, size, usual),
             "Ray, popgrad's modules": partial(ray_seconds, size, own),
         },

@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from clocked import folder
@@ -31,9 +31,7 @@ from popgrad.store.journal import Journal
 from popgrad.strategies import pbt
 from popgrad.watch import IntervalEnd, Watch
 
-SPACE = Space(
-    {"lr": LogUniform(1e-4, 1e-1), "keep_prob": Uniform(0.5, 1.0), "weight_decay": Constant(1e-5)}
-)
+SPACE = Space({"lr": LogUniform(1e-4, 1e-1), "keep_prob": Uniform(0.5, 1.0), "weight_decay": Constant(1e-5)})
 SIZES = [10, 100, 1_000, 10_000, 100_000]
 TINY = [10, 100]
 INTERVALS = 2
@@ -174,9 +172,16 @@ def measure(bench: Bench, size: int, place: Path) -> tuple[list[Row], list[float
     engine = [each / size * MICRO for each in engine_decisions(size, bench.repeat)]
     member = [each / size * MICRO for each in decisions]
     rows = [
-        Row(f"{name}: strategy and journal, a member", "µs", {"decision": member}, at_most=10 if goal else None),
+        Row(
+            f"{name}: strategy and journal, a member",
+            "µs",
+            {"decision": member},
+            at_most=10 if goal else None,
+        ),
         Row(f"{name}: the same in a whole run, a member", "µs", {"decision": engine}),
-        Row(f"{name}: a decision for one ready member", "ms", {"decision": alone}, at_most=1 if goal else None),
+        Row(
+            f"{name}: a decision for one ready member", "ms", {"decision": alone}, at_most=1 if goal else None
+        ),
         appends,
     ]
     for what, question in questions(journal, segments).items():
@@ -210,11 +215,13 @@ def _appends(name: str, places: Sequence[Path], segments: Sequence[Segment]) -> 
 def growth(decisions: dict[int, list[float]]) -> list[Row]:
     """From each size to the next: at most as N log N."""
     rows = []
-    for small, large in zip(list(decisions)[:-1], list(decisions)[1:], strict=True):
+    for small, large in pairwise(decisions):
         ratios = [b / a for a, b in zip(decisions[small], decisions[large], strict=True)]
         most = large * math.log(large) / (small * math.log(small))
         goal = most if small >= GOAL else None  # below, what every decision costs outweighs the members
-        rows.append(Row(f"a decision for {large:,} by one for {small:,}", "x", {"growth": ratios}, at_most=goal))
+        rows.append(
+            Row(f"a decision for {large:,} by one for {small:,}", "x", {"growth": ratios}, at_most=goal)
+        )
     return rows
 
 

@@ -1,0 +1,204 @@
+"""The benchmarks work: each runs in a tiny size where it needs no Ray, and says what it found in one form."""
+
+import importlib
+import importlib.metadata
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from popgrad.data import Splits
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
+    """name -> the benchmark's module, which writes nothing outside of the test's folder."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    before = set(sys.modules)
+
+    def load(name: str) -> ModuleType:
+        for user in ("measure", "clocked"):
+            monkeypatch.setattr(importlib.import_module(user), "RUNS", tmp_path / "runs")
+        return importlib.import_module(name)
+
+    yield load
+    for name in set(sys.modules) - before:
+        if str(FOLDER) in str(getattr(sys.modules[name], "__file__", None)):
+            del sys.modules[name]
+
+
+def run(module: ModuleType, out: Path) -> dict[str, Any]:
+    """What a tiny size of a benchmark writes."""
+    module.main(["--smoke", "--out", str(out)])
+    found: dict[str, Any] = json.loads(out.read_text())
+    assert found["smoke"]
+    assert found["machine"]["torch"] == importlib.metadata.version("torch")
+    assert len(found["machine"]["load_before"]) == 3
+    for row in found["rows"]:
+        assert all(len(values) == 1 and values[0] > 0 for values in row["values"].values()), row
+    return found
+
+
+def without_goals(found: dict[str, Any]) -> list[str]:
+    return [row["what"] for row in found["rows"] if "goal" not in row]
+
+
+@pytest.mark.parametrize("name", ["vectorised", "scale"])
+def test_a_tiny_size_runs(bench: Any, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = run(bench(name), tmp_path / "out.json")
+    printed = capsys.readouterr().out
+    assert found["name"] == name
+    assert all(row["what"] in printed for row in found["rows"])
+    assert without_goals(found)  # they are for larger sizes
+
+
+def test_inheriting_runs_in_a_tiny_size(bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = bench("exploit")
+    monkeypatch.setattr(module, "_keep_memory", lambda: None)  # it would hold for all tests that follow
+    found = run(module, tmp_path / "out.json")
+    assert [row["goal"]["text"] for row in found["rows"] if "goal" in row] == ["at most 3x"] * 2
+
+
+@pytest.mark.parametrize("name", ["overhead", "step"])
+def test_a_tiny_size_runs_on_mnist(bench: Any, name: str, tmp_path: Path, mnist_dir: Path) -> None:
+    found = run(bench(name), tmp_path / "out.json")
+    assert any("goal" in row for row in found["rows"])
+
+
+@pytest.mark.parametrize("name", ["peers_fc", "peers_toy"])
+def test_what_needs_ray_says_so(bench: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = bench(name)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.setattr(module, "population_seconds", lambda *_, **__: 1.0, raising=False)
+    with pytest.raises(SystemExit, match=r"popgrad\[benchmark\]"):
+        module.main(["--smoke"])
+
+
+def test_a_bench_alternates_between_its_subjects(bench: Any) -> None:
+    order: list[str] = []
+
+    def subject(name: str) -> Any:
+        return lambda: float(len(order) + bool(order.append(name)))
+
+    found = bench("measure").alternate({"a": subject("a"), "b": subject("b")}, 2)
+    assert order == ["a", "b", "a", "b"]
+    assert found == {"a": [0.0, 2.0], "b": [1.0, 3.0]}
+
+
+def test_a_row_has_medians_their_ratio_and_that_of_each_pair(bench: Any) -> None:
+    row = bench("measure").Row(
+        "w", "s", {"a": [3.0, 1.0, 8.0], "b": [2.0, 1.0, 4.0]}, ("a", "b"), at_most=1.5
+    )
+    found = row.data()
+    assert found["medians"] == {"a": 3.0, "b": 2.0}
+    assert found["ratio"]["value"] == 1.5
+    assert found["ratio"]["pairs"] == [1.5, 1.0, 2.0]
+    assert found["goal"] == {"text": "at most 1.5x", "reached": True}
+
+
+@pytest.mark.parametrize(
+    ("goal", "reached"),
+    [
+        ({"at_most": 1.9}, False),
+        ({"at_most": 2.1}, True),
+        ({"at_least": 1.9}, True),
+        ({"at_least": 2.1}, False),
+    ],
+)
+def test_a_goal_is_about_the_ratio_or_else_the_number(bench: Any, goal: Any, reached: bool) -> None:
+    make = bench("measure").Row
+    ratio = make("w", "s", {"a": [6.0], "b": [3.0]}, ("a", "b"), **goal).data()
+    number = make("w", "s", {"a": [2.0]}, **goal).data()
+    assert (ratio["goal"]["reached"], number["goal"]["reached"]) == (reached, reached)
+
+
+def test_repeat_is_at_least_once(bench: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        bench("scale").main(["--repeat", "0"])
+    assert "at least 1" in capsys.readouterr().err
+
+
+def written(measure: Any, name: str, folder: Path, *, smoke: bool = False) -> None:
+    asked = measure.Bench(name, 2, smoke, folder / f"{name}.json")
+    row = measure.Row("the thing", "s", {"a": [6.0, 6.0], "b": [3.0, 3.0]}, ("a", "b"), at_least=3)
+    measure.finish(asked, [row])
+
+
+def test_the_page_has_what_was_measured_and_how(bench: Any, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    for name in bench("performance").NAMES:
+        written(bench("measure"), name, tmp_path)
+    bench("performance").main(["--page", str(page), "--results", str(tmp_path)])
+    text = page.read_text()
+    assert [line[3:] for line in text.splitlines() if line.startswith("## ")] == list(
+        bench("performance").NAMES
+    )
+    assert "| the thing | a 6 s; b 3 s | 2x (2..2) a / b | at least 3x | no |" in text
+    assert f"torch {torch.__version__.partition('+')[0]}" in text
+    assert "one torch thread in it" in text  # of the notes on Ray
+
+
+def test_no_page_is_made_of_tiny_sizes(bench: Any, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="nothing was measured"):
+        bench("performance").main(["--page", str(tmp_path / "page.md"), "--results", str(tmp_path)])
+    written(bench("measure"), "scale", tmp_path, smoke=True)
+    with pytest.raises(SystemExit, match="smoke"):
+        bench("performance").main(["--page", str(tmp_path / "page.md"), "--results", str(tmp_path)])
+    assert not (tmp_path / "page.md").exists()
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_the_loop_by_hand_trains_each_member_as_torch_does(bench: Any, batch_norm: bool) -> None:
+    """Full batches, so that orders are of no effect, and no dropout."""
+    generator = torch.Generator().manual_seed(0)
+    inputs, targets = torch.randn(20, 6, generator=generator), torch.arange(20) % 3
+    rates = torch.tensor([0.01, 0.1])
+    part = inputs, targets
+    population = bench("handwritten").Population(
+        Splits(part, part, part), (6, 5, 3), rates, torch.ones(2), 20, 0,
+        batch_norm=batch_norm, weight_decay=0.1,
+    )  # fmt: skip
+    networks = []
+    for member in range(2):
+        norm = [nn.BatchNorm1d(5)] if batch_norm else []
+        network = nn.Sequential(nn.Linear(6, 5), *norm, nn.ReLU(), nn.Linear(5, 3))
+        linear = [each for each in network if isinstance(each, nn.Linear)]
+        with torch.no_grad():
+            for layer, weight, bias in zip(linear, population.weights, population.biases, strict=True):
+                layer.weight.copy_(weight[member].t())
+                layer.bias.copy_(bias[member, 0])
+        networks.append(network)
+    population.train(5)
+    for member, (network, rate) in enumerate(zip(networks, rates.tolist(), strict=True)):
+        optimizer = torch.optim.Adam(network.parameters(), lr=rate, weight_decay=0.1)
+        for _ in range(5):
+            optimizer.zero_grad()
+            functional.cross_entropy(network(inputs), targets).backward()
+            optimizer.step()
+        for layer, weight in zip((network[0], network[-1]), population.weights, strict=True):
+            torch.testing.assert_close(layer.weight.t(), weight[member], atol=1e-4, rtol=1e-3)
+        if (
+            not batch_norm
+        ):  # before one, a bias gets rounding errors for gradients, and Adam takes them for real
+            loss = functional.cross_entropy(network.eval()(inputs), targets).item()
+            assert population.evaluate()[member]["loss"] == pytest.approx(loss, abs=1e-4)
+
+
+@pytest.mark.parametrize("keep", [0.5, 0.8, 1.0])
+def test_the_masks_by_hand_keep_as_many_and_keep_the_mean(bench: Any, keep: float) -> None:
+    part = torch.randn(200, 6), torch.zeros(200, dtype=torch.int64)
+    population = bench("handwritten").Population(
+        Splits(part, part, part), (6, 500, 2), torch.ones(1), torch.tensor([keep]), 200, 0
+    )
+    (mask,) = population._masks(1, 200)
+    assert mask.count_nonzero() / mask.numel() == pytest.approx(keep, abs=0.01)
+    assert mask.max().item() == pytest.approx(1 / keep)
