@@ -1,5 +1,6 @@
 """Files of somebody else's making: each is used, or refused in one line; nothing in it is ever executed."""
 
+import gzip
 import json
 import os
 import pickle
@@ -7,6 +8,7 @@ import shutil
 import sqlite3
 import struct
 import sys
+import tracemalloc
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -15,10 +17,13 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save, save_file
 
 from popgrad import load, load_model, resume
-from popgrad.core.errors import PopgradError, RunError, UsageError
+from popgrad.core.errors import DataError, PopgradError, RunError, UsageError
+from popgrad.data import read_folder, read_idx
+from popgrad.data.datasets import load as load_data
 from popgrad.state import digest, digest_leaves
 from popgrad.store.checkpoints import Checkpoints
 from popgrad.tasks import Quadratic
@@ -694,3 +699,36 @@ def test_hyperparameters_to_begin_with_may_be_anything() -> None:
     ):
         Path("initial.json").write_bytes(text if isinstance(text, bytes) else text.encode())
         assert "initial" in refused("run", "quadratic", "--initial", "initial.json")
+
+
+# Data
+
+
+def test_images_that_fit_into_no_memory_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    Image.new("L", (4096, 4096)).save(folder / "0_0.png")
+    for i in range(1, 20_000):
+        (folder / f"{i}_0.png").touch()
+    with pytest.raises(DataError, match=r"images[^\n]*$"):
+        read_folder(folder)
+
+
+def test_a_place_of_data_with_too_long_a_name_is_not_there() -> None:
+    for name in ("x" * 5_000, "a\0b"):
+        with pytest.raises(DataError, match="is not complete in"):
+            load_data("mnist", name)
+
+
+def test_data_that_unpacks_to_more_than_it_says_is_not_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.gz"
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(bytes([0, 0, 8, 1, 0, 0, 0, 9]))
+        for _ in range(64):
+            file.write(bytes(1 << 20))
+    tracemalloc.start()
+    with pytest.raises(DataError, match="takes 9 bytes after the header, found more"):
+        read_idx(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8 << 20

@@ -157,7 +157,8 @@ def load(dataset: str | Dataset, directory: Path | str | None = None) -> Raw:
         paths = [path for path in files if path is not None]
         if len(paths) == len(known.files):
             return _load_idx(known, paths)
-        if (place / "train").is_dir() and (place / "test").is_dir():
+        # Path.is_dir would raise where a name is too long; such a place is not there.
+        if os.path.isdir(place / "train") and os.path.isdir(place / "test"):
             return _load_folders(known, place)
     first = known.files[0].name
     raise DataError(
@@ -173,7 +174,7 @@ def _incomplete(known: Dataset, places: tuple[Path, ...]) -> str:
         absent = [file.name for file in known.files if find_file(place, file.name) is None]
         if len(absent) < len(known.files):
             return f" ({place} lacks {', '.join(absent)})"
-        folders = [name for name in ("train", "test") if not (place / name).is_dir()]
+        folders = [name for name in ("train", "test") if not os.path.isdir(place / name)]
         if len(folders) == 1:
             return f" ({place} lacks {folders[0]}/)"
     return ""

@@ -124,7 +124,12 @@ def read_folder(
     if not labelled:
         raise DataError(f"{path}: no images; expected <anything>_<label>.png or <label>/<anything>.png")
     first = _read_png(labelled[0][0])
-    images = np.empty((len(labelled), *first.shape), np.uint8)
+    try:
+        images = np.empty((len(labelled), *first.shape), np.uint8)
+    except MemoryError:
+        raise DataError(
+            f"{path}: {len(labelled)} images of {list(first.shape)} do not fit into memory"
+        ) from None
     for i, (file, _) in enumerate(labelled):
         image = _read_png(file)
         if image.shape != first.shape:
