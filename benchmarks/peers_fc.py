@@ -17,6 +17,7 @@ from member import EPOCH, Member, data, own, usual, write
 from rayed import cluster, fit
 
 DECAY = 1e-5
+USUAL, OWN = "Ray, torch's modules", "Ray, popgrad's modules"
 
 
 @dataclass(frozen=True)
@@ -84,33 +85,58 @@ def trainable(make: Callable[..., Any], steps: int) -> type:
     return Trial
 
 
-def ray_seconds(size: Size, make: Callable[..., Any]) -> float:
-    """Wall seconds from when all members have finished an interval to when they have as many more behind them."""
+@dataclass(frozen=True)
+class Ended:
+    """When Ray's trials ended an interval, and the process that trained it.
+
+    Attributes:
+        at: Seconds.
+        process: Its number.
+    """
+
+    at: float
+    process: int
+
+
+def ray_intervals(size: Size, make: Callable[..., Any]) -> list[list[Ended]]:
+    """Of each interval, from the first on, what each member's trial says of it."""
+    ended: dict[int, list[Ended]] = {}
     with cluster(size.workers) as place:
         from ray import tune
 
-        ended: dict[int, list[float]] = {}
-
-        class Times(tune.Callback):  # type: ignore[misc]
+        class Ends(tune.Callback):  # type: ignore[misc]
             def on_trial_result(self, *_: Any, result: Mapping[str, Any], **__: Any) -> None:
-                ended.setdefault(result["training_iteration"], []).append(result["ended"])
+                end = Ended(result["ended"], result["pid"])
+                ended.setdefault(result["training_iteration"], []).append(end)
 
         space = {"lr": tune.loguniform(1e-4, 1e-1), "keep_prob": tune.uniform(0.5, 1.0)}
         given = {"members": size.members, "intervals": 1 + size.intervals, "metric": "accuracy"}
-        fit(trainable(make, size.steps), place, space, space, callbacks=[Times()], **given)
-    if [len(each) for each in ended.values()] != [size.members] * (1 + size.intervals):
+        fit(trainable(make, size.steps), place, space, space, callbacks=[Ends()], **given)
+    found = [ended[number] for number in sorted(ended)]
+    if [len(each) for each in found] != [size.members] * (1 + size.intervals):
         raise RuntimeError(f"Ray Tune trained other intervals than it was to: {ended}")
-    return max(ended[1 + size.intervals]) - max(ended[1])
+    return found
+
+
+def ray_seconds(size: Size, make: Callable[..., Any], processes: list[float]) -> float:
+    """Wall seconds from when all members have finished an interval to when they have as many more behind them.
+
+    The number of processes that trained an interval, on average, is added to `processes`.
+    """
+    first, *timed = ray_intervals(size, make)
+    processes.append(sum(len({end.process for end in each}) for each in timed) / len(timed))
+    return max(end.at for end in timed[-1]) - max(end.at for end in first)
 
 
 def measure(bench: Bench, size: Size) -> list[Row]:
     """Seconds of a member's epoch, all members and processes together."""
     given = (size.members, size.workers, size.steps, size.intervals)
+    processes: list[float] = []
     found = alternate(
         {
             "popgrad": partial(population_seconds, *given, directory=True, behind_one=True),
-            "Ray, torch's modules": partial(ray_seconds, size, usual),
-            "Ray, popgrad's modules": partial(ray_seconds, size, own),
+            USUAL: partial(ray_seconds, size, usual, processes),
+            OWN: partial(ray_seconds, size, own, processes),
         },
         bench.repeat,
     )
@@ -118,10 +144,10 @@ def measure(bench: Bench, size: Size) -> list[Row]:
     each = {name: [seconds / epochs for seconds in values] for name, values in found.items()}
     what = f"{size.members} members, {size.workers} workers, {size.intervals} intervals of {size.steps} steps"
     rows = []
-    for other, goal in (("Ray, torch's modules", size.at_least), ("Ray, popgrad's modules", None)):
+    for other, goal in ((USUAL, size.at_least), (OWN, None)):
         both = {name: each[name] for name in (other, "popgrad")}
         rows.append(Row(f"{what}, a member's epoch", "s", both, (other, "popgrad"), at_least=goal))
-    return rows
+    return [*rows, Row(what, "processes an interval", {"Ray": processes})]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
