@@ -14,7 +14,6 @@ from popgrad.core.errors import NobodyLeftError, RunError, UsageError
 from popgrad.core.initial import first_hparams
 from popgrad.core.interval import Interval
 from popgrad.core.population import FRESH, Assignment, Decision, Hparams, Outcome, Plan, Segment, SegmentId
-from popgrad.core.resize import Newcomers, resize
 from popgrad.core.seeding import Index, Rng
 from popgrad.executors.base import Executor
 from popgrad.members import Members
@@ -47,21 +46,6 @@ class Limits:
     target_score: float | None = None
 
 
-@dataclass(frozen=True)
-class Size:
-    """How large a population is.
-
-    Attributes:
-        first: Members that the run began with.
-        wanted: Members from the next decision on.
-        newcomers: What members begin with that come later.
-    """
-
-    first: int
-    wanted: int
-    newcomers: Newcomers = "cloned"
-
-
 class Engine:
     """A run. In mode "sync" everyone trains, then everyone decides; in "async" whoever has finished does.
 
@@ -75,7 +59,7 @@ class Engine:
         journal: Where the record goes, and comes from.
         checkpoints: Where states come from that the executor does not hold; None = there are none.
         seed: The run's seed.
-        size: Members, or how their number changes.
+        size: Members.
         interval: How long an interval is.
         mode: Who decides when.
         initial: Hyperparameters of the first members; names may be missing.
@@ -92,7 +76,7 @@ class Engine:
         checkpoints: Checkpoints | None,
         *,
         seed: int,
-        size: int | Size,
+        size: int,
         interval: Interval,
         mode: Mode = "sync",
         initial: Sequence[Hparams] = (),
@@ -101,7 +85,6 @@ class Engine:
     ) -> None:
         self._task, self._strategy, self._journal = task, strategy, journal
         self._rng, self._interval, self._together = Rng(seed), interval, mode == "sync"
-        self._size = Size(size, size) if isinstance(size, int) else size
         self._every, self._watch = checkpoint_every, watch or Watch()
         self._limits = Limits(1)
         self._begin = time.perf_counter()
@@ -111,7 +94,7 @@ class Engine:
         self._decided = len(decisions)
         self._memory = decisions[-1].memory if decisions else strategy.init()
         self._try_again(decisions)
-        hparams, changes = first_hparams(task.space, self._rng, self._size.first, initial)
+        hparams, changes = first_hparams(task.space, self._rng, size, initial)
         self._newest = standing(first_starts(hparams, changes), decisions, self._segments)
         self._stand()
 
@@ -122,12 +105,14 @@ class Engine:
             NobodyLeftError: No member has a finite score; the record stays and can be resumed.
         """
         self._limits, stopped = limits, ""
+        if not self._together and self._segments and not (self._over() and not self._waiting):
+            self._states.supply(sorted(self._needed()))  # before anybody trains whom it would wait for
         while True:
             if not stopped:
                 self._submit()
-            self._take()
-            stopped = stopped or self._reached()
-            fresh = [m for m in self._fresh if self._newest[m].interval + 1 < limits.intervals]
+            if self._together or stopped or not self._undecided():
+                self._take()
+            stopped, fresh = stopped or self._reached(), self._undecided()
             if self._training and (stopped or not fresh):
                 continue
             if not self._training and math.isnan(self._members.best_score):
@@ -183,6 +168,11 @@ class Engine:
         self._finished = 0
         self._told = min((self._newest[m].interval for m in self._newest), default=0)
 
+    def _undecided(self) -> list[int]:
+        """Who has finished since the last decision, and has more to train."""
+        self._fresh = [m for m in self._fresh if self._newest[m].interval + 1 < self._limits.intervals]
+        return self._fresh
+
     def _ready(self, fresh: Sequence[int]) -> list[int]:
         """Who is asked: all, or those who have finished, with those who had nobody to inherit from."""
         return sorted(self._newest) if self._together else sorted({*fresh, *self._parked})
@@ -229,9 +219,12 @@ class Engine:
     def _let_go(self) -> None:
         """Of what nobody can start from any more; each member's best state stays on disk."""
         self._finished = 0
+        self._states.retain(self._needed(), self._members.best.values())
+
+    def _needed(self) -> set[SegmentId]:
+        """Whose states somebody may yet start from."""
         ahead = {s.source for s in self._newest.values() if s.id not in self._segments and s.source}
-        last = {segment.id for segment in self._members.last.values()}
-        self._states.retain(last | ahead, self._members.best.values())
+        return {segment.id for segment in self._members.last.values() if segment.digest} | ahead
 
     def _record(self, start: Start, outcome: Outcome) -> Segment:
         assignment = self._assignment(start)
@@ -299,9 +292,6 @@ class Engine:
 
     def _plan(self, ready: Index) -> tuple[Plan, Mapping[str, object]]:
         population = self._members.population()
-        if self._together and self._size.wanted != len(population):
-            wanted, space = self._size.wanted, self._task.space
-            return resize(self._rng, population, wanted, space, self._size.newcomers), self._memory
         try:
             plan, memory = self._strategy.step(self._rng, population, ready, self._memory)
         except NobodyLeftError as error:
@@ -332,10 +322,7 @@ class Engine:
         return replace(plan, hparams=tuple(hparams))
 
     def _obey(self, decision: Decision) -> None:
-        before = len(self._newest)
         starts = follow(decision, self._newest, self._segments)
-        if len(self._newest) != before:
-            self._stand()
         self._waiting |= {start.member: start for start in starts}
         self._fresh = []
         self._parked = set(decision.plan.members) - self._waiting.keys()
@@ -353,8 +340,7 @@ class Engine:
 
     def _tell(self, decision: Decision | None) -> None:
         """Tell of each interval that all who are alive have finished by now."""
-        alive = [s for s in self._members.last.values() if not s.failed] or [*self._members.last.values()]
-        done = min((segment.interval for segment in alive), default=-1)
+        done = self._members.least - 1
         if self._together or decision is None:
             done = max(segment.interval for segment in self._members.last.values())
         seconds = time.perf_counter() - self._begin

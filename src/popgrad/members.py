@@ -44,6 +44,12 @@ class Members:
         finite = self._scores[np.isfinite(self._scores)]
         return float(finite.max()) if finite.size else math.nan
 
+    @property
+    def least(self) -> int:
+        """Intervals that everybody has completed who has not failed."""
+        alive = np.isfinite(self._scores) | (self._intervals == 0)
+        return int(self._intervals[alive].min() if alive.any() else self._intervals.max())
+
     def population(self) -> Population:
         """As a strategy sees it: read-only views."""
         scores, intervals, steps = self._scores.view(), self._intervals.view(), self._steps.view()

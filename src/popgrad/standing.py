@@ -54,7 +54,9 @@ def obeyed(
     for i, (member, source) in enumerate(zip(plan.members, plan.sources, strict=True)):
         start = decision.starts[i] if decision.starts else newest[source].id if source in newest else None
         segment = None if start is None else segments.get(start)
-        if source != FRESH and segment is None:
+        if segment is None and source == member:
+            continue  # it kept a failure, which has been set aside since, to be trained again
+        if segment is None and source != FRESH:
             raise RunError(
                 f"the record is damaged: decision {decision.number} starts from member {source}, which it "
                 "lacks"
@@ -88,8 +90,7 @@ def follow(
 ) -> list[Start]:
     """Bring each member's newest start to what it is after a decision; returns what follows from it."""
     starts = obeyed(decision, newest, segments)
-    if not decision.starts:  # one that asks all at once names everybody who is still in the population
-        for member in newest.keys() - set(decision.plan.members):
-            del newest[member]
-    newest.update((start.member, start) for start in starts)
+    for start in starts:
+        newest.pop(start.member, None)  # so that they are in the order in which they were decided
+        newest[start.member] = start
     return starts

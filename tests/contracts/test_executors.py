@@ -27,6 +27,7 @@ from popgrad.core.space import Space
 from popgrad.data import Splits
 from popgrad.executors import EXECUTORS, Executor, Serial
 from popgrad.executors.base import RETRIES
+from popgrad.executors.simulated import Simulated
 from popgrad.state import State, clone, digest, flatten
 from popgrad.store.checkpoints import Checkpoints
 from popgrad.tasks import Context, Split, TorchTask
@@ -37,6 +38,7 @@ CPU = (torch.device("cpu"),)
 # The vectorised executor takes only what can be stacked: tests/executors/test_vectorised.py is its contract.
 TRAINERS = {name: make for name, make in EXECUTORS.items() if name != "vectorised"}
 VARIANTS: Mapping[str, Sequence[Mapping[str, int]]] = {"processes": [{"workers": n} for n in (1, 2, 3)]}
+TRAINERS["simulated"] = Simulated
 STARTS = [(name, options) for name in TRAINERS for options in VARIANTS.get(name, [{}])]
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from popgrad.core.errors import RunError, UsageError
 from popgrad.store.aside import flush
-from popgrad.store.aside import flush
 from popgrad.store.checkpoints import Checkpoints
 from popgrad.store.mounts import check_local
 
