@@ -165,9 +165,9 @@ def train_segment(
 
 def _trained(task: Task, assignment: Assignment, source: State | None, ctx: Context) -> State:
     if source is None:
-        _seed(derive(ctx.run_seed, "init", ctx.member, ctx.interval))
+        seed_generators(derive(ctx.run_seed, "init", ctx.member, ctx.interval))
         source = task.init(assignment.hparams, ctx)
-        _seed(ctx.library_seed("train"))
+        seed_generators(ctx.library_seed("train"))
     return task.train(source, assignment.hparams, assignment.steps, ctx)
 
 
@@ -176,7 +176,8 @@ def _samples(state: State) -> int:
     return samples if isinstance(samples, int) else 0
 
 
-def _seed(seed: int) -> None:
+def seed_generators(seed: int) -> None:
+    """Seed Python's, NumPy's and torch's global generators."""
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002  # the user's code may draw from the global generator
     torch.manual_seed(seed)
@@ -191,7 +192,7 @@ def seeded(ctx: Context) -> Iterator[None]:
     gpus = torch.cuda.get_rng_state_all() if started else []
     grad = torch.is_grad_enabled()
     torch.set_grad_enabled(True)
-    _seed(ctx.library_seed("train"))
+    seed_generators(ctx.library_seed("train"))
     try:
         yield
     finally:

@@ -5,7 +5,7 @@ from itertools import groupby
 
 import torch
 
-from popgrad.executors.base import _seed as seed_everything
+from popgrad.executors.base import seed_generators
 from popgrad.executors.draws import Draw, Noise, Streams
 from popgrad.executors.stacked_batches import Batches
 from popgrad.executors.stacked_model import Asked, Losses, Outputs, Tensors
@@ -112,7 +112,7 @@ class Stack:
             seed = start.ctx.library_seed("dropout")
             layers.append([stream(seed, place, self._device) for place in places])
             if noisy:  # where its global generator is once its module is made
-                seed_everything(start.ctx.library_seed("train"))
+                seed_generators(start.ctx.library_seed("train"))
                 self._task.model(start.hparams).to(self._device)
                 rest.append(_global_generator(self._device))
         return Streams(draws, layers, rest, self._device)

@@ -13,8 +13,7 @@ from popgrad.core.errors import PopgradError, RunError
 from popgrad.core.population import Assignment, Outcome, SegmentId, Telemetry
 from popgrad.core.seeding import derive
 from popgrad.executors.allocator import keep_memory
-from popgrad.executors.base import Attempt, Save, seeded, train_segment
-from popgrad.executors.base import _seed as seed_everything
+from popgrad.executors.base import Attempt, Save, seed_generators, seeded, train_segment
 from popgrad.executors.fingerprint import fingerprint
 from popgrad.executors.processes import available_cores
 from popgrad.executors.stack import Stack
@@ -191,7 +190,7 @@ class Vectorised:
         ctx = Context(assignment.member, assignment.interval, assignment.first_step, device, assignment.seed)
         if assignment.source is not None:
             return Start(assignment, self._states[assignment.source], ctx)
-        seed_everything(derive(ctx.run_seed, "init", ctx.member, ctx.interval))
+        seed_generators(derive(ctx.run_seed, "init", ctx.member, ctx.interval))
         return Start(assignment, self._task.init(assignment.hparams, ctx), ctx)
 
     def _alone(self, assignment: Assignment) -> Outcome:
