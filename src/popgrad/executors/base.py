@@ -180,7 +180,11 @@ def seed_generators(seed: int) -> None:
     """Seed Python's, NumPy's and torch's global generators."""
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002  # the user's code may draw from the global generator
-    torch.manual_seed(seed)
+    started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    if started or torch.cuda.device_count() or torch.backends.mps.is_available():
+        torch.manual_seed(seed)
+    else:  # which would keep a note, with its traceback, for each kind of device that may come to be
+        torch.default_generator.manual_seed(seed)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from popgrad.core.errors import RunError
 from popgrad.core.population import Decision, Segment, SegmentId, Telemetry
 from popgrad.store import database, rows
 
+_INSERT = f"INSERT INTO segments VALUES ({', '.join('?' * len(rows.COLUMNS))}) ON CONFLICT DO NOTHING"
 _SELECT = f"SELECT {', '.join(rows.COLUMNS)} FROM segments"
 
 
@@ -110,12 +111,12 @@ class Journal:
     def _append(self, segment: Segment, facts: Telemetry) -> None:
         row = rows.segment_row(segment)
         key = (segment.interval, segment.member)
-        found = self._rows(f"{_SELECT} WHERE interval = ? AND member = ?", key)
-        if not found:
-            self._db.execute(f"INSERT INTO segments VALUES ({', '.join('?' * len(rows.COLUMNS))})", row)
+        if self._db.execute(_INSERT, row).rowcount:
             mine = (*key, facts.seconds, facts.worker, rows.curve_text(facts))
             self._db.execute("INSERT INTO telemetry VALUES (?, ?, ?, ?, ?)", mine)
-        elif found[0][:-1] != row[:-1]:  # the last is the error, whose text may name places in memory
+            return
+        found = self._rows(f"{_SELECT} WHERE interval = ? AND member = ?", key)
+        if found[0][:-1] != row[:-1]:  # the last is the error, whose text may name places in memory
             recorded = rows.segment_of(found[0]).digest[:12]
             raise RunError(
                 f"member {segment.member}, interval {segment.interval} was computed again and differs from "
