@@ -383,6 +383,7 @@ EVIL = "import os\nos.mkdir('executed')\nfrom popgrad.tasks import Quadratic\nre
 GUARDED = {
     "resume": lambda place: resume(place),
     "winner": lambda place: load(place).winner,
+    "popgrad replay": lambda place: raised(popgrad("replay", str(place))),
     "test": lambda place: load(place).test(),
     "popgrad resume": lambda place: raised(popgrad("resume", str(place), "--intervals", "4")),
     "popgrad test": lambda place: raised(popgrad("test", str(place))),
