@@ -189,6 +189,7 @@ COMMANDS = {
     "show --json": lambda place: popgrad("show", str(place), "--json"),
     "schedule": lambda place: popgrad("schedule", str(place)),
     "test": lambda place: popgrad("test", str(place)),
+    "replay": lambda place: popgrad("replay", str(place)),
     "resume": lambda place: popgrad("resume", str(place), "--intervals", "4"),
 }
 
@@ -590,9 +591,7 @@ def test_a_directory_that_cannot_be_is_refused() -> None:
 # Weights, and configurations
 
 
-@pytest.mark.parametrize(
-    "what", [what for what in FOREIGN if what not in ("folder", "pipe", "shape of many")]
-)
+@pytest.mark.parametrize("what", [what for what in FOREIGN if what not in ("folder", "shape of many")])
 def test_weights_that_are_another_file_are_refused(what: str) -> None:
     FOREIGN[what](Path("best.safetensors"))
     Path("best.json").write_text(
@@ -605,18 +604,25 @@ def test_weights_that_are_another_file_are_refused(what: str) -> None:
         load_model("best.safetensors")
 
 
+NETWORK = {"lr": 0.1, "keep_prob": 1.0}
 NETWORKS: dict[str, Any] = {
     "a list": [],
     "a task that is a number": {"task": 5, "hparams": {}},
     "a task that is a list": {"task": ["digits"], "hparams": {}},
     "a function of Python": {"task": "os:mkdir", "options": {"path": "executed"}, "hparams": {}},
     "no such option": {"task": "digits", "options": {"x": 1}, "hparams": {}},
+    "sizes below zero": {"task": "digits", "options": {"n_hiddens": [-5]}, "hparams": NETWORK},
+    "sizes beyond all": {"task": "digits", "options": {"n_hiddens": [10**12]}, "hparams": NETWORK},
+    "code beside it": {"task": "evil.py:ready", "hparams": {}},
+    "a module beside it": {"task": "evil:ready", "hparams": {}},
     "other hyperparameters": {"task": "digits", "hparams": {"lr": {}, "keep_prob": []}},
 }
 
 
 @pytest.mark.parametrize("what", NETWORKS)
-def test_what_is_said_of_a_network_may_be_anything(what: str) -> None:
+def test_what_is_said_of_a_network_may_be_anything(what: str, paths: list[str]) -> None:
+    Path("evil.py").write_text(EVIL)
+    paths.insert(0, str(Path.cwd()))
     save_file({"w": ZEROS}, "best.safetensors")
     Path("best.json").write_text(json.dumps(NETWORKS[what]))
     with pytest.raises(UsageError, match=r"^[^\n]+$"):
@@ -733,3 +739,34 @@ def test_data_that_unpacks_to_more_than_it_says_is_not_unpacked(tmp_path: Path) 
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 8 << 20
+
+
+def test_a_network_whose_description_is_deep_is_refused() -> None:
+    save_file({"w": ZEROS}, "best.safetensors")
+    Path("best.json").write_text("[" * 100_000)
+    with pytest.raises(UsageError, match=r"^cannot read best\.json[^\n]+$"):
+        load_model("best.safetensors")
+
+
+def test_a_lock_that_leads_elsewhere_is_not_emptied(place: Path) -> None:
+    mine = place.parent / "mine.txt"
+    mine.write_text("mine")
+    (place / "lock").unlink(missing_ok=True)
+    (place / "lock").symlink_to(mine)
+    assert "lock" in refused_by("resume", place)
+    assert mine.read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["a\nb", "x" * 5_000])
+def test_a_name_with_line_breaks_or_without_end_gives_one_line(name: str) -> None:
+    for argv in (
+        ("show", name),
+        ("test", name),
+        ("resume", name),
+        ("run", f"{name}.toml"),
+        ("run", f"{name}.py:X"),
+    ):
+        refused(*argv)
+    Path("file").touch()
+    refused("run", "quadratic", "--executor", "serial", "--dir", f"file/{name}")
+    refused("run", "digits", "--executor", "serial", "--from", name)

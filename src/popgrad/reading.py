@@ -1,5 +1,6 @@
 """A reading of a split: of a run's member, of one checkpoint, or of a network that comes with popgrad."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +89,7 @@ def _check_one(what: str, member: int | None, best: bool) -> None:
 
 
 def _open(place: Path, data_dir: str | Path | None) -> Result:
-    if not (place / "journal.db").is_file():
+    if not os.path.isfile(place / "journal.db"):  # Path.is_file raises where a name is too long
         raise UsageError(
             f"given {place}, which is neither the directory of a run (there is no journal.db in it) "
             f"nor one of its checkpoints, nor {PREFIX}NAME"
@@ -97,7 +98,7 @@ def _open(place: Path, data_dir: str | Path | None) -> Result:
 
 
 def _segment_of(result: Result, path: Path) -> Segment:
-    if path.is_file():
+    if os.path.isfile(path):
         for segment in reversed(result.segments):
             if segment.digest == path.stem:
                 return segment

@@ -17,6 +17,7 @@ from popgrad.run import start
 from popgrad.store import lineage
 from popgrad.store.directory import Directory
 from popgrad.store.journal import Journal
+from popgrad.store.rows import check_record
 from popgrad.tasks.base import Task
 from popgrad.watch import Watch
 from popgrad.winner import Winner
@@ -185,9 +186,11 @@ def _read(
         about, segments = about_run(journal, place), tuple(journal.segments())
     finally:
         journal.close()
+    config = configuration.parse(about["config"])
+    check_record(segments, (), names=about["space"], size=config.population)
     check_given(about, given, "replay")
     changes = {"data_dir": None if data_dir is None else str(data_dir), "device": device}
     config = configuration.parse(about["config"] | {k: v for k, v in changes.items() if v is not None})
-    task = make_task(config, given)
+    task = make_task(config if given is None else config.model_copy(update={"options": {}}), given)
     check_same_task(task, given, about, allow=allow_changed_task)
     return _Recorded(config, task, segments, about.get("fingerprint", {}))

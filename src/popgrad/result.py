@@ -1,6 +1,7 @@
 """What a run has given: the winner, the history, the lineage; from memory or from a run directory."""
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from popgrad.executors.base import evaluate, resolve_devices
 from popgrad.report import frame, rows
 from popgrad.state import State
 from popgrad.store import lineage
+from popgrad.store.checkpoints import Checkpoints
 from popgrad.store.directory import Directory
 from popgrad.store.journal import Journal
 from popgrad.tasks.base import Context, Split, Task
@@ -144,6 +146,17 @@ class Result:
             return torch.device("cpu")
 
 
+_PATIENCE = 2.0
+"""Seconds that a checkpoint of a run in progress may be behind its record: a few milliseconds are usual."""
+
+
+def _await(checkpoints: Checkpoints, digest: str) -> None:
+    """Wait for a checkpoint that is still being written."""
+    end = time.monotonic() + _PATIENCE
+    while not checkpoints.has(digest) and time.monotonic() < end:
+        time.sleep(0.01)
+
+
 def result_of(
     journal: Journal,
     place: Directory | None,
@@ -169,6 +182,8 @@ def result_of(
             return final[segment]
         if place is None:
             raise UsageError(f"the state of segment {segment} was not kept: give the run a directory")
+        if about.get("stopped") == "unfinished":
+            _await(place.checkpoints, digests[segment])
         return place.checkpoints.load(digests[segment])
 
     def note_reading(*reading: Any) -> None:

@@ -1,6 +1,7 @@
 """The winner: a trained model and the schedule that trained it, in memory and as two files."""
 
 import json
+import os
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +13,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialise
 from torch import nn
 
-from popgrad.core.errors import UsageError
+from popgrad.core.errors import PopgradError, UsageError
 from popgrad.core.population import Hparams, Segment
 from popgrad.executors.base import seeded
 from popgrad.state import State
@@ -20,7 +21,7 @@ from popgrad.store.aside import replacing
 from popgrad.store.lineage import schedule
 from popgrad.store.schedule import Schedule
 from popgrad.tasks.base import Context, Modular, Task
-from popgrad.tasks.reference import resolve
+from popgrad.tasks.reference import check_outside, resolve
 
 
 @dataclass(frozen=True)
@@ -122,18 +123,28 @@ def load_model(
             raise UsageError(
                 f"{path.with_suffix('.json')} names no task, the run was given an instance: pass task=..."
             )
+        check_outside(str(about["task"]), about.get("options", {}), path.parent)
         task = resolve(about["task"], about.get("options", {}))
     if not isinstance(task, Modular):
         raise UsageError(f"a {type(task).__name__} trains no torch module")
     _check_hparams(task, about["hparams"], path)
-    with seeded(Context()):
-        return task.module({"model": load_weights(path)}, about["hparams"], device)
+    tensors = load_weights(path)
+    try:
+        with seeded(Context()):
+            return task.module({"model": tensors}, about["hparams"], device)
+    except (RuntimeError, TypeError, ValueError, LookupError) as error:  # what torch raises of odd sizes
+        if isinstance(error, PopgradError):
+            raise
+        why = " ".join(str(error).split())[:200]
+        raise UsageError(
+            f"{path.with_suffix('.json')} describes no network that can be made: {why}"
+        ) from error
 
 
 def _read_about(path: Path) -> dict[str, Any]:
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"cannot read {path}, which says how to rebuild the network: {error}") from None
     tables = isinstance(about, dict) and isinstance(about.get("hparams"), dict)
     if not tables or not isinstance(about.get("options", {}), dict):
@@ -157,9 +168,11 @@ def load_weights(path: Path) -> dict[str, torch.Tensor]:
     Raises:
         UsageError: There is no such file, or it is another one.
     """
-    path = path / "best.safetensors" if path.is_dir() else path
+    path = path / "best.safetensors" if os.path.isdir(path) else path
+    if os.path.exists(path) and not os.path.isfile(path):  # a pipe would keep its reader waiting
+        raise UsageError(f"cannot read weights from {path}: it is no file")
     try:
         # A loaded file is mapped: an edit in place would change the tensors.
         return {name: tensor.clone() for name, tensor in load_file(path).items()}
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, ValueError, LookupError, RuntimeError) as error:
         raise UsageError(f"cannot read weights from {path}: {error}") from None

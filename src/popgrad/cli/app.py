@@ -46,7 +46,10 @@ def _guarded(function: Callable[..., None]) -> Callable[..., None]:
         try:
             function(*args, **kwargs)
         except (PopgradError, OSError, KeyboardInterrupt) as error:
-            parts = [str(error) or "interrupted", *getattr(error, "__notes__", [])]
+            said = str(error) or "interrupted"
+            if isinstance(error, UsageError):  # it may repeat a name with line breaks in it
+                said = said.replace("\n", "\\n")
+            parts = [said, *getattr(error, "__notes__", [])]
             between = "\n" if "\n" in parts[0] else "; "  # a task's traceback has many lines
             printing.complain(between.join(parts))
             code = 2 if isinstance(error, UsageError) else 130 if isinstance(error, KeyboardInterrupt) else 1

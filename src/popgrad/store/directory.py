@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from popgrad.core.errors import RunError, UsageError
 from popgrad.store.aside import flush
@@ -36,7 +37,9 @@ class Directory:
             UsageError: There is something at `path` already; nothing of it is touched.
             RunError: It lies on a network file system.
         """
-        if path.exists() and (not path.is_dir() or any(each.name not in _BEGUN for each in path.iterdir())):
+        if os.path.exists(path) and (
+            not path.is_dir() or any(each.name not in _BEGUN for each in path.iterdir())
+        ):
             what = (
                 "holds a run: go on with it by `popgrad resume`, or"
                 if (path / "journal.db").exists()
@@ -109,6 +112,14 @@ class Directory:
         except OSError:  # there is no lock: nobody has ever worked on it, or it is a copy
             return ""
 
+    def _open_lock(self) -> TextIO:
+        """The lock's file; not what a link leads to, which would be emptied."""
+        try:
+            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+            return os.fdopen(os.open(self.path / "lock", flags, 0o666), "a+")
+        except OSError as error:
+            raise RunError(f"the lock of {self.path} cannot be opened: {error.strerror}") from None
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Held by the one process that works on the run; given back however the process ends.
@@ -117,7 +128,7 @@ class Directory:
             RunError: Another process holds it, or it lies on a network file system.
         """
         check_local(self.path)
-        with open(self.path / "lock", "a+") as file:
+        with self._open_lock() as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
