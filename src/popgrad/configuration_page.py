@@ -111,7 +111,7 @@ def _table(rows: Iterable[Row], titles: Row = ("key", "type", "default", "meanin
 
 def _field(name: str, field: FieldInfo) -> Row:
     """A key of a run."""
-    limits = {"ge": "at least", "gt": "above", "lt": "below"}
+    limits = {"ge": "at least", "gt": "above", "lt": "below", "le": "at most"}
     kind = _kind(field.annotation)
     for each in field.metadata:
         for limit, words in limits.items():
