@@ -70,6 +70,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "popgrad.replay": (EVERYTHING,),
     "popgrad.probe": ("popgrad.core", "popgrad.executors.base"),
     "popgrad.doctor": (EVERYTHING,),
+    "popgrad.mirror": ("popgrad.config", "popgrad.core", "popgrad.garbage", "popgrad.store", "popgrad.watch"),
     "popgrad.garbage": ("popgrad.core", "popgrad.restore", "popgrad.store"),
     "popgrad.recorded": (
         *("popgrad.core", "popgrad.config", "popgrad.parts", "popgrad.store", "popgrad.tasks"),

@@ -13,6 +13,7 @@ from popgrad.core.errors import DataError, NobodyLeftError, PopgradError, RunErr
 from popgrad.core.population import Plan, Population, Segment
 from popgrad.core.space import Choice, Constant, Integer, LogUniform, OneMinus, Ordinal, Space, Uniform
 from popgrad.data.splits import Splits
+from popgrad.mirror import fetch
 from popgrad.pretrained import load_pretrained
 from popgrad.replay import Replay, replay, replay_schedule
 from popgrad.result import Result
@@ -24,7 +25,7 @@ from popgrad.watch import IntervalEnd
 from popgrad.winner import Winner, load_model
 
 __all__ = [
-    "run", "resume", "load", "replay", "replay_schedule", "load_model", "load_pretrained",
+    "run", "resume", "load", "fetch", "replay", "replay_schedule", "load_model", "load_pretrained",
     "Result", "Replay", "Winner", "Schedule", "Segment", "IntervalEnd",
     "Space", "Uniform", "LogUniform", "Integer", "Choice", "Ordinal", "OneMinus", "Constant",
     "Task", "TorchTask", "Context", "Splits",

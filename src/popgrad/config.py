@@ -120,7 +120,8 @@ class RunConfig(_Model):
     executor: str = Field(
         "processes",
         description="where members train: processes; serial, one after the other in this one; vectorised, "
-        "all as one stacked model; auto, whichever turns out to be the fastest here",
+        "all as one stacked model; ray, on a cluster (needs the extra ray); auto, whichever turns out to be "
+        "the fastest here",
     )
     mode: Literal["sync", "async"] = Field(
         "sync",
@@ -135,6 +136,15 @@ class RunConfig(_Model):
     )
     workers: _Whole | None = Field(
         None, ge=1, description="worker processes of the executor processes; when not given, one per core"
+    )
+    address: str | None = Field(
+        None,
+        description="cluster of the executor ray: HOST:PORT, auto (the one that runs on this machine) or "
+        "local (one is started); when not given, RAY_ADDRESS, else local",
+    )
+    cpus: _Number = Field(1.0, ge=0, le=1e6, description="CPUs that a member takes of the cluster of ray")
+    gpus: _Number = Field(
+        0.0, ge=0, le=1e6, description="GPUs that a member takes of the cluster of ray; 0.25: four share one"
     )
     device: str = Field(
         "auto",
@@ -156,6 +166,11 @@ class RunConfig(_Model):
     )
     data_dir: _Path | None = Field(
         None, description="directory of the data; when not given, POPGRAD_DATA, else the user's cache"
+    )
+    storage: _Path | None = Field(
+        None,
+        description="URL of a folder that is to have a copy of the run after each interval, such as "
+        "s3://bucket/folder, from which popgrad resume --from-storage goes on when this machine is lost",
     )
     load: _Path | None = Field(
         None, description="directory of a run to go on with, as it was configured, instead of a new one"

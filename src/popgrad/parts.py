@@ -30,6 +30,8 @@ from popgrad.tasks.torch import TorchTask
 from popgrad.winner import load_weights
 
 log = logging.getLogger("popgrad")
+_HERE = ("serial", "processes", "vectorised")
+"""Executors among which "auto" chooses; a cluster is asked for by name."""
 CUSTOM = "custom"
 """The strategy's name in the configuration of a run that was given a `Strategy`."""
 
@@ -65,7 +67,7 @@ def make_parts(config: RunConfig, task: Task | None = None, strategy: Strategy |
     hparams, _ = first_hparams(made.space, Rng(config.seed), config.population, config.initial)
     config = config.model_copy(
         update={
-            "device": str(resolve_devices("auto")[0]) if config.device == "auto" else config.device,
+            "device": _device(config),
             "intervals": _intervals(config, made, hparams[0]),
             "epochs": None,
             "task": _absolute_task(config.task),
@@ -99,11 +101,11 @@ def make_executor(config: RunConfig, task: Task) -> tuple[Task, list[torch.devic
     """
     if config.executor not in EXECUTORS:
         raise UsageError(f"executor: given {config.executor!r}; there is auto, {', '.join(EXECUTORS)}")
-    devices = resolve_devices(config.device)
+    devices = _devices(config)
     if config.population == 1 and len(devices) > 1:  # one member has all of them
         task = _replace(task, "data_parallel", tuple(map(str, devices)))
         devices = devices[:1]
-    if config.executor == "processes":
+    if config.executor in ("processes", "ray"):
         pickled(task)  # what cannot be sent is refused before anything is written
     if config.deadline is not None and config.executor in ("serial", "vectorised"):
         raise UsageError(
@@ -116,7 +118,36 @@ def make_executor(config: RunConfig, task: Task) -> tuple[Task, list[torch.devic
         more["width"] = config.population
     if config.deadline is not None:
         more["deadline"] = config.deadline
+    if config.executor == "ray":
+        more |= {"address": config.address, "cpus": config.cpus, "gpus": config.gpus}
     return task, devices, partial(EXECUTORS[config.executor], task, devices, **more)
+
+
+def _device(config: RunConfig) -> str:
+    """The device, also where it is left open. On a cluster it is what a member takes, not what is here."""
+    if config.device != "auto":
+        return config.device
+    if config.executor == "ray":
+        return "cuda" if config.gpus else "cpu"
+    return str(resolve_devices("auto")[0])
+
+
+def _devices(config: RunConfig) -> list[torch.device]:
+    """The devices that members take turns over; on a cluster, the one GPU that an actor sees.
+
+    Raises:
+        UsageError: There is no such device, or members on a cluster take no GPU.
+    """
+    if config.executor != "ray":
+        return resolve_devices(config.device)
+    if _device(config) == "cpu":
+        return [torch.device("cpu")]
+    if _device(config) != "cuda" or not config.gpus:
+        raise UsageError(
+            f"device: given {config.device!r} with gpus={config.gpus:g} on a cluster; give cpu, or cuda with "
+            "the GPUs that a member takes, such as gpus=0.25"
+        )
+    return [torch.device("cuda:0")]
 
 
 def _choose_executor(config: RunConfig, task: Task, hparams: Sequence[Hparams]) -> str:
@@ -132,7 +163,7 @@ def _choose_executor(config: RunConfig, task: Task, hparams: Sequence[Hparams]) 
         Assignment(m, 0, None, h, config.seed, 0, each.steps(0, epoch_steps(task, h) if counted else 1))
         for m, h in enumerate(hparams)
     ]
-    made = {name: make_executor(config.model_copy(update={"executor": name}), task)[2] for name in EXECUTORS}
+    made = {name: make_executor(config.model_copy(update={"executor": name}), task)[2] for name in _HERE}
     together = {"processes": min(config.workers or available_cores(), len(first)), "vectorised": len(first)}
     name, why = fastest(made, together, first, config.intervals)
     log.info("executor %s, %s", name, why)

@@ -10,6 +10,7 @@ from popgrad.config import RunConfig
 from popgrad.core.errors import UsageError
 from popgrad.core.population import Hparams, Segment
 from popgrad.core.space import DIMENSIONS, Dimension, Space
+from popgrad.mirror import make_mirror
 from popgrad.parts import CUSTOM, Parts, make_parts, versions
 from popgrad.recorded import about_run, check_given, check_same_task, task_again
 from popgrad.result import Result, result_of
@@ -39,12 +40,16 @@ def run(
     mode: str = "sync",
     deadline: float | str | None = None,
     device: str = "auto",
+    address: str | None = None,
+    cpus: float = 1.0,
+    gpus: float = 0.0,
     max_time: float | str | None = None,
     target_score: float | None = None,
     initial: Sequence[Hparams] = (),
     weights: str | Path | None = None,
     data_dir: str | Path | None = None,
     directory: str | Path | None = None,
+    storage: str | None = None,
     checkpoint_every: int = 1,
     durability: str = "process",
     log_every: int | None = None,
@@ -67,18 +72,24 @@ def run(
         options: Arguments of a task that is given by name.
         space: Dimensions (or their specs) that replace or add to the task's, by name.
         strategy: "pbt", "random-search", or a `Strategy` of one's own.
-        executor: "processes", "serial", "vectorised" (all as one stacked model), or "auto": whichever turns
-            out to be the fastest here.
-        workers: Worker processes, or threads of the stacked model; None = one per core.
+        executor: "processes", "serial", "vectorised" (all as one stacked model), "ray" (on a cluster), or
+            "auto": whichever turns out to be the fastest here.
+        workers: Worker processes, or threads of the stacked model; None = one per core. With "ray" actors at
+            most; None = as many as the cluster has room for.
         mode: "sync": all decide once all have trained an interval; "async": each as soon as it has.
         deadline: Seconds (or "10m") that an interval of a member may take, after which it has failed.
         device: "cpu", "cuda", "cuda:0,1" or "auto".
+        address: Of the cluster of "ray", "auto" or "local"; None = RAY_ADDRESS, else "local".
+        cpus: That a member takes of the cluster.
+        gpus: Likewise; 0.25 lets four share one.
         max_time: Seconds (or "10m", "2h") after which no further interval is started.
         target_score: Score at which no further interval is started.
         initial: Hyperparameters of the first members; names may be missing.
         weights: File of weights (or a run directory) that every member starts from.
         data_dir: Where data lies, for a task that is given by name.
         directory: Where the run is kept; None = in memory only, nothing is written.
+        storage: URL of a folder that has a copy of the run after each interval, for when this machine is
+            lost: `fetch` brings it back.
         checkpoint_every: Intervals between two checkpoints of a member. More save time, and cost a run that
             was stopped the intervals since; they never change a result.
         durability: What the record survives: "process", any kill; "power", a failure of power too.
@@ -104,6 +115,7 @@ def run(
         "strategy": {"name": strategy if isinstance(strategy, str) else CUSTOM, **strategy_options},
         "executor": executor, "workers": workers, "device": device,
         "mode": mode, "deadline": deadline,
+        "address": address, "cpus": cpus, "gpus": gpus, "storage": storage,
         "max_time": max_time, "target_score": target_score, "initial": initial,
         "weights": None if weights is None else str(weights),
         "data_dir": None if data_dir is None else str(data_dir),
@@ -152,15 +164,35 @@ def start(
         "stopped": "unfinished",
     }
     if directory is None:
+        make_mirror(config, None)
         return go(parts, config, Journal(None, create=True, about=about), None, watch)
     durable = config.durability == "power"
     place = Directory.create(directory, durable=durable)
     with place.locked():
         journal = Journal(place.journal, create=True, about=about, durable=durable)
         try:
-            return go(parts, config, journal, place, watch)
+            return _go(parts, config, journal, place, watch, fresh=True)
         finally:
             journal.close()
+
+
+def _go(
+    parts: Parts,
+    config: RunConfig,
+    journal: Journal,
+    place: Directory,
+    watch: Watch | None,
+    *,
+    fresh: bool = False,
+) -> Result:
+    """The session, with a copy in storage where one is wanted."""
+    mirror = make_mirror(config, place)
+    if mirror is None:
+        return go(parts, config, journal, place, watch)
+    mirror.begin(fresh=fresh)
+    result = go(parts, config, journal, place, mirror.listening(watch))
+    mirror.update()
+    return result
 
 
 def resume(
@@ -172,6 +204,8 @@ def resume(
     executor: str | None = None,
     workers: int | None = None,
     device: str | None = None,
+    address: str | None = None,
+    storage: str | None = None,
     max_time: float | str | None = None,
     target_score: float | None = None,
     data_dir: str | Path | None = None,
@@ -191,6 +225,8 @@ def resume(
         executor: Another executor than before; the record does not depend on it.
         workers: Another number of workers.
         device: Another device; bits are promised on the recorded kind only.
+        address: Another cluster.
+        storage: Another place for the copy of the run.
         max_time: Seconds (or "10m", "2h") of this session after which no further interval is started.
         target_score: Another target.
         data_dir: Where data lies now.
@@ -213,7 +249,7 @@ def resume(
             about = about_run(journal, place)
             changes = {
                 "intervals": intervals, "executor": executor, "workers": workers, "device": device,
-                "max_time": max_time, "target_score": target_score,
+                "address": address, "storage": storage, "max_time": max_time, "target_score": target_score,
                 "data_dir": None if data_dir is None else str(data_dir),
             }  # fmt: skip
             config = configuration.parse(
@@ -234,7 +270,7 @@ def resume(
             check_same_task(parts.task, task, about, allow=allow_changed_task)
             config = parts.config.model_copy(update={"weights": weights, "options": options})
             journal.set_about(config=config.model_dump(mode="json"), stopped="unfinished")
-            return go(parts, config, journal, place, Watch(on_segment, on_interval))
+            return _go(parts, config, journal, place, Watch(on_segment, on_interval))
         finally:
             journal.close()
 

@@ -37,9 +37,28 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not fi
 CPU = (torch.device("cpu"),)
 # The vectorised executor takes only what can be stacked: tests/executors/test_vectorised.py is its contract.
 TRAINERS = {name: make for name, make in EXECUTORS.items() if name != "vectorised"}
-VARIANTS: Mapping[str, Sequence[Mapping[str, int]]] = {"processes": [{"workers": n} for n in (1, 2, 3)]}
+VARIANTS: Mapping[str, Sequence[Mapping[str, int]]] = {
+    "processes": [{"workers": n} for n in (1, 2, 3)],
+    "ray": [{"workers": 2}],
+}
 TRAINERS["simulated"] = Simulated
 STARTS = [(name, options) for name in TRAINERS for options in VARIANTS.get(name, [{}])]
+
+
+def start(name: str, *given: Any, **options: Any) -> Executor:
+    """An executor; where what it needs is not installed, the test is skipped. Ray is started once for all."""
+    if name == "ray":
+        ray = pytest.importorskip("ray", reason="the extra ray is not installed")
+        if not ray.is_initialized():
+            ray.init("local", num_cpus=4, include_dashboard=False, object_store_memory=10**8)
+    return TRAINERS[name](*given, **options)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _leave_ray() -> Iterator[None]:
+    yield
+    if "ray" in sys.modules:
+        sys.modules["ray"].shutdown()
 
 
 class Plain:
@@ -265,7 +284,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
 )
 def started(request: pytest.FixtureRequest, checkpoints: Checkpoints) -> Iterator[Executor]:
     name, options = request.param
-    executor = TRAINERS[name](Several(TASKS), CPU, save=partial(save, checkpoints.folder), **options)
+    executor = start(name, Several(TASKS), CPU, save=partial(save, checkpoints.folder), **options)
     yield executor
     executor.close()
 
@@ -635,7 +654,7 @@ def test_the_fingerprint_is_of_one_thread_and_alike_everywhere(executor: Executo
 
 @pytest.mark.parametrize("name", TRAINERS)
 def test_closing_abandons_what_is_left_and_can_be_done_twice(name: str) -> None:
-    executor = TRAINERS[name](Several(TASKS), CPU, workers=1)
+    executor = start(name, Several(TASKS), CPU, workers=1)
     executor.put((9, 9), clone(Spy().fresh()))
     executor.submit([assign("draws", m) for m in range(5)])
     executor.next()
@@ -646,10 +665,10 @@ def test_closing_abandons_what_is_left_and_can_be_done_twice(name: str) -> None:
         executor.next()
 
 
-def test_members_take_turns_over_the_devices() -> None:
-    for name in TRAINERS:
-        devices = (torch.device("cpu"), torch.device("meta"))
-        executor = TRAINERS[name](Plain(), devices, workers=1)
-        train(executor, *(assign("plain", m, lr=1.0) for m in range(4)))
-        assert [executor.state((m, 0))["seen"][0][5] for m in range(4)] == ["cpu", "meta"] * 2
-        executor.close()
+@pytest.mark.parametrize("name", TRAINERS)
+def test_members_take_turns_over_the_devices(name: str) -> None:
+    devices = (torch.device("cpu"), torch.device("meta"))
+    executor = start(name, Plain(), devices, workers=1)
+    train(executor, *(assign("plain", m, lr=1.0) for m in range(4)))
+    assert [executor.state((m, 0))["seen"][0][5] for m in range(4)] == ["cpu", "meta"] * 2
+    executor.close()

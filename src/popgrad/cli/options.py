@@ -114,6 +114,14 @@ Deadline = Annotated[
         "--deadline", "TIME", "A member that trains an interval for longer has failed: 90s, 10m.", _MACHINE
     ),
 ]
+Address = Annotated[
+    str | None,
+    _option(
+        "--address", "HOST:PORT", "Cluster of the executor ray, auto or local; else RAY_ADDRESS.", _MACHINE
+    ),
+]
+Cpus = Annotated[float | None, _option("--cpus", "X", "CPUs of the cluster for a member; else 1.", _MACHINE)]
+Gpus = Annotated[float | None, _option("--gpus", "X", "GPUs of the cluster for a member; else 0.", _MACHINE)]
 Device = Annotated[str | None, _option("--device", "DEVICE", "cpu, cuda, cuda:0,1 or auto.", _MACHINE)]
 
 Initial = Annotated[
@@ -139,6 +147,14 @@ TargetScore = Annotated[
 
 Directory = Annotated[
     Path | None, _option("--dir", "DIR", "Where to keep the run; else a new one in runs/.", _PLACES)
+]
+Storage = Annotated[
+    str | None,
+    _option("--storage", "URL", "Where a copy of the run goes after each interval, as s3://...", _PLACES),
+]
+FromStorage = Annotated[
+    str | None,
+    _option("--from-storage", "URL", "First bring the run from there, into DIR, which must be new."),
 ]
 DataDir = Annotated[
     Path | None,

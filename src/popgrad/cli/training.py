@@ -13,6 +13,7 @@ from popgrad.cli import accounts, options, printing
 from popgrad.cli.display import watching
 from popgrad.cli.request import new_directory, open_run, read_config, read_initial
 from popgrad.core.errors import DataError, RunError, UsageError
+from popgrad.mirror import fetch
 from popgrad.parts import make_parts
 from popgrad.reading import read_split
 from popgrad.replay import replay as exactly
@@ -26,7 +27,16 @@ from popgrad.train import check, check_given
 from popgrad.train import train as train_one
 from popgrad.winner import save_winner
 
-_ON_THE_WAY = {"intervals", "executor", "workers", "max_time", "target_score", "data_dir"}
+_ON_THE_WAY = {
+    "intervals",
+    "executor",
+    "workers",
+    "address",
+    "storage",
+    "max_time",
+    "target_score",
+    "data_dir",
+}
 """What a run that goes on because of its configuration can be given anew."""
 
 
@@ -46,11 +56,15 @@ def run(
     mode: options.RunMode = None,
     deadline: options.Deadline = None,
     device: options.Device = None,
+    address: options.Address = None,
+    cpus: options.Cpus = None,
+    gpus: options.Gpus = None,
     max_time: options.MaxTime = None,
     target_score: options.TargetScore = None,
     initial: options.Initial = None,
     weights: options.Weights = None,
     directory: options.Directory = None,
+    storage: options.Storage = None,
     checkpoint_every: options.CheckpointEvery = None,
     durability: options.Durability = None,
     data: options.DataDir = None,
@@ -72,6 +86,10 @@ def run(
         "mode": mode,
         "deadline": deadline,
         "device": device,
+        "address": address,
+        "cpus": cpus,
+        "gpus": gpus,
+        "storage": storage,
         "max_time": max_time,
         "target_score": target_score,
         "initial": None if initial is None else read_initial(initial),
@@ -118,6 +136,9 @@ def resume(
     executor: options.Executor = None,
     workers: options.Workers = None,
     device: options.Device = None,
+    address: options.Address = None,
+    storage: options.Storage = None,
+    from_storage: options.FromStorage = None,
     max_time: options.MaxTime = None,
     target_score: options.TargetScore = None,
     data: options.DataDir = None,
@@ -127,12 +148,16 @@ def resume(
     as_json: options.Json = False,
 ) -> None:
     """Go on with a run: after an interruption, or for more intervals than it had."""
+    if from_storage is not None:
+        fetch(from_storage, directory)
     _go_on(
         directory,
         intervals=intervals,
         executor=executor,
         workers=workers,
         device=device,
+        address=address,
+        storage=storage or from_storage,
         max_time=max_time,
         target_score=target_score,
         data_dir=data,

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from typing import Any
 
-_THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
 def interpreter(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
@@ -21,7 +21,7 @@ def interpreter(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
     path = os.pathsep.join(str(entry) or os.curdir for entry in sys.path)
     return subprocess.Popen(
         [sys.executable, "-P", *arguments],
-        env={**os.environ, **_THREADS, "PYTHONPATH": path},
+        env={**os.environ, **THREADS, "PYTHONPATH": path},
         process_group=0,
         **options,
     )

@@ -1,0 +1,371 @@
+"""Members on a Ray cluster: actors train, states go through Ray's object store.
+
+The controller keeps a copy of every state that is held, in the object store of its own node. So whatever node
+is lost, no state is; and the controller's node needs memory for two states a member.
+"""
+
+import itertools
+import logging
+import os
+import sys
+import time
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import cloudpickle
+import ray
+import torch
+from ray.exceptions import RayError
+
+from popgrad.core.errors import PopgradError, RunError, UsageError
+from popgrad.core.population import Assignment, Outcome, SegmentId, Telemetry
+from popgrad.executors.base import Attempt, Save
+from popgrad.executors.interpreter import THREADS
+from popgrad.executors.line import Line
+from popgrad.executors.parcel import Parcel, pack, tensors, unpack
+from popgrad.executors.processes import pickled
+from popgrad.executors.ray_actor import Greeting, Trainer
+from popgrad.executors.ray_cluster import Needs, capacity, connect, disconnect
+from popgrad.executors.worker import Refused, Setup
+from popgrad.executors.writer import Writer
+from popgrad.state import State, flatten
+from popgrad.tasks.base import Sharing, Task
+
+log = logging.getLogger("popgrad")
+
+_LOOK = 1.0
+"""Seconds after which somebody who waits looks whether the cluster has grown."""
+_SAID = 10.0
+"""Seconds to wait for room before it is said; an actor starts in about one."""
+_STILLBORN = 3
+"""Actors in a row that end while they start, after which the run does: what ends each ends the next."""
+
+
+@dataclass
+class Actor:
+    """An actor as its controller sees it.
+
+    Attributes:
+        handle: Ray's.
+        name: For the telemetry.
+        node: Ray's name of the node it is on.
+        attempt: What it is busy with; None = it is idle.
+        answer: To that, an object reference, as is `final`, to the final state.
+        began: When it began with it, in seconds of `time.monotonic`.
+    """
+
+    handle: Any
+    name: str
+    node: str = ""
+    attempt: Attempt | None = None
+    answer: Any = None
+    final: Any = None
+    began: float = 0.0
+
+
+@dataclass(frozen=True)
+class Held:
+    """A state that is held.
+
+    Attributes:
+        ref: By which actors get it; where the node is lost that had it, it is put anew.
+        parcel: The controller's own copy, which outlives any other node.
+    """
+
+    ref: Any
+    parcel: Parcel
+
+
+class Ray:
+    """Trains in actors of a Ray cluster, wherever there is room; one that is lost is replaced.
+
+    Nodes that join are used from the next dispatch on. Checkpoints are written by the actors on the
+    controller's node, where the run's directory is, and by the controller for all others.
+
+    Args:
+        task: What is trained; pickled by value where it is defined in the main module or a notebook.
+        devices: Of an actor, as it sees them; members take turns over them.
+        save: Writes a checkpoint; None = none are written.
+        workers: Actors at most, at least 1; None = as many as the cluster has room for.
+        deadline: Seconds that a segment may take. One that takes longer is given up, with its actor, and not
+            trained again; None = as long as it takes.
+        address: Of the cluster, as `ray_cluster.connect` takes it.
+        cpus: That a member takes; a fraction lets members share one.
+        gpus: Likewise.
+
+    Raises:
+        UsageError: There is no such cluster, it has no room for a single member, or the task cannot be sent.
+        RunError: No actor can start, or they compute differently.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        devices: Sequence[torch.device],
+        save: Save | None = None,
+        workers: int | None = None,
+        deadline: float | None = None,
+        *,
+        address: str | None = None,
+        cpus: float = 1.0,
+        gpus: float = 0.0,
+    ) -> None:
+        if workers is not None and workers < 1:
+            raise UsageError(f"workers is {workers}: at least 1 (leave it out for as many as fit)")
+        self._devices, self._deadline, self._limit = devices, deadline, workers
+        self._needs = Needs(cpus, gpus)
+        self._queue: Line[Attempt] = Line()
+        self._states: dict[SegmentId, Held] = {}
+        self._actors: list[Actor] = []
+        self._starting: dict[Any, Actor] = {}
+        self._numbers, self._stillborn = itertools.count(), 0
+        self._fingerprint: dict[str, object] = {}
+        self._writer = None if save is None else Writer(save)
+        self._setup = cloudpickle.dumps(_setup(pickled(task), save))
+        self._closed, self._ours = False, connect(address, workers, self._needs)
+        try:
+            self._home = str(ray.get_runtime_context().get_node_id())
+            if not capacity(self._needs):
+                raise UsageError(
+                    f"cpus, gpus: a member takes {cpus:g} CPUs and {gpus:g} GPUs, and no node of the cluster "
+                    "has them"
+                )
+            self._data = ray.put(pack(*flatten(task.share()))) if isinstance(task, Sharing) else None
+            self._hire()
+            while not self._actors:
+                self._await(*self._starting)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def fingerprint(self) -> dict[str, object]:
+        """Of the actors, which are alike."""
+        return self._fingerprint
+
+    # --- who trains -----------------------------------------------------------------------------------------
+
+    def _hire(self) -> None:
+        """Start an actor. It may have to wait for room."""
+        variables = {**THREADS, "MKL_CBWR": os.environ.get("MKL_CBWR", "AUTO")}
+        remote = ray.remote(Trainer).options(
+            num_cpus=self._needs.cpus,
+            num_gpus=self._needs.gpus,
+            runtime_env={"env_vars": variables},  # before the interpreter starts
+        )
+        handle = remote.remote(self._setup, self._home, self._data)
+        self._starting[handle.greet.remote()] = Actor(handle, f"actor {next(self._numbers)}")
+
+    def _await(self, ref: Any) -> None:
+        if not ray.wait([ref], timeout=_SAID)[0]:
+            log.warning("waiting for room: others use what the cluster has (see `ray status`)")
+        self._greet(ref)
+
+    def _greet(self, ref: Any) -> None:
+        """Take an actor on that has started, once it has."""
+        try:
+            found = ray.get(ref)
+        except RayError as error:
+            del self._starting[ref]
+            self._stillborn += 1
+            if self._stillborn < _STILLBORN:
+                return self._hire()
+            raise RunError(f"actors end while they start: {_line(error)}") from None
+        actor = self._starting.pop(ref)
+        if isinstance(found, Refused):
+            raise found.error
+        assert isinstance(found, Greeting)
+        actor.node, actor.name = found.node, f"{actor.name} on {found.address}"
+        self._fingerprint = self._fingerprint or found.fingerprint
+        if found.fingerprint != self._fingerprint:
+            pairs = ((k, v, found.fingerprint.get(k)) for k, v in self._fingerprint.items())
+            raise RunError(
+                f"the node {found.address} computes otherwise than those before it, so that results could "
+                f"not be repeated ({', '.join(f'{k} {a} and {b}' for k, a, b in pairs if a != b)}): let the "
+                "cluster have one kind of CPU and one version of torch"
+            )
+        self._stillborn = 0
+        self._actors.append(actor)
+
+    def _bury(self, actor: Actor) -> None:
+        """Let go of an actor that is lost; of those that idle on its node too, which may be lost with it."""
+        gone = [a for a in self._actors if a is actor or (a.node == actor.node and a.attempt is None)]
+        for each in gone:
+            _kill(each)
+            self._actors.remove(each)
+
+    # --- what they do ---------------------------------------------------------------------------------------
+
+    def submit(self, assignments: Sequence[Assignment]) -> None:
+        """Queue segments, and start as many as there are idle actors."""
+        for assignment in assignments:
+            self._queue.push(assignment.first_step, Attempt(assignment))
+        self._dispatch()
+
+    def _dispatch(self) -> None:
+        for actor in [actor for actor in self._actors if actor.attempt is None]:
+            if not self._queue:
+                return
+            self._send(actor, self._queue.pop())
+        if self._queue:
+            room = (capacity(self._needs) if self._limit is None else self._limit) - len(self._actors)
+            for _ in range(min(room, len(self._queue)) - len(self._starting)):
+                self._hire()
+
+    def _send(self, actor: Actor, attempt: Attempt) -> None:
+        assignment = attempt.assignment
+        source = None if assignment.source is None else self._states[assignment.source].ref
+        device = self._devices[assignment.member % len(self._devices)]
+        train = actor.handle.train.options(num_returns=2)
+        actor.attempt, actor.began = attempt, time.monotonic()
+        actor.answer, actor.final = train.remote(assignment, str(device), source, actor.name)
+
+    def next(self) -> Outcome:
+        """Wait for the next segment that any actor finishes, or fails for the last time."""
+        while True:
+            self._dispatch()
+            busy = {actor.answer: actor for actor in self._actors if actor.attempt is not None}
+            self._check_hope(busy)
+            heard, _ = ray.wait([*busy, *self._starting], timeout=self._patience(busy.values()))
+            if heard and heard[0] in self._starting:
+                self._greet(heard[0])
+            elif heard:
+                settled = self._take(busy[heard[0]])
+                if settled is not None:
+                    self._dispatch()
+                    return settled
+            elif late := [actor for actor in busy.values() if self._left(actor) <= 0]:
+                return self._give_up(late[0])
+
+    def _check_hope(self, busy: Collection[Any]) -> None:
+        """Raises `RunError` where there is nothing to wait for."""
+        if not busy and not self._queue:
+            raise RunError("nothing was submitted that could finish")
+        if not busy and not capacity(self._needs):
+            raise RunError(
+                "no node is left in the cluster that could train; resume the run when there is one"
+            )
+
+    def _left(self, actor: Actor) -> float:
+        """Seconds until an actor's deadline."""
+        return float("inf") if self._deadline is None else actor.began + self._deadline - time.monotonic()
+
+    def _patience(self, busy: Iterable[Actor]) -> float | None:
+        """Seconds to wait; None = until somebody answers."""
+        times = [self._left(actor) for actor in busy if self._deadline is not None]
+        if self._queue:
+            times.append(_LOOK)
+        return max(0.0, min(times)) if times else None
+
+    def _give_up(self, actor: Actor) -> Outcome:
+        """End an actor that is over its deadline; another one takes its place."""
+        assert actor.attempt is not None
+        seconds = time.monotonic() - actor.began
+        _kill(actor)
+        self._actors.remove(actor)
+        self._dispatch()
+        why = f"the segment took longer than the deadline of {self._deadline:g} s"
+        return Outcome(actor.attempt.assignment.id, error=why, telemetry=Telemetry(seconds, "given up"))
+
+    def _take(self, actor: Actor) -> Outcome | None:
+        """An actor's answer; None where the segment is trained again."""
+        attempt = actor.attempt
+        assert attempt is not None
+        try:
+            answer, parcel = ray.get([actor.answer, actor.final])
+        except RayError as error:
+            self._bury(actor)
+            self._renew(attempt.assignment.source)
+            seconds = time.monotonic() - actor.began
+            why, facts = f"{actor.name} was lost: {_line(error)}", Telemetry(seconds, actor.name)
+            answer, parcel = Outcome(attempt.assignment.id, error=why, telemetry=facts), None
+        ref = actor.final
+        actor.attempt = actor.answer = actor.final = None
+        if isinstance(answer, Refused):
+            raise answer.error
+        if parcel is not None:
+            self._states.setdefault(answer.id, Held(ref, parcel))
+            if self._writer is not None and attempt.assignment.checkpoint and actor.node != self._home:
+                self._writer(answer.digest, parcel.tree, tensors(parcel))
+        settled = attempt.settle(answer)
+        if isinstance(settled, Outcome):
+            return settled
+        self._queue.push(settled.assignment.first_step, settled)
+        return None
+
+    # --- states ---------------------------------------------------------------------------------------------
+
+    def _renew(self, segment: SegmentId | None) -> None:
+        """Put a state into the object store again, which may have been lost with a node."""
+        if segment is not None:
+            parcel = self._states[segment].parcel
+            self._states[segment] = Held(ray.put(parcel), parcel)
+
+    def holds(self, segment: SegmentId) -> bool:
+        """Whether the controller has the state."""
+        return segment in self._states
+
+    def put(self, segment: SegmentId, state: State) -> None:
+        """Put the state into the object store."""
+        if segment not in self._states:
+            ref = ray.put(pack(*flatten(state)))
+            self._states[segment] = Held(ref, ray.get(ref))
+
+    def state(self, segment: SegmentId) -> State:
+        """A copy."""
+        return unpack(self._states[segment].parcel)
+
+    def retain(self, segments: Collection[SegmentId]) -> None:
+        """Let go of every other state, but for those that a segment has yet to start from."""
+        busy = [actor.attempt for actor in self._actors if actor.attempt is not None]
+        kept = {*segments, *(attempt.assignment.source for attempt in [*busy, *self._queue])}
+        self._states = {segment: held for segment, held in self._states.items() if segment in kept}
+
+    def flush(self) -> None:
+        """Ask every actor, then write what the controller has; one that is lost has nothing to write."""
+        refused: list[PopgradError] = []
+        for actor, ref in [(a, a.handle.flush.remote()) for a in self._actors if a.attempt is None]:
+            try:
+                if found := ray.get(ref):
+                    refused.append(found.error)
+            except RayError:
+                self._bury(actor)
+        if self._writer is not None:
+            self._writer.flush()
+        if refused:
+            raise refused[0]
+
+    def close(self) -> None:
+        """End the actors, whatever they do, and leave the cluster."""
+        if self._closed:
+            return
+        self._closed = True
+        for actor in [*self._actors, *self._starting.values()]:
+            _kill(actor)
+        if self._writer is not None:
+            self._writer.close()
+        self._queue.clear()
+        self._actors, self._starting, self._data = [], {}, None
+        self._states = {}  # before the memory is unmapped that they lie in
+        if self._ours:
+            disconnect()
+
+
+def _kill(actor: Actor) -> None:
+    with suppress(RayError):
+        ray.kill(actor.handle, no_restart=True)
+
+
+def _line(error: Exception) -> str:
+    """The first line of what Ray says, which may be pages."""
+    return (
+        f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}" if str(error) else repr(error)
+    )
+
+
+def _setup(task: bytes, save: Save | None) -> Setup:
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    precision = torch.get_float32_matmul_precision()
+    return Setup("", task, save, tuple(sys.path), torch.get_default_dtype(), precision, deterministic)
