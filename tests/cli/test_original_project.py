@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from program import Done, popgrad, refused, start_program
 
 from popgrad.config import parse, read
 from popgrad.run import load
 from popgrad.store.journal import Journal
+from program import Done, popgrad, refused, start_program
 from spies import record
 
 CONFIGS = Path(__file__).parents[2] / "configs"
