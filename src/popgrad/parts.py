@@ -120,6 +120,7 @@ def make_executor(config: RunConfig, task: Task) -> tuple[Task, list[torch.devic
         more["deadline"] = config.deadline
     if config.executor == "ray":
         more |= {"address": config.address, "cpus": config.cpus, "gpus": config.gpus}
+        more["members"] = config.population
     return task, devices, partial(EXECUTORS[config.executor], task, devices, **more)
 
 

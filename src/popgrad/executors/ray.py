@@ -37,8 +37,8 @@ log = logging.getLogger("popgrad")
 
 _LOOK = 1.0
 """Seconds after which somebody who waits looks whether the cluster has grown."""
-_SAID = 10.0
-"""Seconds to wait for room before it is said; an actor starts in about one."""
+_SAID = 30.0
+"""Seconds to wait for room before it is said; actors start in 2 to 15, most of it the import of torch."""
 _STILLBORN = 3
 """Actors in a row that end while they start, after which the run does: what ends each ends the next."""
 
@@ -94,6 +94,7 @@ class Ray:
         address: Of the cluster, as `ray_cluster.connect` takes it.
         cpus: That a member takes; a fraction lets members share one.
         gpus: Likewise.
+        members: To train; more actors would idle. None = not known.
 
     Raises:
         UsageError: There is no such cluster, it has no room for a single member, or the task cannot be sent.
@@ -111,10 +112,12 @@ class Ray:
         address: str | None = None,
         cpus: float = 1.0,
         gpus: float = 0.0,
+        members: int | None = None,
     ) -> None:
         if workers is not None and workers < 1:
             raise UsageError(f"workers is {workers}: at least 1 (leave it out for as many as fit)")
-        self._devices, self._deadline, self._limit = devices, deadline, workers
+        self._devices, self._deadline = devices, deadline
+        self._limit = min((n for n in (workers, members) if n is not None), default=None)
         self._needs = Needs(cpus, gpus)
         self._queue: Line[Attempt] = Line()
         self._states: dict[SegmentId, Held] = {}
@@ -133,9 +136,10 @@ class Ray:
                     "has them"
                 )
             self._data = ray.put(pack(*flatten(task.share()))) if isinstance(task, Sharing) else None
-            self._hire()
+            for _ in range(self._room()):
+                self._hire()
             while not self._actors:
-                self._await(*self._starting)
+                self._await()
         except BaseException:
             self.close()
             raise
@@ -158,10 +162,18 @@ class Ray:
         handle = remote.remote(self._setup, self._home, self._data)
         self._starting[handle.greet.remote()] = Actor(handle, f"actor {next(self._numbers)}")
 
-    def _await(self, ref: Any) -> None:
-        if not ray.wait([ref], timeout=_SAID)[0]:
-            log.warning("waiting for room: others use what the cluster has (see `ray status`)")
-        self._greet(ref)
+    def _room(self) -> int:
+        """How many more actors the cluster has room for, and the run has use for."""
+        room = capacity(self._needs)
+        return min(room, self._limit or room) - len(self._actors) - len(self._starting)
+
+    def _await(self) -> None:
+        """Wait for the first actor."""
+        heard, _ = ray.wait([*self._starting], timeout=_SAID)
+        if not heard:
+            log.warning("waiting for actors to start: is the cluster busy? `ray status` tells")
+            heard, _ = ray.wait([*self._starting])
+        self._greet(heard[0])
 
     def _greet(self, ref: Any) -> None:
         """Take an actor on that has started, once it has."""
@@ -210,8 +222,7 @@ class Ray:
                 return
             self._send(actor, self._queue.pop())
         if self._queue:
-            room = (capacity(self._needs) if self._limit is None else self._limit) - len(self._actors)
-            for _ in range(min(room, len(self._queue)) - len(self._starting)):
+            for _ in range(min(self._room(), len(self._queue) - len(self._starting))):
                 self._hire()
 
     def _send(self, actor: Actor, attempt: Attempt) -> None:
