@@ -4,6 +4,7 @@ import logging
 import math
 import os
 import signal
+import socket
 import threading
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from popgrad.executors.processes import available_cores
 
 _CONNECTION = (ConnectionError, OSError, RuntimeError, ValueError)
 """What Ray raises where there is no cluster, or one of another version."""
+_PATIENCE = 10.0  # seconds for a host to answer
 _ROUNDING = 1e-6  # ten members of 0.1 GPUs each fit on one
 
 
@@ -54,6 +56,10 @@ def connect(address: str | None, workers: int | None, needs: Needs) -> bool:
     if ray.is_initialized():
         return False
     address = address or os.environ.get("RAY_ADDRESS") or "local"
+    if "://" in address:
+        raise UsageError(
+            f"address: given {address!r}; run popgrad on a node of the cluster, with HOST:PORT or auto"
+        )
     options: dict[str, object] = {"log_to_driver": True, "logging_level": logging.ERROR}
     if address == "local":
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
@@ -61,6 +67,7 @@ def connect(address: str | None, workers: int | None, needs: Needs) -> bool:
         options |= {"num_cpus": max(1, cpus), "include_dashboard": False}
     before = signal.getsignal(signal.SIGTERM)
     try:
+        _knock(address)
         ray.init(address=address, **options)
     except _CONNECTION as error:
         reason = " ".join(str(error).split())[:200]
@@ -72,6 +79,13 @@ def connect(address: str | None, workers: int | None, needs: Needs) -> bool:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)  # Ray puts one of its own, which ends the run uncleanly
     return True
+
+
+def _knock(address: str) -> None:
+    """Raises `OSError` where nobody is at HOST:PORT, for whom Ray would wait five minutes."""
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), _PATIENCE).close()
 
 
 def disconnect() -> None:

@@ -1,0 +1,196 @@
+"""What only the executor on Ray can get wrong: room, addresses, deadlines, and how actors start and end."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import cloudpickle
+import pytest
+import torch
+
+import popgrad
+from popgrad.core.errors import RunError, UsageError
+from popgrad.core.population import Assignment, Hparams
+from popgrad.core.space import Space
+from popgrad.data import Splits
+from popgrad.executors import EXECUTORS, Serial
+from popgrad.state import State
+from popgrad.tasks import Context, Quadratic, Split, TorchTask
+
+ray = pytest.importorskip("ray", reason="the extra ray is not installed")
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+CPU = [torch.device("cpu")]
+
+
+class Told:
+    """Does to its own process what the hyperparameter "do" says."""
+
+    space = Space({})
+    score = "pid"
+
+    def init(self, hparams: Hparams, ctx: Context) -> State:
+        return {"x": torch.full((1000,), float(ctx.member))}
+
+    def train(self, state: State, hparams: Hparams, steps: int, ctx: Context) -> State:
+        if hparams["do"] == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if hparams["do"] == "hang":
+            signal.pause()
+        return state
+
+    def evaluate(self, state: State, hparams: Hparams, split: Split, ctx: Context) -> Mapping[str, float]:
+        set_before = os.environ["MKL_CBWR"] == "AUTO" and os.environ["OMP_NUM_THREADS"] == "1"
+        return {"pid": os.getpid(), "threads": torch.get_num_threads(), "set": set_before}
+
+
+class Unloadable(Quadratic):
+    """Its module is not on the nodes."""
+
+    def __reduce__(self) -> Any:
+        return __import__, ("a_module_that_is_not_there",)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cluster() -> Iterator[None]:
+    ray.init("local", num_cpus=2, include_dashboard=False, object_store_memory=10**8, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+def assign(member: int, do: str = "train", interval: int = 0, **hparams: Any) -> Assignment:
+    source = (member, interval - 1) if interval else None
+    return Assignment(member, interval, source, {"do": do, **hparams}, 1, interval, 1)
+
+
+def start(task: Any = None, **options: Any) -> Any:
+    return EXECUTORS["ray"](task or Told(), CPU, **options)
+
+
+def train(executor: Any, *assignments: Assignment) -> list[Any]:
+    executor.submit(assignments)
+    return [executor.next() for _ in assignments]
+
+
+def test_actors_have_one_thread_and_as_many_fit_as_there_is_room_for() -> None:
+    executor = start(cpus=0.5)
+    outcomes = train(executor, *(assign(m) for m in range(40)))
+    assert all(each.metrics["threads"] == each.metrics["set"] == 1 for each in outcomes)
+    assert 1 <= len({each.metrics["pid"] for each in outcomes}) <= 4
+    executor.close()
+    assert ray.is_initialized()  # the caller's connection stays
+
+
+def test_what_takes_too_long_is_given_up_with_its_actor_and_not_trained_again() -> None:
+    executor = start(workers=1, deadline=1.0)
+    (first,) = train(executor, assign(0))
+    (late,) = train(executor, assign(1, "hang"))
+    assert late.error == "the segment took longer than the deadline of 1 s"
+    assert late.telemetry.seconds >= 1.0
+    assert not executor.holds((1, 0))
+    executor._deadline = None  # its successor needs more than a second to start
+    (heir,) = train(executor, assign(0, interval=1))
+    assert heir.metrics["pid"] != first.metrics["pid"]
+    executor.close()
+
+
+def test_a_segment_that_kills_its_actor_each_time_fails_and_the_others_go_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    executor = start(workers=2)
+    with caplog.at_level(logging.WARNING, "popgrad"):
+        outcomes = {each.id: each for each in train(executor, assign(0, "die"), assign(1), assign(2))}
+    assert "was lost: ActorDiedError" in outcomes[0, 0].error
+    assert outcomes[0, 0].error.startswith("actor ")
+    assert not outcomes[1, 0].error
+    assert len(caplog.messages) == 2
+    executor.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"gpus": 1}, r"^cpus, gpus: a member takes 1 CPUs and 1 GPUs, and no node of the cluster has them"),
+        ({"cpus": 0}, r"^cpus, gpus: given 0 and 0; a member takes some of one or of both"),
+        ({"cpus": -1}, r"^cpus, gpus: given -1 and 0"),
+        ({"workers": 0}, r"^workers is 0: at least 1"),
+        ({"task": Unloadable()}, r"cannot be loaded on the node .*a_module_that_is_not_there.*every node"),
+    ],
+)
+def test_what_cannot_be_is_refused_at_the_start(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        start(**options)
+
+
+def test_nodes_that_compute_differently_are_refused() -> None:
+    executor = start(workers=2)
+    train(executor, assign(0))
+    executor._fingerprint = {**executor.fingerprint, "capability": "another"}
+    with pytest.raises(RunError, match=r"computes otherwise .*\(capability another and .*one kind of CPU"):
+        train(executor, *(assign(m, "die") for m in range(3)))  # those who take their places say so
+    executor.close()
+
+
+def _splits() -> Splits:
+    data = torch.arange(66.0).reshape(22, 3) / 10
+    part = (data, (data.sum(1) > 3).long())
+    return Splits(part, (data[:5].clone(), part[1][:5].clone()), (data[:5].clone(), part[1][:5].clone()))
+
+
+class Reader:
+    """Reads the data where it is first needed, and says if that is in another process."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+
+    def __call__(self) -> Splits:
+        assert os.getpid() == self.pid, "the data was read again"
+        return _splits()
+
+
+def test_data_is_read_once_and_comes_out_of_the_object_store() -> None:
+    task = TorchTask(
+        space=Space({}),
+        model=lambda hparams: torch.nn.Linear(3, 2),
+        optimizer=lambda module, hparams: torch.optim.SGD(module.parameters(), lr=hparams["lr"]),
+        data=Reader(),
+    )
+    wanted = [Assignment(m, 0, None, {"lr": 0.1}, 3, 0, 5) for m in range(3)]
+    serial, executor = Serial(task, CPU), start(task, workers=2)
+    expected = {outcome.id: outcome.digest for outcome in train(serial, *wanted)}  # type: ignore[arg-type]
+    assert {outcome.id: outcome.digest for outcome in train(executor, *wanted)} == expected
+    executor.close()
+    serial.close()
+
+
+def test_a_run_on_ray_is_the_serial_one_and_asks_for_a_gpu_only_where_members_take_one() -> None:
+    serial, found = (
+        popgrad.run("digits", population=4, intervals=3, interval=7, executor=name, workers=2)
+        for name in ("serial", "ray")
+    )
+    assert [*map(repr, found.segments)] == [*map(repr, serial.segments)]
+    with pytest.raises(UsageError, match=r"^device: given 'cuda' with gpus=0 on a cluster; .*gpus=0\.25"):
+        popgrad.run("digits", executor="ray", device="cuda")
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("127.0.0.1:1", r"^address: given '127\.0\.0\.1:1', but no cluster .* `ray start --head`"),
+        ("ray://host:10001", r"^address: given 'ray://host:10001'; run popgrad on a node of the cluster"),
+    ],
+)
+def test_an_address_where_nothing_is_says_what_to_do(address: str, message: str) -> None:
+    ray.shutdown()  # the last tests: a caller's connection would be used
+    with pytest.raises(UsageError, match=message):
+        start(address=address)
+
+
+def test_ray_is_imported_only_when_it_is_wanted() -> None:
+    code = "import sys, popgrad; sys.exit('ray' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
