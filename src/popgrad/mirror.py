@@ -22,6 +22,7 @@ from popgrad.watch import IntervalEnd, Watch
 log = logging.getLogger("popgrad")
 
 _JOURNAL = "journal.db"
+_TRIAL = ".trial"
 _CHECKPOINTS = "checkpoints/"
 _AT_ONCE = 8
 """Files that are copied at the same time: an object store answers each in tens of milliseconds."""
@@ -42,23 +43,6 @@ class Mirror:
     storage: Storage
     place: Directory
     due: Callable[[Segment], bool]
-
-    def begin(self, *, fresh: bool) -> None:
-        """Make the first copy, so that storage which cannot be written to is found before anybody trains.
-
-        Args:
-            fresh: Whether the run is a new one.
-
-        Raises:
-            UsageError: A new one, but storage holds a run.
-            RunError: It cannot be written.
-        """
-        if fresh and _JOURNAL in self.storage.sizes():
-            raise UsageError(
-                f"storage: {self.storage.url} holds a run: name another place, or go on with that run by "
-                f"`popgrad resume DIR --from-storage {self.storage.url}`"
-            )
-        self.update()
 
     def update(self) -> None:
         """Bring the copy to where the run is. Nobody may write to the journal meanwhile.
@@ -105,6 +89,23 @@ class Mirror:
                 told(end)
 
         return replace(watch or Watch(), interval=interval)
+
+
+def check_storage(url: str) -> None:
+    """Refuse storage for a new run that cannot be written to, or holds another one.
+
+    Raises:
+        UsageError: It holds a run, or there is no such kind of storage.
+        RunError: It cannot be written.
+    """
+    storage = Storage(url)
+    if _JOURNAL in storage.sizes():
+        raise UsageError(
+            f"storage: {url} holds a run: name another place, or go on with that run by "
+            f"`popgrad resume DIR --from-storage {url}`"
+        )
+    storage.replace(b"", _TRIAL)
+    storage.delete([_TRIAL])
 
 
 def make_mirror(config: RunConfig, place: Directory | None) -> Mirror | None:

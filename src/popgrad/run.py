@@ -10,7 +10,7 @@ from popgrad.config import RunConfig
 from popgrad.core.errors import UsageError
 from popgrad.core.population import Hparams, Segment
 from popgrad.core.space import DIMENSIONS, Dimension, Space
-from popgrad.mirror import make_mirror
+from popgrad.mirror import check_storage, make_mirror
 from popgrad.parts import CUSTOM, Parts, make_parts, versions
 from popgrad.recorded import about_run, check_given, check_same_task, task_again
 from popgrad.result import Result, result_of
@@ -166,12 +166,14 @@ def start(
     if directory is None:
         make_mirror(config, None)
         return go(parts, config, Journal(None, create=True, about=about), None, watch)
+    if config.storage is not None:
+        check_storage(config.storage)
     durable = config.durability == "power"
     place = Directory.create(directory, durable=durable)
     with place.locked():
         journal = Journal(place.journal, create=True, about=about, durable=durable)
         try:
-            return _go(parts, config, journal, place, watch, fresh=True)
+            return _go(parts, config, journal, place, watch)
         finally:
             journal.close()
 
@@ -182,14 +184,12 @@ def _go(
     journal: Journal,
     place: Directory,
     watch: Watch | None,
-    *,
-    fresh: bool = False,
 ) -> Result:
     """The session, with a copy in storage where one is wanted."""
     mirror = make_mirror(config, place)
     if mirror is None:
         return go(parts, config, journal, place, watch)
-    mirror.begin(fresh=fresh)
+    mirror.update()
     result = go(parts, config, journal, place, mirror.listening(watch))
     mirror.update()
     return result
