@@ -34,7 +34,7 @@ def test_every_key_of_a_run_is_there_with_its_meaning() -> None:
     assert all(len(row) == 4 and row[1] and row[3].endswith(".") for row in rows)
     by_key = {row[0].strip("`"): row for row in rows}
     assert by_key["seed"][1:3] == ["whole number, at least 0, below 2^63", "`0`"]
-    assert by_key["sleep"][1:3] == ["number, at least 0", "`20.0`"]
+    assert by_key["sleep"][1:3] == ["number, at least 0, at most 1000000000", "`20.0`"]
     assert "seconds" in by_key["sleep"][3].lower()
     assert by_key["strategy"][1:3] == ["text or table", '`"pbt"`']
 

@@ -116,7 +116,7 @@ def _field(name: str, field: FieldInfo) -> Row:
     for each in field.metadata:
         for limit, words in limits.items():
             if (number := getattr(each, limit, None)) is not None:
-                kind += f", {words} {'2^63' if number == 2**63 else number}"
+                kind += f", {words} {'2^63' if number == 2**63 else format(number, '.15g')}"
     default = field.default.name if isinstance(field.default, StrategyConfig) else field.default
     return (
         f"`{name}`",

@@ -44,6 +44,8 @@ class Storage:
         """Turn what the many kinds raise into a `RunError`."""
         try:
             yield self._files
+        except (FileExistsError, NotADirectoryError) as error:
+            raise UsageError(f"storage: given {self.url!r}, which is no folder; name one") from error
         except Exception as error:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
             raise RunError(f"the storage {self.url} cannot be read or written: {reason}") from error
