@@ -23,6 +23,25 @@ SPACE = Space({"lr": LogUniform(1e-3, 1.0), "mix": Uniform(0.0, 1.0), "width": I
                "kind": Choice(("a", "b", "c"))})  # fmt: skip
 
 
+CLIMB = """
+import popgrad
+
+class Climb:
+    space = popgrad.Space({"lr": popgrad.LogUniform(1e-3, 1.0)})
+    score = "q"
+
+    def init(self, hparams, ctx):
+        return {"x": 0.0}
+
+    def train(self, state, hparams, steps, ctx):
+        return {"x": state["x"] + hparams["lr"] * steps}
+
+    def evaluate(self, state, hparams, split, ctx):
+        return {"q": state["x"]}
+"""
+"""A task in a file of its own, as a user writes it."""
+
+
 def fingerprint(state: Any) -> float:
     """A state's digest as a number that a float holds exactly."""
     return shortened(digest(state))

@@ -134,3 +134,27 @@ def test_intervals_of_epochs_come_out_as_long_as_they_were(tmp_path: Path) -> No
         (s.first_step, s.steps) for s in recorded.lineage
     ]
     assert fresh.winner.schedule == recorded.schedule
+
+
+# --- how the run was trained ----------------------------------------------------------------------------
+
+
+def test_a_run_of_members_that_decide_one_by_one_is_replayed_like_any_other(tmp_path: Path) -> None:
+    popgrad.run(
+        Spy(), executor="processes", workers=2, mode="async", deadline=60, storage=f"file://{tmp_path}/copy",
+        directory=tmp_path / "run", **GIVEN,
+    )  # fmt: skip
+    copied = sorted((tmp_path / "copy").rglob("*"))
+    for member in range(4):
+        assert popgrad.replay(tmp_path / "run", member, task=Spy()).identical
+    recorded = popgrad.load(tmp_path / "run", task=Spy()).winner
+    fresh = popgrad.replay_schedule(tmp_path / "run", 7, task=Spy(), keep=tmp_path / "fresh")
+    assert fresh.winner.schedule == recorded.schedule
+    assert sorted((tmp_path / "copy").rglob("*")) == copied
+
+
+def test_a_stacked_run_is_replayed_in_a_stack_of_its_width(tmp_path: Path) -> None:
+    given = {**GIVEN, "space": {"batch_size": {"kind": "constant", "value": 32}}}
+    popgrad.run(odd(), executor="vectorised", directory=tmp_path / "run", **given)
+    for member in range(4):
+        assert popgrad.replay(tmp_path / "run", member, task=odd()).identical

@@ -14,7 +14,7 @@ import popgrad
 from popgrad import NobodyLeftError, RunError, Segment, UsageError
 from popgrad.store.directory import Directory
 from popgrad.watch import IntervalEnd
-from spies import Spy, odd, read, record
+from spies import CLIMB, Spy, odd, read, record
 
 GIVEN: dict[str, Any] = {
     "population": 3,
@@ -23,23 +23,6 @@ GIVEN: dict[str, Any] = {
     "executor": "serial",
     "fraction": 0.4,
 }
-
-TASK = """
-import popgrad
-
-class Climb:
-    space = popgrad.Space({"lr": popgrad.LogUniform(1e-3, 1.0)})
-    score = "q"
-
-    def init(self, hparams, ctx):
-        return {"x": 0.0}
-
-    def train(self, state, hparams, steps, ctx):
-        return {"x": state["x"] + hparams["lr"] * steps}
-
-    def evaluate(self, state, hparams, split, ctx):
-        return {"q": state["x"]}
-"""
 
 
 @pytest.fixture(scope="module")
@@ -147,17 +130,17 @@ def test_going_on_with_a_finished_run_trains_nothing(whole: Path) -> None:
 
 def test_a_task_whose_source_has_changed_is_refused_unless_allowed(tmp_path: Path) -> None:
     file = tmp_path / "climb.py"
-    file.write_text(TASK)
+    file.write_text(CLIMB)
     given = {**GIVEN, "intervals": 2}
     popgrad.run(f"{file}:Climb", directory=tmp_path / "run", **given)
-    file.write_text(TASK.replace("* steps", "* steps * 2"))
+    file.write_text(CLIMB.replace("* steps", "* steps * 2"))
     before = record(tmp_path / "run")
     with pytest.raises(UsageError, match="the source of the task has changed"):
         popgrad.resume(tmp_path / "run", intervals=3)
     assert record(tmp_path / "run") == before
     result = popgrad.resume(tmp_path / "run", intervals=3, allow_changed_task=True)
     assert len(result.segments) == 9
-    file.write_text(TASK)
+    file.write_text(CLIMB)
     popgrad.run(f"{file}:Climb", directory=tmp_path / "whole", **{**given, "intervals": 3})
     assert read(tmp_path / "run")[0][:6] == read(tmp_path / "whole")[0][:6]
     assert read(tmp_path / "run")[0][6:] != read(tmp_path / "whole")[0][6:]

@@ -13,7 +13,7 @@ import numpy as np
 from popgrad.core.errors import NobodyLeftError, RunError, UsageError
 from popgrad.core.initial import first_hparams
 from popgrad.core.interval import Interval
-from popgrad.core.population import FRESH, Assignment, Decision, Hparams, Outcome, Plan, Segment, SegmentId
+from popgrad.core.population import Assignment, Decision, Hparams, Outcome, Plan, Segment, SegmentId
 from popgrad.core.seeding import Index, Rng
 from popgrad.executors.base import Executor
 from popgrad.members import Members
@@ -22,6 +22,7 @@ from popgrad.state import State
 from popgrad.states import States
 from popgrad.store.checkpoints import Checkpoints
 from popgrad.store.journal import Journal
+from popgrad.store.lineage import last_segments
 from popgrad.strategies.base import Strategy
 from popgrad.tasks.base import Task, epoch_steps
 from popgrad.watch import IntervalEnd, Watch
@@ -144,10 +145,7 @@ class Engine:
 
         By then the disk may have room again, or the code be mended. A score that is not finite stays.
         """
-        last: dict[int, Segment] = {}
-        for segment in self._segments.values():
-            if segment.member not in last or segment.interval > last[segment.member].interval:
-                last[segment.member] = segment
+        last = last_segments(self._segments.values())
         undecided = len(decisions) if self._together else 0
         broke = [s.id for s in last.values() if s.broke and s.interval >= undecided]
         if broke and all(segment.failed for segment in last.values()):
@@ -313,7 +311,7 @@ class Engine:
             )
         hparams = []
         for member, source, wanted in zip(plan.members, plan.sources, plan.hparams, strict=True):
-            if source not in (member, FRESH) and (source not in last or last[source].failed):
+            if source != member and (source not in last or last[source].failed):
                 raise RunError(f"the strategy lets member {member} inherit from {source}, which has no state")
             known = wanted is last[member].hparams
             hparams.append(

@@ -1,8 +1,7 @@
 """A run's copy in storage, from which another machine goes on when this one is lost."""
 
 import logging
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -54,7 +53,8 @@ class Mirror:
         with closing(Journal(self.place.journal, readonly=True)) as journal:
             segments = lineage.index(journal.segments())
         last = lineage.last_segments(segments.values()).values()
-        self._wait(segment.digest for segment in last if segment.digest and self.due(segment))
+        written = (segment.digest for segment in last if segment.digest and self.due(segment))
+        checkpoints.wait(written, _PATIENCE)  # while training goes on
         names = {
             f"{_CHECKPOINTS}{d}{SUFFIX}": checkpoints.path(d) for d in needed(segments, checkpoints) if d
         }
@@ -68,13 +68,6 @@ class Mirror:
         with closing(database.copy(self.place.journal)) as private:
             self.storage.replace(private.serialize(), _JOURNAL)
         self.storage.delete([n for n in there if n.startswith(_CHECKPOINTS) and n not in names])
-
-    def _wait(self, digests: Iterable[str]) -> None:
-        """Checkpoints are written while training goes on; wait for those that are still missing."""
-        end = time.monotonic() + _PATIENCE
-        for digest in digests:
-            while not self.place.checkpoints.has(digest) and time.monotonic() < end:
-                time.sleep(0.01)
 
     def listening(self, watch: Watch | None) -> Watch:
         """Whoever is told, and after each interval the copy. Where it fails, the next one is to succeed."""

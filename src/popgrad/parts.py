@@ -154,9 +154,7 @@ def _devices(config: RunConfig) -> list[torch.device]:
 def _choose_executor(config: RunConfig, task: Task, hparams: Sequence[Hparams]) -> str:
     """The executor that turns out to be the fastest; says which, and why."""
     if config.deadline is not None or config.mode == "async":
-        log.info(
-            "executor processes: the only one that members can be given up in, or that trains them apart"
-        )
+        log.info("executor processes: with a deadline, or in mode async, none other is tried")
         return "processes"
     each = config.each
     counted = each.epochs or each.within_epochs

@@ -191,6 +191,8 @@ def _read(
     check_given(about, given, "replay")
     changes = {"data_dir": None if data_dir is None else str(data_dir), "device": device}
     config = configuration.parse(about["config"] | {k: v for k, v in changes.items() if v is not None})
+    # One model after the other: nobody to wait for or to give up, and the copy in storage is the run's.
+    config = config.model_copy(update={"mode": "sync", "deadline": None, "storage": None})
     task = make_task(config if given is None else config.model_copy(update={"options": {}}), given)
     check_same_task(task, given, about, allow=allow_changed_task)
     return _Recorded(config, task, segments, about.get("fingerprint", {}))

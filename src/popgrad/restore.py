@@ -77,9 +77,7 @@ def found(checkpoints: Checkpoints, digest: str) -> State | None:
         return checkpoints.load(digest)
     except RunError as error:
         log.warning("%s; it is deleted, and what it held is trained again", error)
-        with suppress(
-            OSError
-        ):  # somebody's directory; then it stays, and the state is trained again each time
+        with suppress(OSError):  # a directory of somebody's stays, and the state is trained again each time
             checkpoints.path(digest).unlink()
         return None
 

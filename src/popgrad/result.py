@@ -1,7 +1,6 @@
 """What a run has given: the winner, the history, the lineage; from memory or from a run directory."""
 
 import logging
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,7 +18,6 @@ from popgrad.executors.base import evaluate, resolve_devices
 from popgrad.report import frame, rows
 from popgrad.state import State
 from popgrad.store import lineage
-from popgrad.store.checkpoints import Checkpoints
 from popgrad.store.directory import Directory
 from popgrad.store.journal import Journal
 from popgrad.tasks.base import Context, Split, Task
@@ -150,13 +148,6 @@ _PATIENCE = 2.0
 """Seconds that a checkpoint of a run in progress may be behind its record: a few milliseconds are usual."""
 
 
-def _await(checkpoints: Checkpoints, digest: str) -> None:
-    """Wait for a checkpoint that is still being written."""
-    end = time.monotonic() + _PATIENCE
-    while not checkpoints.has(digest) and time.monotonic() < end:
-        time.sleep(0.01)
-
-
 def result_of(
     journal: Journal,
     place: Directory | None,
@@ -183,7 +174,7 @@ def result_of(
         if place is None:
             raise UsageError(f"the state of segment {segment} was not kept: give the run a directory")
         if about.get("stopped") == "unfinished":
-            _await(place.checkpoints, digests[segment])
+            place.checkpoints.wait([digests[segment]], _PATIENCE)
         return place.checkpoints.load(digests[segment])
 
     def note_reading(*reading: Any) -> None:

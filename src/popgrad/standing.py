@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from popgrad.core.errors import RunError
-from popgrad.core.population import FRESH, Changes, Decision, Hparams, Segment, SegmentId
+from popgrad.core.population import Changes, Decision, Hparams, Segment, SegmentId
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,12 @@ def obeyed(
         segment = None if start is None else segments.get(start)
         if segment is None and source == member:
             continue  # it kept a failure, which has been set aside since, to be trained again
-        if segment is None and source != FRESH:
+        if segment is None:
             raise RunError(
                 f"the record is damaged: decision {decision.number} starts from member {source}, which it "
                 "lacks"
             )
-        if segment is not None and segment.failed:
+        if segment.failed:
             continue
         # Where all are asked at once intervals are counted by decisions, else each member counts its own.
         interval = newest[member].interval + 1 if decision.starts else decision.number + 1

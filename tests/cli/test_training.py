@@ -11,6 +11,7 @@ from popgrad.cli import training
 from popgrad.core.errors import DataError
 from popgrad.run import load
 from program import SMALL, popgrad, record, refused, start_program
+from spies import CLIMB
 
 
 def test_run_shows_the_winner_and_keeps_the_run() -> None:
@@ -285,21 +286,3 @@ def test_replay_with_a_fresh_seed_trains_one_model_under_the_schedule(tmp_path: 
     assert load(fresh).config.seed == 5
     assert popgrad("schedule", fresh, "--csv").out == popgrad("schedule", run, "--csv").out
     assert popgrad("replay", run, "--fresh-seed", "5", "--json", "--no-test").json["directory"] is None
-
-
-CLIMB = """
-import popgrad
-
-class Climb:
-    space = popgrad.Space({"lr": popgrad.LogUniform(1e-3, 1.0)})
-    score = "q"
-
-    def init(self, hparams, ctx):
-        return {"x": 0.0}
-
-    def train(self, state, hparams, steps, ctx):
-        return {"x": state["x"] + hparams["lr"] * steps}
-
-    def evaluate(self, state, hparams, split, ctx):
-        return {"q": state["x"]}
-"""

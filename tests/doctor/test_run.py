@@ -12,24 +12,7 @@ import popgrad
 from popgrad import doctor
 from popgrad.store.directory import Directory
 from popgrad.store.journal import Journal
-from spies import Spy, odd
-
-TASK = """
-import popgrad
-
-class Climb:
-    space = popgrad.Space({"lr": popgrad.LogUniform(1e-3, 1.0)})
-    score = "q"
-
-    def init(self, hparams, ctx):
-        return {"x": 0.0}
-
-    def train(self, state, hparams, steps, ctx):
-        return {"x": state["x"] + hparams["lr"] * steps}
-
-    def evaluate(self, state, hparams, split, ctx):
-        return {"q": state["x"]}
-"""
+from spies import CLIMB, Spy, odd
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +54,9 @@ def test_a_whole_run_has_no_problems_and_is_not_changed(whole: Path) -> None:
 @pytest.mark.parametrize(
     ("statement", "text"),
     [
-        ("DELETE FROM segments WHERE interval = 1", "which the record lacks"),
-        ("UPDATE segments SET source_interval = 2 WHERE interval = 1", "which has no state to start from"),
+        ("DELETE FROM segments WHERE interval = 1", "which it lacks"),
+        ("UPDATE segments SET source_interval = 1 WHERE interval = 1", "run in a circle"),
+        ("UPDATE segments SET digest = '', score = NULL WHERE interval = 0", "has no state to start from"),
         ("UPDATE segments SET first_step = 9 WHERE interval = 1 AND member = 0", "begins with step 9"),
         ("UPDATE segments SET source_member = (source_member + 1) % 4 WHERE interval = 2", "decision 1 says"),
         ("""UPDATE segments SET hparams = '{"lr": 1}' WHERE interval = 1""", "decision 0 says"),
@@ -134,12 +118,12 @@ def test_failures_are_told_with_the_first_reason(tmp_path: Path) -> None:
 
 def test_a_task_that_has_changed_or_gone_is_told_and_not_run(tmp_path: Path) -> None:
     file = tmp_path / "climb.py"
-    file.write_text(TASK)
+    file.write_text(CLIMB)
     popgrad.run(
         f"{file}:Climb", population=3, intervals=2, interval=2, executor="serial", directory=tmp_path / "run"
     )
     assert levels(tmp_path / "run")["task"] == "ok"
-    file.write_text(f"{TASK}\nraise SystemExit\n")
+    file.write_text(f"{CLIMB}\nraise SystemExit\n")
     assert "has changed since the run began" in found(tmp_path / "run", "task").text
     file.unlink()
     assert "is not there" in found(tmp_path / "run", "task").text
@@ -165,3 +149,13 @@ def test_where_there_is_no_run_that_is_the_problem(tmp_path: Path) -> None:
     (finding,) = doctor.examine_run(tmp_path)
     assert finding.level == "problem"
     assert "this is not the directory of a run" in finding.text
+
+
+def test_a_run_of_members_that_decide_one_by_one_is_whole_too(tmp_path: Path) -> None:
+    popgrad.run(
+        Spy(), population=5, intervals=4, interval=2, executor="processes", workers=2, mode="async",
+        fraction=0.4, directory=tmp_path / "run",
+    )  # fmt: skip
+    assert set(levels(tmp_path / "run").values()) == {"ok"}
+    change(tmp_path / "run", "UPDATE segments SET source_member = (source_member + 1) % 5 WHERE interval = 3")
+    assert found(tmp_path / "run", "journal").level == "problem"

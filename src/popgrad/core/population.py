@@ -19,10 +19,6 @@ SegmentId = tuple[int, int]
 """(member, interval): names one segment of a run; intervals count from 0."""
 
 
-FRESH = -1
-"""A source that is nobody: the member begins anew."""
-
-
 @dataclass(frozen=True)
 class Population:
     """What a strategy sees of the members. The arrays are read-only views of the engine's own.
@@ -49,7 +45,7 @@ class Plan:
 
     Attributes:
         members: [R] who is ready.
-        sources: [R] whose last completed segment each starts from; itself = keep; `FRESH` = nobody's.
+        sources: [R] whose last completed segment each starts from; itself = keep.
         hparams: [R] complete, also where nothing changed.
         changes: [R] what made them, per hyperparameter.
     """
@@ -75,7 +71,7 @@ class Decision:
     number: int
     plan: Plan
     memory: Mapping[str, object]
-    starts: tuple[SegmentId | None, ...] = ()
+    starts: tuple[SegmentId, ...] = ()
 
 
 @dataclass(frozen=True)

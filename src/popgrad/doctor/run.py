@@ -1,7 +1,7 @@
 """Whether a run is whole: the journal in itself, and the checkpoints against it."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from popgrad.core.population import Decision, Segment, SegmentId
 from popgrad.doctor.finding import Finding, size
 from popgrad.executors.fingerprint import fingerprint_of_one_thread
 from popgrad.garbage import needed
+from popgrad.standing import Start, follow
 from popgrad.store import lineage
 from popgrad.store.directory import Directory
 from popgrad.store.journal import Journal
@@ -52,32 +53,40 @@ def examine_run(directory: Path) -> list[Finding]:
     ]
 
 
-def _wrong(segments: Mapping[SegmentId, Segment], decisions: list[Decision]) -> Iterator[str]:
+def _wrong(segments: Mapping[SegmentId, Segment], decisions: Sequence[Decision]) -> Iterator[str]:
     """What in the record contradicts itself."""
+    try:
+        lineage.founders(list(segments.values()))
+    except RunError as error:  # sources that are missing, or run in a circle
+        yield str(error)
+        return
     for segment in segments.values():
         name = f"member {segment.member}, interval {segment.interval}"
-        source = None if segment.source is None else segments.get(segment.source)
-        if segment.source is not None and source is None:
-            yield f"{name} starts from {segment.source}, which the record lacks"
-        elif source is not None and (source.interval >= segment.interval or source.broke):
+        source = None if segment.source is None else segments[segment.source]
+        if source is not None and source.broke:
             yield f"{name} starts from {segment.source}, which has no state to start from"
         elif segment.first_step != (0 if source is None else source.last_step):
             yield f"{name} begins with step {segment.first_step}, but not where its source ends"
+    yield from _disobeyed(segments, decisions)
+
+
+def _disobeyed(segments: Mapping[SegmentId, Segment], decisions: Sequence[Decision]) -> Iterator[str]:
+    """Segments that are not what was decided."""
+    first = (segment for segment in segments.values() if segment.interval == 0)
+    newest = {s.member: Start(s.member, 0, None, s.hparams, s.changes) for s in first}
     for number, decision in enumerate(decisions):
         if decision.number != number:
             yield f"decision {number} is missing"
             return
-        yield from _disobeyed(segments, decision)
-
-
-def _disobeyed(segments: Mapping[SegmentId, Segment], decision: Decision) -> Iterator[str]:
-    plan = decision.plan
-    for member, source, hparams in zip(plan.members, plan.sources, plan.hparams, strict=True):
-        segment = segments.get((member, decision.number + 1))
-        if segment is None:
-            continue
-        if segment.source is None or segment.source[0] != source or dict(segment.hparams) != dict(hparams):
-            yield f"member {member}, interval {segment.interval} is not what decision {decision.number} says"
+        try:
+            starts = follow(decision, newest, segments)
+        except RunError as error:
+            yield str(error)
+            return
+        for start in starts:
+            found = segments.get(start.id)
+            if found and (found.source, dict(found.hparams)) != (start.source, dict(start.hparams)):
+                yield f"member {start.member}, interval {start.interval} is not what decision {number} says"
 
 
 def _checkpoints(place: Directory, segments: Mapping[SegmentId, Segment]) -> Finding:

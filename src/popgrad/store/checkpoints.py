@@ -3,8 +3,9 @@
 import json
 import os
 import re
+import time
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,13 @@ class Checkpoints:
     def has(self, digest: str) -> bool:
         """Whether there is a file for a digest."""
         return self.path(digest).exists()
+
+    def wait(self, digests: Iterable[str], seconds: float) -> None:
+        """Wait for what is still being written, for so long at most: it may never come."""
+        end = time.monotonic() + seconds
+        for digest in digests:
+            while not self.has(digest) and time.monotonic() < end:
+                time.sleep(0.01)
 
     def write(self, digest: str, tree: Tree, leaves: Sequence[torch.Tensor]) -> None:
         """Keep a state that was taken apart by `state.flatten`: written aside, then renamed.

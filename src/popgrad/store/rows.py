@@ -92,8 +92,8 @@ def _decision(row: Sequence[Any]) -> Decision:
     hparams, changes = (tuple(map(_scalars, plan[name])) for name in ("hparams", "changes"))
     _check(len(members) == len(sources) == len(hparams) == len(changes), "members")
     _check(isinstance(memory, dict), "memory")
-    starts = tuple(None if each is None else (each[0], each[1]) for each in plan.get("starts", ()))
-    _check(all(isinstance(number, int) for each in starts if each for number in each), "starts")
+    starts = tuple((member, interval) for member, interval in plan.get("starts", ()))
+    _check(all(isinstance(number, int) for each in starts for number in each), "starts")
     _check(len(starts) in (0, len(members)), "starts")
     return Decision(number, Plan(members, sources, hparams, changes), memory, starts)
 
