@@ -159,3 +159,19 @@ def test_a_run_of_members_that_decide_one_by_one_is_whole_too(tmp_path: Path) ->
     assert set(levels(tmp_path / "run").values()) == {"ok"}
     change(tmp_path / "run", "UPDATE segments SET source_member = (source_member + 1) % 5 WHERE interval = 3")
     assert found(tmp_path / "run", "journal").level == "problem"
+
+
+def test_a_stacked_run_is_compared_with_as_many_threads(tmp_path: Path) -> None:
+    task = odd()
+    space = {"batch_size": popgrad.Constant(32)}
+    popgrad.run(
+        task, population=3, intervals=2, interval=2, executor="vectorised", workers=2, space=space,
+        directory=tmp_path / "run",
+    )  # fmt: skip
+    assert set(levels(tmp_path / "run").values()) == {"ok"}
+
+
+def test_facts_that_cannot_be_are_found_and_not_stumbled_over(run: Path) -> None:
+    for key, value in (("fingerprint", "[]"), ("config", "7"), ("space", '"x"')):
+        change(run, f"UPDATE about SET value = '{value}' WHERE key = '{key}'")
+        assert doctor.examine_run(run)[0].level == "problem"

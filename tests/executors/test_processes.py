@@ -320,8 +320,8 @@ def test_a_pool_has_at_least_one_worker(workers: int) -> None:
 
 
 def test_other_arithmetic_in_a_worker_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    own = processes.fingerprint_of_one_thread()
-    monkeypatch.setattr(processes, "fingerprint_of_one_thread", lambda: {**own, "arithmetic": "another"})
+    own = processes.fingerprint_with()
+    monkeypatch.setattr(processes, "fingerprint_with", lambda: {**own, "arithmetic": "another"})
     with pytest.raises(RunError, match=r"arithmetic of a worker process differs .*MKL_CBWR=AUTO"):
         Processes(Quadratic(), CPU, workers=1)
 

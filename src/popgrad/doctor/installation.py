@@ -13,7 +13,7 @@ import torch
 from popgrad.core.errors import PopgradError
 from popgrad.data import DATASETS, data_dir
 from popgrad.doctor.finding import Finding, size
-from popgrad.executors.fingerprint import fingerprint_of_one_thread
+from popgrad.executors.fingerprint import fingerprint_with
 from popgrad.executors.processes import Processes, available_cores
 from popgrad.parts import versions
 from popgrad.store.mounts import check_local
@@ -56,7 +56,7 @@ def _cores() -> Finding:
 
 def _arithmetic() -> Finding:
     set_to = os.environ.get("MKL_CBWR", "")
-    found = fingerprint_of_one_thread()
+    found = fingerprint_with()
     text = f"{found['capability']}, {str(found['arithmetic'])[:12]}…, MKL_CBWR={set_to}"
     if set_to != "AUTO":
         advice = "leave MKL_CBWR unset (popgrad sets it to AUTO), else bits can depend on where tensors lie"

@@ -8,8 +8,9 @@ from typing import Any
 from popgrad.core.errors import RunError
 from popgrad.core.population import Decision, Segment, SegmentId
 from popgrad.doctor.finding import Finding, size
-from popgrad.executors.fingerprint import fingerprint_of_one_thread
+from popgrad.executors.fingerprint import fingerprint_with
 from popgrad.garbage import needed
+from popgrad.recorded import about_run
 from popgrad.standing import Start, follow
 from popgrad.store import lineage
 from popgrad.store.directory import Directory
@@ -29,7 +30,7 @@ def examine_run(directory: Path) -> list[Finding]:
     try:
         journal = Journal(place.journal, readonly=True)
         try:
-            about, damage = journal.about(), journal.damage()
+            about, damage = about_run(journal, place), journal.damage()
             segments, decisions = lineage.index(journal.segments()), journal.decisions()
             journal.telemetry()
         finally:
@@ -146,7 +147,8 @@ def _task(about: Mapping[str, Any]) -> Finding:
 
 
 def _machine(about: Mapping[str, Any]) -> Finding:
-    then, now = about.get("fingerprint", {}), fingerprint_of_one_thread()
+    then = about.get("fingerprint", {})
+    now = fingerprint_with(then.get("threads", 1))
     other = [name for name in now if name != "threads" and name in then and then[name] != now[name]]
     if other:
         text = "this machine computes otherwise than the one that began it: "

@@ -40,11 +40,11 @@ def fingerprint() -> dict[str, object]:
     }
 
 
-def fingerprint_of_one_thread() -> dict[str, object]:
-    """The same as members are trained, with one thread; the caller's number of threads comes back."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def fingerprint_with(threads: int = 1) -> dict[str, object]:
+    """The same with so many threads, by default as members are trained; the caller's number comes back."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
     try:
         return fingerprint()
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)

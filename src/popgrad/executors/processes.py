@@ -16,7 +16,7 @@ import torch
 from popgrad.core.errors import RunError, UsageError
 from popgrad.core.population import Assignment, Outcome, SegmentId, Telemetry
 from popgrad.executors.base import Attempt, Save
-from popgrad.executors.fingerprint import fingerprint_of_one_thread
+from popgrad.executors.fingerprint import fingerprint_with
 from popgrad.executors.line import Line
 from popgrad.executors.process import Process
 from popgrad.executors.slots import Layout, Slot, layout
@@ -86,7 +86,7 @@ class Processes:
         if isinstance(task, Sharing):
             self._setup = replace(self._setup, data=self._share(task))
         self._numbers = itertools.count()
-        self.fingerprint = fingerprint_of_one_thread()
+        self.fingerprint = fingerprint_with()
         # Each state that is held takes a file descriptor, and 1,024 are the usual limit.
         self._files = _limit_files(resource.RLIM_INFINITY)
         self._start()
