@@ -17,12 +17,12 @@ from popgrad.core.population import Assignment, Decision, Hparams, Outcome, Plan
 from popgrad.core.seeding import Index, Rng
 from popgrad.executors.base import Executor
 from popgrad.members import Members
-from popgrad.standing import Start, first_starts, follow, standing
 from popgrad.state import State
 from popgrad.states import States
 from popgrad.store.checkpoints import Checkpoints
 from popgrad.store.journal import Journal
 from popgrad.store.lineage import last_segments
+from popgrad.store.standing import Start, first_starts, follow, standing
 from popgrad.strategies.base import Strategy
 from popgrad.tasks.base import Task, epoch_steps
 from popgrad.watch import IntervalEnd, Watch
@@ -96,7 +96,8 @@ class Engine:
         self._memory = decisions[-1].memory if decisions else strategy.init()
         self._try_again(decisions)
         hparams, changes = first_hparams(task.space, self._rng, size, initial)
-        self._newest = standing(first_starts(hparams, changes), decisions, self._segments)
+        self._standing = standing(first_starts(hparams, changes), decisions, self._segments)
+        self._newest = self._standing.newest
         self._stand()
 
     def run(self, limits: Limits) -> str:
@@ -320,7 +321,7 @@ class Engine:
         return replace(plan, hparams=tuple(hparams))
 
     def _obey(self, decision: Decision) -> None:
-        starts = follow(decision, self._newest, self._segments)
+        starts = follow(decision, self._standing, self._segments)
         self._waiting |= {start.member: start for start in starts}
         self._fresh = []
         self._parked = set(decision.plan.members) - self._waiting.keys()

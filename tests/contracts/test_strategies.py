@@ -121,3 +121,9 @@ def test_a_donor_has_a_finite_score(name):
 def test_nobody_left_is_said(name):
     with pytest.raises(NobodyLeftError):
         step(name, population([math.nan] * 10))
+
+
+def test_it_says_whether_it_copies(name):
+    failed = population([1.0, *[math.nan] * 9])
+    plan, _ = step(name, failed)
+    assert (plan.sources != plan.members) is STRATEGIES[name](SPACE).copies

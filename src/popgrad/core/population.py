@@ -45,7 +45,8 @@ class Plan:
 
     Attributes:
         members: [R] who is ready.
-        sources: [R] whose last completed segment each starts from; itself = keep.
+        sources: [R] whose last completed segment each starts from; itself = keep, or start fresh where it is
+            new.
         hparams: [R] complete, also where nothing changed.
         changes: [R] what made them, per hyperparameter.
     """
@@ -64,14 +65,16 @@ class Decision:
         number: Decisions of a run count from 0.
         plan: What was obeyed.
         memory: The strategy's own JSON-able data, handed back to it at the next decision.
-        starts: [R] the segments that the sources had completed last, where members decide one by one; empty
-            where all decide at once.
+        starts: [R] the segments that the sources had completed last, where members decide one by one; None
+            for a new member that starts fresh. Empty where all decide at once.
+        size: Members of the population from this decision on; None = as many as before.
     """
 
     number: int
     plan: Plan
     memory: Mapping[str, object]
-    starts: tuple[SegmentId, ...] = ()
+    starts: tuple[SegmentId | None, ...] = ()
+    size: int | None = None
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from popgrad.doctor.finding import Finding, size
 from popgrad.executors.fingerprint import fingerprint_with
 from popgrad.garbage import needed
 from popgrad.recorded import about_run
-from popgrad.standing import Start, follow
 from popgrad.store import lineage
 from popgrad.store.directory import Directory
 from popgrad.store.journal import Journal
 from popgrad.store.mounts import check_local
+from popgrad.store.standing import Standing, follow, recorded_starts
 
 _AGAIN = "restore the directory from a copy, or start the run again"
 
@@ -73,14 +73,13 @@ def _wrong(segments: Mapping[SegmentId, Segment], decisions: Sequence[Decision])
 
 def _disobeyed(segments: Mapping[SegmentId, Segment], decisions: Sequence[Decision]) -> Iterator[str]:
     """Segments that are not what was decided."""
-    first = (segment for segment in segments.values() if segment.interval == 0)
-    newest = {s.member: Start(s.member, 0, None, s.hparams, s.changes) for s in first}
+    standing = Standing(recorded_starts(segments.values()))
     for number, decision in enumerate(decisions):
         if decision.number != number:
             yield f"decision {number} is missing"
             return
         try:
-            starts = follow(decision, newest, segments)
+            starts = follow(decision, standing, segments)
         except RunError as error:
             yield str(error)
             return

@@ -95,8 +95,18 @@ class Journal:
     def set_about(self, **facts: object) -> None:
         """Keep JSON-able facts of the run as a whole, in one transaction."""
         with self._transaction():
-            for key, value in facts.items():
-                self._db.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (key, json.dumps(value)))
+            self._set(**facts)
+
+    def _set(self, **facts: object) -> None:
+        for key, value in facts.items():
+            self._db.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (key, json.dumps(value)))
+
+    def sizes(self) -> list[int]:
+        """Sizes that the population has had, the first one first, the present one last; [] = not known."""
+        about = self.about()
+        if "sizes" in about or "config" not in about:
+            return list(about.get("sizes", []))
+        return [about["config"].get("population", 0)]  # an older popgrad began the run, and changed none
 
     def append_segments(self, segments: Sequence[Segment], telemetry: Sequence[Telemetry]) -> None:
         """Append finished segments in one transaction. One that is there already and equal is left alone.
@@ -125,7 +135,9 @@ class Journal:
             )
 
     def append_decision(self, decision: Decision) -> None:
-        """Append one decision. One that is there already and equal is left alone.
+        """Append one decision, with the population's size if it changes.
+
+        One that is there already and equal is left alone.
 
         Raises:
             RunError: There is one of this number already, and it differs.
@@ -135,6 +147,8 @@ class Journal:
             found = self._rows("SELECT number, plan, memory FROM decisions WHERE number = ?", row[:1])
             if not found:
                 self._db.execute("INSERT INTO decisions VALUES (?, ?, ?)", row)
+                if decision.size is not None:
+                    self._set(sizes=[*self.sizes(), decision.size])
             elif found[0] != row:
                 raise RunError(
                     f"decision {decision.number} was made again and differs from the record: is this another "

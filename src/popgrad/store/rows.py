@@ -21,6 +21,8 @@ _ABOUT = {
     **{"config": dict, "space": dict, "score": str, "stopped": str},
     **{"given_task": bool, "task_digest": str},
 }
+_MOST = 100_000
+"""Members of a population, as the configuration allows."""
 _Made = TypeVar("_Made")
 
 
@@ -76,6 +78,7 @@ def decision_row(decision: Decision) -> tuple[int, str, str]:
         "hparams": [dict(hparams) for hparams in decision.plan.hparams],
         "changes": [dict(changes) for changes in decision.plan.changes],
         **({"starts": decision.starts} if decision.starts else {}),
+        **({} if decision.size is None else {"size": decision.size}),
     }
     return decision.number, json.dumps(plan), json.dumps(decision.memory)
 
@@ -92,10 +95,12 @@ def _decision(row: Sequence[Any]) -> Decision:
     hparams, changes = (tuple(map(_scalars, plan[name])) for name in ("hparams", "changes"))
     _check(len(members) == len(sources) == len(hparams) == len(changes), "members")
     _check(isinstance(memory, dict), "memory")
-    starts = tuple((member, interval) for member, interval in plan.get("starts", ()))
-    _check(all(isinstance(number, int) for each in starts for number in each), "starts")
+    starts = tuple(None if each is None else (each[0], each[1]) for each in plan.get("starts", ()))
+    _check(all(isinstance(number, int) for each in starts if each for number in each), "starts")
     _check(len(starts) in (0, len(members)), "starts")
-    return Decision(number, Plan(members, sources, hparams, changes), memory, starts)
+    size = plan.get("size")
+    _check(size is None or members == tuple(range(size)) != (), "size")
+    return Decision(number, Plan(members, sources, hparams, changes), memory, starts, size)
 
 
 def curve_text(telemetry: Telemetry) -> str:
@@ -136,6 +141,9 @@ def check_about(about: Mapping[str, Any]) -> None:
     for key, kind in _ABOUT.items():
         if not isinstance(about.get(key), kind):
             raise RunError(f"the journal is damaged: given {_short(about.get(key))} as the {key} of the run")
+    sizes = about.get("sizes", [1])
+    if not isinstance(sizes, list) or not sizes or not all(type(n) is int and 0 < n <= _MOST for n in sizes):
+        raise RunError(f"the journal is damaged: given {_short(sizes)} as the sizes of the population")
     if not isinstance(about.get("fingerprint", {}), dict):
         raise RunError(f"the journal is damaged: given {_short(about['fingerprint'])} as the fingerprint")
 
@@ -149,7 +157,7 @@ def check_record(
         segments: All of them.
         decisions: Those that are wanted.
         names: Of the hyperparameters.
-        size: Members of the population.
+        size: Members of the population when it was largest.
 
     Raises:
         RunError: A member, a source or a hyperparameter is there that the run does not have, or is missing.

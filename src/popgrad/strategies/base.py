@@ -17,7 +17,9 @@ class Strategy(NamedTuple):
         init: () -> the memory before the first decision.
         step: (rng, population, ready [R], memory) -> (plan, memory). Pure: equal arguments, equal results.
             Raises `NobodyLeftError` where it cannot go on.
+        copies: Whether it gives members donors, so that new ones can inherit; else they start fresh.
     """
 
     init: Callable[[], Memory]
     step: Callable[[Rng, Population, Index, Memory], tuple[Plan, Memory]]
+    copies: bool = True

@@ -31,7 +31,7 @@ def schedule(space: Space, *, phases: Sequence[Mapping[str, Value]] = ()) -> Str
         moved = [_at(given, population.hparams[m], int(population.steps[m])) for m in members]
         return Plan(members, members, tuple(h for h, _ in moved), tuple(c for _, c in moved)), memory
 
-    return Strategy(init=dict, step=step)
+    return Strategy(init=dict, step=step, copies=False)
 
 
 def _check(space: Space, phase: Mapping[str, Value], number: int) -> tuple[int, Hparams]:
