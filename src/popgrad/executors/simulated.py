@@ -146,6 +146,7 @@ class Simulated:
             kind, end = "failed", seconds * draw / self._cluster.failure
         if self._deadline is not None and end > self._deadline:
             kind, end = "late", self._deadline
+        self._catch_up(slot)
         if self.now + end > self._leaves[slot]:
             kind, end = "preempted", max(0.0, self._leaves[slot] - self.now)
         self._training += 1
@@ -160,10 +161,7 @@ class Simulated:
         assignment = event.attempt.assignment
         if event.kind == "preempted":
             self.lost += seconds
-            self._left[event.slot] += 1
-            back = self.now + self._cluster.away
-            self._leaves[event.slot] = self._leave(event.slot, self._left[event.slot], back)
-            self._at(back, _Event("back", event.slot))
+            self._at(self._back(event.slot), _Event("back", event.slot))
             self._line.push(assignment.first_step, event.attempt)
             return None
         heapq.heappush(self._idle, event.slot)
@@ -183,6 +181,18 @@ class Simulated:
             return settled
         self._line.push(assignment.first_step, settled)
         return None
+
+    def _catch_up(self, slot: int) -> None:
+        """A slot may have been taken away while it was idle, and be back by now."""
+        while self._leaves[slot] + self._cluster.away <= self.now:
+            self._back(slot)
+
+    def _back(self, slot: int) -> float:
+        """When a slot that was taken away is back; from there on it may be taken away again."""
+        back = self._leaves[slot] + self._cluster.away
+        self._left[slot] += 1
+        self._leaves[slot] = self._leave(slot, self._left[slot], back)
+        return back
 
     def _leave(self, slot: int, times: int, since: float) -> float:
         """When a slot is taken away next."""
