@@ -5,15 +5,16 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from popgrad.core.errors import NobodyLeftError, RunError, UsageError
+from popgrad.core.errors import NobodyLeftError, UsageError
 from popgrad.core.initial import first_hparams
 from popgrad.core.interval import Interval
 from popgrad.core.population import Assignment, Decision, Hparams, Outcome, Plan, Segment, SegmentId
+from popgrad.core.resize import extended, grown, sampled, shrunk
 from popgrad.core.seeding import Index, Rng
 from popgrad.executors.base import Executor
 from popgrad.members import Members
@@ -21,9 +22,8 @@ from popgrad.state import State
 from popgrad.states import States
 from popgrad.store.checkpoints import Checkpoints
 from popgrad.store.journal import Journal
-from popgrad.store.lineage import last_segments
-from popgrad.store.standing import Start, first_starts, follow, standing
-from popgrad.strategies.base import Strategy
+from popgrad.store.standing import Start, first_starts, follow, present, standing
+from popgrad.strategies.base import Growth, Strategy
 from popgrad.tasks.base import Task, epoch_steps
 from popgrad.watch import IntervalEnd, Watch
 
@@ -51,7 +51,7 @@ class Engine:
     """A run. In mode "sync" everyone trains, then everyone decides; in "async" whoever has finished does.
 
     It goes on from where the record stands, so that a fresh run, a resumed one and one that is to have more
-    intervals are the same loop.
+    intervals or members are the same loop.
 
     Args:
         task: What is trained.
@@ -60,9 +60,11 @@ class Engine:
         journal: Where the record goes, and comes from.
         checkpoints: Where states come from that the executor does not hold; None = there are none.
         seed: The run's seed.
-        size: Members.
+        size: Members that are wanted. Where the record has another number of them, they become as many with
+            the next decision, which all take part in.
         interval: How long an interval is.
         mode: Who decides when.
+        grow: How new members begin; None = as the strategy has it.
         initial: Hyperparameters of the first members; names may be missing.
         checkpoint_every: Intervals between two checkpoints of a member, at least 1.
         watch: Who is told.
@@ -80,6 +82,7 @@ class Engine:
         size: int,
         interval: Interval,
         mode: Mode = "sync",
+        grow: Growth | None = None,
         initial: Sequence[Hparams] = (),
         checkpoint_every: int = 1,
         watch: Watch | None = None,
@@ -87,6 +90,7 @@ class Engine:
         self._task, self._strategy, self._journal = task, strategy, journal
         self._rng, self._interval, self._together = Rng(seed), interval, mode == "sync"
         self._every, self._watch = checkpoint_every, watch or Watch()
+        self._size, self._growth = size, strategy.growth(grow)
         self._limits = Limits(1)
         self._begin = time.perf_counter()
         self._segments = {segment.id: segment for segment in journal.segments()}
@@ -95,7 +99,8 @@ class Engine:
         self._decided = len(decisions)
         self._memory = decisions[-1].memory if decisions else strategy.init()
         self._try_again(decisions)
-        hparams, changes = first_hparams(task.space, self._rng, size, initial)
+        first = (journal.sizes() or [size])[0]
+        hparams, changes = first_hparams(task.space, self._rng, first, initial)
         self._standing = standing(first_starts(hparams, changes), decisions, self._segments)
         self._newest = self._standing.newest
         self._stand()
@@ -112,13 +117,13 @@ class Engine:
         while True:
             if not stopped:
                 self._submit()
-            if self._together or stopped or not self._undecided():
+            if self._together or self._resizes or stopped or not self._undecided():
                 self._take()
             stopped, fresh = stopped or self._reached(), self._undecided()
             if self._training and (stopped or not fresh):
                 continue
             if not self._training and math.isnan(self._members.best_score):
-                raise self._nobody_left(
+                raise self._members.nobody_left(
                     f"none of the {len(self._newest)} members has a finite score, so nobody is left to go on "
                     "with: look at the learning rate's range and at the score"
                 )
@@ -146,7 +151,7 @@ class Engine:
 
         By then the disk may have room again, or the code be mended. A score that is not finite stays.
         """
-        last = last_segments(self._segments.values())
+        last = present(list(self._segments.values()), decisions).last
         undecided = len(decisions) if self._together else 0
         broke = [s.id for s in last.values() if s.broke and s.interval >= undecided]
         if broke and all(segment.failed for segment in last.values()):
@@ -156,16 +161,32 @@ class Engine:
 
     def _stand(self) -> None:
         """What follows from each member's newest start and from the record."""
-        self._members = Members(self._newest[member].hparams for member in sorted(self._newest))
-        for segment in self._segments.values():  # in order of intervals, so that the last ones stay
-            if segment.member in self._newest:
-                self._members.update(segment)
+        self._seat()
         done = {m for m, start in self._newest.items() if start.id in self._segments}
         self._waiting = {m: start for m, start in self._newest.items() if m not in done}
         self._training: set[SegmentId] = set()
         self._fresh, self._parked = sorted(done), set[int]()
         self._finished = 0
         self._told = min((self._newest[m].interval for m in self._newest), default=0)
+
+    def _seat(self) -> None:
+        """Know of each member what the record says."""
+        seats = self._standing.seats
+        self._members = Members(
+            (self._newest[member].hparams for member in sorted(self._newest)),
+            {member: seat.interval for member, seat in seats.items()},
+        )
+        for member, seat in seats.items():
+            if seat.holds is not None:
+                self._members.hold(member, self._segments[seat.holds], seat.interval)
+        for segment in self._segments.values():  # in order of intervals, so that the last ones stay
+            if segment.member in self._newest:
+                self._members.update(segment)
+
+    @property
+    def _resizes(self) -> bool:
+        """Whether the next decision changes the size of the population: it waits for everybody."""
+        return len(self._newest) != self._size
 
     def _undecided(self) -> list[int]:
         """Who has finished since the last decision, and has more to train."""
@@ -174,7 +195,8 @@ class Engine:
 
     def _ready(self, fresh: Sequence[int]) -> list[int]:
         """Who is asked: all, or those who have finished, with those who had nobody to inherit from."""
-        return sorted(self._newest) if self._together else sorted({*fresh, *self._parked})
+        everybody = self._together or self._resizes
+        return sorted(self._newest) if everybody else sorted({*fresh, *self._parked})
 
     # --- training -------------------------------------------------------------------------------------------
 
@@ -210,7 +232,7 @@ class Engine:
             self._members.update(segment)
             self._fresh.append(segment.member)
             self._finished += 1
-            if not self._together:
+            if not (self._together or self._resizes):
                 break
         if self._finished >= (1 if self._together else len(self._newest)):
             self._let_go()
@@ -282,60 +304,43 @@ class Engine:
     def _decide(self, ready: Index) -> Decision:
         """What the ready members do next; it is recorded before it is obeyed."""
         plan, memory = self._plan(ready)
-        starts = () if self._together else tuple(self._members.last[source].id for source in plan.sources)
+        last, size = self._members.last, self._size if self._resizes else None
+        starts = () if self._together else tuple(last[s].id if s in last else None for s in plan.sources)
         # Memory as the journal will give it back: what a resumed run sees is what this one sees.
-        decision = Decision(self._decided, plan, json.loads(json.dumps(memory)), starts)
+        decision = Decision(self._decided, plan, json.loads(json.dumps(memory)), starts, size)
         self._journal.append_decision(decision)
         self._decided, self._memory = self._decided + 1, decision.memory
         return decision
 
     def _plan(self, ready: Index) -> tuple[Plan, Mapping[str, object]]:
-        population = self._members.population()
+        """The strategy's plan, and what becomes of it where the population changes its size."""
+        population, before = self._members.population(), len(self._newest)
+        new = range(before, self._size)
+        intervals = {m: self._first_interval(m) for m in new}
+        hparams = sampled(self._task.space, self._rng, intervals)
+        if new and self._growth == "clone":
+            population, ready = extended(population, hparams, intervals.values()), np.arange(self._size)
         try:
             plan, memory = self._strategy.step(self._rng, population, ready, self._memory)
         except NobodyLeftError as error:
-            raise self._nobody_left(str(error)) from None
-        return self._checked(plan, ready), memory
+            raise self._members.nobody_left(str(error)) from None
+        plan = self._members.checked(plan, ready, self._task.space)
+        if new:
+            plan = grown(plan, before, hparams)
+        elif self._resizes:
+            plan = shrunk(plan, population.scores, self._size)
+        return plan, memory
 
-    def _checked(self, plan: Plan, ready: Index) -> Plan:
-        """The plan with hyperparameters in the space's own types; refused where it cannot be obeyed.
-
-        Raises:
-            RunError: It is not about the ready members, or a source is none, or has failed.
-            UsageError: Hyperparameters are not in the space.
-        """
-        last = self._members.last
-        sizes = {len(plan.members), len(plan.sources), len(plan.hparams), len(plan.changes)}
-        if sorted(plan.members) != ready.tolist() or sizes != {len(ready)}:
-            raise RunError(
-                f"the strategy's plan is for the members {plan.members}, ready are {ready.tolist()}"
-            )
-        hparams = []
-        for member, source, wanted in zip(plan.members, plan.sources, plan.hparams, strict=True):
-            if source != member and (source not in last or last[source].failed):
-                raise RunError(f"the strategy lets member {member} inherit from {source}, which has no state")
-            known = wanted is last[member].hparams
-            hparams.append(
-                wanted if known else self._task.space.check(wanted, f"the plan for member {member}")
-            )
-        return replace(plan, hparams=tuple(hparams))
+    def _first_interval(self, member: int) -> int:
+        return self._standing.first_interval(member, self._decided, self._segments, together=self._together)
 
     def _obey(self, decision: Decision) -> None:
         starts = follow(decision, self._standing, self._segments)
+        if decision.size is not None:
+            self._seat()
         self._waiting |= {start.member: start for start in starts}
         self._fresh = []
         self._parked = set(decision.plan.members) - self._waiting.keys()
-
-    def _nobody_left(self, why: str) -> NobodyLeftError:
-        last = [self._members.last[member] for member in sorted(self._members.last)]
-        errors = [segment.error for segment in last if segment.error]
-        raised = [segment.error for segment in last if segment.broke]
-        why = (
-            f"all {len(self._newest)} members have failed, most by an exception"
-            if len(raised) > len(errors) / 2
-            else why
-        )
-        return NobodyLeftError(f"{why}\nThe first failure: {(raised or errors)[0]}" if errors else why)
 
     def _tell(self, decision: Decision | None) -> None:
         """Tell of each interval that all who are alive have finished by now."""

@@ -1,13 +1,17 @@
 """What a strategy is: two pure functions. A file beside this one is a factory of one of these."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from popgrad.core.population import Plan, Population
 from popgrad.core.seeding import Index, Rng
 
 Memory = Mapping[str, object]
 """A strategy's own small JSON-able data, stored with each decision."""
+
+
+Growth = Literal["clone", "sample"]
+"""How new members begin: "clone", with a donor that the strategy gives them; "sample", fresh."""
 
 
 class Strategy(NamedTuple):
@@ -23,3 +27,7 @@ class Strategy(NamedTuple):
     init: Callable[[], Memory]
     step: Callable[[Rng, Population, Index, Memory], tuple[Plan, Memory]]
     copies: bool = True
+
+    def growth(self, wanted: Growth | None) -> Growth:
+        """How new members begin; where nobody said, with donors if the strategy has any to give."""
+        return wanted or ("clone" if self.copies else "sample")
