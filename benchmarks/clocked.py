@@ -69,9 +69,16 @@ def folder() -> Iterator[Path]:
 
 
 def population_seconds(
-    size: int, workers: int, steps: int, intervals: int, *, directory: bool, behind_one: bool = False
+    size: int,
+    workers: int,
+    steps: int,
+    intervals: int,
+    *,
+    directory: bool,
+    behind_one: bool = False,
+    executor: str = "processes",
 ) -> float:
-    """Wall seconds of a population of mnist-fc in worker processes, from its first segment to its last file.
+    """Wall seconds of a population of mnist-fc in processes, from its first segment to its last file.
 
     Args:
         size: Members.
@@ -80,18 +87,19 @@ def population_seconds(
         intervals: Of each member, that are timed.
         directory: Whether the run has one, with its journal and a checkpoint of each segment.
         behind_one: Train an interval more, and start the clock when all members have finished the first.
+        executor: "processes", or "ray" on a cluster of this machine.
     """
     intervals += behind_one
     config = parse(
         {
             "task": "mnist-fc", "population": size, "intervals": intervals, "interval": steps, "seed": SEED,
-            "executor": "processes", "workers": workers, "device": "cpu", "outputs": False,
+            "executor": executor, "workers": workers, "device": "cpu", "outputs": False,
         }
     )  # fmt: skip
     parts = make_parts(config, task("fc"))
     clocks: list[Clocked] = []
 
-    def executor(**given: Any) -> Clocked:
+    def clocked(**given: Any) -> Clocked:
         clocks.append(Clocked(parts.executor(**given)))
         return clocks[-1]
 
@@ -99,7 +107,7 @@ def population_seconds(
         start(
             parts.config,
             task=parts.task,
-            parts=dataclasses.replace(parts, executor=executor),
+            parts=dataclasses.replace(parts, executor=clocked),
             directory=place / "run" if directory else None,
         )
     return clocks[0].end - (clocks[0].done[size - 1] if behind_one else clocks[0].given[0])

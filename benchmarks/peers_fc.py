@@ -18,6 +18,8 @@ from rayed import cluster, fit
 
 DECAY = 1e-5
 USUAL, OWN = "Ray, torch's modules", "Ray, popgrad's modules"
+HERE, ON_RAY = "popgrad", "popgrad on Ray"
+"""Its executors: worker processes, and actors of a Ray of its own."""
 
 
 @dataclass(frozen=True)
@@ -132,9 +134,11 @@ def measure(bench: Bench, size: Size) -> list[Row]:
     """Seconds of a member's epoch, all members and processes together."""
     given = (size.members, size.workers, size.steps, size.intervals)
     processes: list[float] = []
+    popgrad = partial(population_seconds, *given, directory=True, behind_one=True)
     found = alternate(
         {
-            "popgrad": partial(population_seconds, *given, directory=True, behind_one=True),
+            HERE: popgrad,
+            ON_RAY: partial(popgrad, executor="ray"),
             USUAL: partial(ray_seconds, size, usual, processes),
             OWN: partial(ray_seconds, size, own, processes),
         },
@@ -144,9 +148,9 @@ def measure(bench: Bench, size: Size) -> list[Row]:
     each = {name: [seconds / epochs for seconds in values] for name, values in found.items()}
     what = f"{size.members} members, {size.workers} workers, {size.intervals} intervals of {size.steps} steps"
     rows = []
-    for other, goal in ((USUAL, size.at_least), (OWN, None)):
-        both = {name: each[name] for name in (other, "popgrad")}
-        rows.append(Row(f"{what}, a member's epoch", "s", both, (other, "popgrad"), at_least=goal))
+    for other, own_one, goal in ((USUAL, HERE, size.at_least), (OWN, HERE, None), (OWN, ON_RAY, None)):
+        both = {name: each[name] for name in (other, own_one)}
+        rows.append(Row(f"{what}, a member's epoch", "s", both, (other, own_one), at_least=goal))
     return [*rows, Row(what, "processes an interval", {"Ray": processes})]
 
 
