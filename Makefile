@@ -57,12 +57,14 @@ wheel-check: wheel ## Install the wheel into an empty environment and run the de
 	venv/bin/popgrad show "$$away/run"; \
 	echo "wheel-check: the installed wheel runs the demo"
 
-bench: $(VENV)/.installed-dev ## Run all benchmarks and write docs/performance.md; takes long, needs a machine at rest
+bench: $(VENV)/.installed-dev ## Run all benchmarks and write docs/performance.md and docs/scaling.md; takes long, needs a machine at rest
 	$(BIN)/pip $(INSTALL) --no-build-isolation --editable '.[dev,benchmark]'
-	@set -e; for name in overhead peers_fc peers_toy vectorised step exploit scale; do \
+	@set -e; for name in overhead peers_fc peers_toy vectorised step exploit scale cluster; do \
 	$(BIN)/python benchmarks/$$name.py; \
 	done
+	$(BIN)/python benchmarks/scaling.py --repeat 1
 	$(BIN)/python benchmarks/performance.py --page
+	$(BIN)/python benchmarks/planning.py
 
 clean: ## Remove what was built; keeps .venv and runs
 	rm -rf dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

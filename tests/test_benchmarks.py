@@ -1,5 +1,6 @@
 """The benchmarks work: each runs in a tiny size where it needs no Ray, and says what it found in one form."""
 
+import dataclasses
 import importlib
 import importlib.metadata
 import json
@@ -52,7 +53,7 @@ def without_goals(found: dict[str, Any]) -> list[str]:
     return [row["what"] for row in found["rows"] if "goal" not in row]
 
 
-@pytest.mark.parametrize("name", ["vectorised", "scale"])
+@pytest.mark.parametrize("name", ["vectorised", "scale", "scaling"])
 def test_a_tiny_size_runs(bench: Any, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = run(bench(name), tmp_path / "out.json")
     printed = capsys.readouterr().out
@@ -153,6 +154,98 @@ def test_no_page_is_made_of_tiny_sizes(bench: Any, tmp_path: Path) -> None:
     written(bench("measure"), "scale", tmp_path, smoke=True)
     with pytest.raises(SystemExit, match="smoke"):
         bench("performance").main(["--page", str(tmp_path / "page.md"), "--results", str(tmp_path)])
+    assert not (tmp_path / "page.md").exists()
+
+
+FAST, SLOW = 605.0, 1805.0
+"""Seconds of a segment of 600 steps and 5 seconds besides, in a slot and in a straggler."""
+
+
+@pytest.mark.parametrize(
+    ("members", "slots", "policy", "stragglers", "seconds", "busy"),
+    [
+        (20, 20, "sync", False, FAST, 20 * FAST),
+        (20, 20, "async", False, FAST, 20 * FAST),
+        (20, 5, "sync", False, 4 * FAST, 20 * FAST),
+        (20, 5, "async", False, 4 * FAST, 20 * FAST),
+        (20, 20, "sync", True, SLOW, 18 * FAST + 2 * SLOW),  # all wait for the two stragglers
+        (20, 20, "sync with a deadline", True, 1.5 * FAST, 18 * FAST),
+        (20, 10, "sync", True, 3 * FAST, 19 * FAST + SLOW),  # nine slots take the next nine, then the last
+        (20, 10, "sync with a deadline", True, 3 * FAST, 18 * FAST),  # the straggler loses two
+    ],
+)
+def test_utilisation_is_what_can_be_worked_out_by_hand(
+    bench: Any,
+    tmp_path: Path,
+    members: int,
+    slots: int,
+    policy: str,
+    stragglers: bool,
+    seconds: float,
+    busy: float,
+) -> None:
+    module = bench("scaling")
+    case = module.Case(members, slots, 3, policy, stragglers=stragglers, faults=False)
+    ran = module.simulate(case, tmp_path / "run")
+    assert ran.whole.seconds == pytest.approx(3 * seconds)
+    assert ran.whole.utilisation(slots) == pytest.approx(busy / (slots * seconds))
+    assert ran.whole.hourly == pytest.approx(ran.whole.steps / (3 * seconds / 3600))
+    given_up = 2 / members if "deadline" in policy else 0.0
+    assert ran.late == pytest.approx(given_up)
+    assert ran.whole.steps == pytest.approx(3 * members * 600 * (1 - given_up))
+    assert ran.events == members * (3 + 2)
+
+
+def test_until_the_first_member_is_done_nobody_waits_for_the_slow(bench: Any, tmp_path: Path) -> None:
+    module = bench("scaling")
+    ran = module.simulate(module.Case(20, 20, 3, "async", faults=False), tmp_path / "run")
+    assert ran.first.seconds == pytest.approx(3 * FAST)
+    assert ran.first.utilisation(20) == pytest.approx((18 * 3 * FAST + 2 * SLOW) / (20 * 3 * FAST))
+    assert ran.whole.seconds > 3 * SLOW * 0.7
+    assert ran.longest > 3  # who was behind inherited from who was ahead
+
+
+@pytest.mark.parametrize("policy", ["sync", "async"])
+def test_what_is_simulated_repeats_itself(bench: Any, tmp_path: Path, policy: str) -> None:
+    module = bench("scaling")
+    with module.quiet():
+        one, other = (module.simulate(module.Case(20, 10, 6, policy), tmp_path / f"{k}") for k in range(2))
+    assert one.controller > 0
+    assert dataclasses.replace(one, controller=other.controller) == other
+    worse = one.whole.utilisation(10)
+    assert worse < module.simulate(
+        module.Case(20, 10, 6, policy, stragglers=False, faults=False), tmp_path / "calm"
+    ).whole.utilisation(10)
+
+
+@pytest.fixture
+def simulated(bench: Any, tmp_path: Path) -> Path:
+    """A folder with what scaling.py has written, as if it were of full size."""
+    run(bench("scaling"), tmp_path / "scaling.json")
+    found = json.loads((tmp_path / "scaling.json").read_text())
+    (tmp_path / "scaling.json").write_text(json.dumps({**found, "smoke": False}))
+    return tmp_path
+
+
+def test_the_page_for_planning_has_what_was_simulated_and_says_what_was_not_measured(
+    bench: Any, simulated: Path
+) -> None:
+    module, page = bench("planning"), simulated / "page.md"
+    written(bench("measure"), "ray", simulated)
+    module.main(["--page", str(page), "--results", str(simulated)])
+    text = page.read_text()
+    assert "| 20 members on 20 slots, nothing goes wrong | 1 | 1 | 1 |  |" in text
+    assert "| the thing | a 6 s; b 3 s | 2x (2..2) a / b | at least 3x | no |" in text
+    assert "Not measured: run `python benchmarks/peers_fc.py`." in text
+    assert "cluster.py`." not in text
+    assert (simulated / "figures" / module.FIGURE).read_bytes().startswith(b"\x89PNG")
+    assert f"(figures/{module.FIGURE})" in text
+
+
+def test_no_page_for_planning_is_made_of_tiny_sizes(bench: Any, tmp_path: Path) -> None:
+    written(bench("measure"), "scaling", tmp_path, smoke=True)
+    with pytest.raises(SystemExit, match="nothing was simulated"):
+        bench("planning").main(["--page", str(tmp_path / "page.md"), "--results", str(tmp_path)])
     assert not (tmp_path / "page.md").exists()
 
 
