@@ -101,6 +101,12 @@ class RunConfig(_Model):
     population: _Whole = Field(
         10, ge=1, le=100_000, description="members; at least 2 where the strategy copies"
     )
+    grow: Literal["clone", "sample"] | None = Field(
+        None,
+        description="how members begin that popgrad resume --population adds: clone, from a donor's state with "
+        "hyperparameters that are explored; sample, fresh with hyperparameters that are drawn; when not "
+        "given, clone where the strategy copies, else sample",
+    )
     intervals: _Whole = Field(20, ge=1, description="intervals that each member trains")
     interval: Annotated[str | None, BeforeValidator(_interval)] = Field(
         None,

@@ -165,7 +165,9 @@ class Engine:
         done = {m for m, start in self._newest.items() if start.id in self._segments}
         self._waiting = {m: start for m, start in self._newest.items() if m not in done}
         self._training: set[SegmentId] = set()
-        self._fresh, self._parked = sorted(done), set[int]()
+        asked = self._decided if self._together else 0  # who kept a failure is not asked again at the end
+        self._fresh = sorted(m for m in done if self._newest[m].interval >= asked)
+        self._parked = set[int]()
         self._finished = 0
         self._told = min((self._newest[m].interval for m in self._newest), default=0)
 

@@ -1,6 +1,6 @@
 """Files of a run that nothing needs any more, and their collection."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from popgrad.store import lineage
 from popgrad.store.checkpoints import Checkpoints
 from popgrad.store.directory import Directory
 from popgrad.store.journal import Journal
+from popgrad.store.standing import Present, present_in
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,20 @@ class Garbage:
     kept_size: int
 
 
-def needed(segments: Mapping[SegmentId, Segment], checkpoints: Checkpoints) -> set[str]:
-    """Digests of the checkpoints that a run needs: to go on, and each member's last and best state."""
-    last = lineage.last_segments(segments.values()).values()
-    alive = [segment for segment in segments.values() if not segment.failed]
+def needed(segments: Mapping[SegmentId, Segment], checkpoints: Checkpoints, now: Present) -> set[str]:
+    """Digests of the checkpoints that a run needs: to go on, and each member's last and best state.
+
+    Args:
+        segments: The record.
+        checkpoints: Where states lie.
+        now: Who is in the population.
+    """
+    alive = [segment for segment in segments.values() if not segment.failed and segment.member in now.last]
     best: dict[int, Segment] = {}
     for segment in sorted(alive, key=lambda s: (s.score, -s.interval)):
         best[segment.member] = segment
-    return kept(segments, checkpoints, last) | {segment.digest for segment in best.values()}
+    wanted = [*now.last.values(), *(segments[each] for each in now.ahead)]
+    return kept(segments, checkpoints, wanted) | {segment.digest for segment in best.values()}
 
 
 def collect(directory: Path, *, only_winner: bool = False, dry_run: bool = False) -> Garbage:
@@ -54,11 +61,12 @@ def collect(directory: Path, *, only_winner: bool = False, dry_run: bool = False
     place = Directory(directory.absolute())
     journal = Journal(place.journal, readonly=True)
     segments = lineage.index(journal.segments())
+    now = present_in(journal, list(segments.values()))
     journal.close()
     with place.locked():
         checkpoints = place.checkpoints
-        wanted = needed(segments, checkpoints)
-        if only_winner and (winner := _winner(list(segments.values()))):
+        wanted = needed(segments, checkpoints, now)
+        if only_winner and (winner := _winner(now.last.values())):
             wanted = {winner}
         files = (*checkpoints.unneeded(wanted), *checkpoints.leftovers())
         remaining = [path for path in map(checkpoints.path, sorted(wanted - {""})) if path.exists()]
@@ -69,9 +77,9 @@ def collect(directory: Path, *, only_winner: bool = False, dry_run: bool = False
     return found
 
 
-def _winner(segments: Sequence[Segment]) -> str:
+def _winner(last: Iterable[Segment]) -> str:
     try:
-        return lineage.winner(segments).digest
+        return lineage.winner(last).digest
     except NobodyLeftError:
         return ""
 

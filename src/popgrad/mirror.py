@@ -15,6 +15,7 @@ from popgrad.store import database, lineage
 from popgrad.store.checkpoints import SUFFIX
 from popgrad.store.directory import Directory
 from popgrad.store.journal import Journal
+from popgrad.store.standing import present_in
 from popgrad.store.storage import Storage
 from popgrad.watch import IntervalEnd, Watch
 
@@ -52,11 +53,11 @@ class Mirror:
         checkpoints = self.place.checkpoints
         with closing(Journal(self.place.journal, readonly=True)) as journal:
             segments = lineage.index(journal.segments())
-        last = lineage.last_segments(segments.values()).values()
-        written = (segment.digest for segment in last if segment.digest and self.due(segment))
+            now = present_in(journal, list(segments.values()))
+        written = (segment.digest for segment in now.last.values() if segment.digest and self.due(segment))
         checkpoints.wait(written, _PATIENCE)  # while training goes on
         names = {
-            f"{_CHECKPOINTS}{d}{SUFFIX}": checkpoints.path(d) for d in needed(segments, checkpoints) if d
+            f"{_CHECKPOINTS}{d}{SUFFIX}": checkpoints.path(d) for d in needed(segments, checkpoints, now) if d
         }
         there = self.storage.sizes()
         new = [

@@ -16,7 +16,6 @@ from popgrad.result import Result
 from popgrad.store.aside import replacing
 from popgrad.store.directory import Directory
 from popgrad.store.journal import Journal
-from popgrad.store.lineage import last_segments
 from popgrad.tasks.base import Epochal, Task, epoch_steps
 from popgrad.tasks.torch import TorchTask
 from popgrad.winner import save_winner
@@ -56,7 +55,7 @@ def write_winner(result: Result, place: Directory) -> None:
     save_winner(result.winner, place.weights, result.made_by)
     kept = {
         member: {"last": segment.digest or None, "best": _best(result, member)}
-        for member, segment in last_segments(result.segments).items()
+        for member, segment in result.last.items()
     }
     with replacing(place.index) as aside:
         aside.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")

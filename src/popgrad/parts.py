@@ -53,8 +53,20 @@ class Parts:
     config: RunConfig
 
 
-def make_parts(config: RunConfig, task: Task | None = None, strategy: Strategy | None = None) -> Parts:
+def make_parts(
+    config: RunConfig,
+    task: Task | None = None,
+    strategy: Strategy | None = None,
+    *,
+    sizes: Sequence[int] = (),
+) -> Parts:
     """The parts of a run; a task and a strategy that are given stand for what the configuration cannot name.
+
+    Args:
+        config: What is wanted.
+        task: Stands for the one that it names.
+        strategy: Likewise.
+        sizes: That the population has had, of a run that goes on.
 
     Raises:
         UsageError: The configuration asks for what cannot be had.
@@ -64,7 +76,8 @@ def make_parts(config: RunConfig, task: Task | None = None, strategy: Strategy |
         config = config.model_copy(
             update={"interval": "1 epoch" if isinstance(made, Epochal) else "10 steps"}
         )
-    hparams, _ = first_hparams(made.space, Rng(config.seed), config.population, config.initial)
+    sizes = [*sizes, config.population]
+    hparams, _ = first_hparams(made.space, Rng(config.seed), sizes[0], config.initial)
     config = config.model_copy(
         update={
             "device": _device(config),
@@ -83,14 +96,25 @@ def make_parts(config: RunConfig, task: Task | None = None, strategy: Strategy |
             f"strategy: given {', '.join(config.strategy.options())} beside a Strategy that is made already; "
             "set them where it is made"
         )
+    if config.grow == "clone" and not strategy.copies:
+        raise UsageError(
+            f"grow: given 'clone', but the strategy {config.strategy.name} copies nobody; give sample"
+        )
     if config.executor == "auto":
         config = config.model_copy(update={"executor": _choose_executor(config, made, hparams)})
-    made, _, executor = make_executor(config, made)
+    made, _, executor = make_executor(config, made, sizes)
     return Parts(made, strategy, executor, config)
 
 
-def make_executor(config: RunConfig, task: Task) -> tuple[Task, list[torch.device], Callable[..., Executor]]:
+def make_executor(
+    config: RunConfig, task: Task, sizes: Sequence[int]
+) -> tuple[Task, list[torch.device], Callable[..., Executor]]:
     """The executor that a configuration names, not started yet: (save=...) -> it.
+
+    Args:
+        config: What is wanted.
+        task: What is trained.
+        sizes: Of the population: the first one first, what it is to have at last.
 
     Returns:
         The task as it is trained (over several devices, where one member has them all), the devices that
@@ -102,7 +126,7 @@ def make_executor(config: RunConfig, task: Task) -> tuple[Task, list[torch.devic
     if config.executor not in EXECUTORS:
         raise UsageError(f"executor: given {config.executor!r}; there is auto, {', '.join(EXECUTORS)}")
     devices = _devices(config)
-    if config.population == 1 and len(devices) > 1:  # one member has all of them
+    if max(sizes) == 1 and len(devices) > 1:  # one member has all of them
         task = _replace(task, "data_parallel", tuple(map(str, devices)))
         devices = devices[:1]
     if config.executor in ("processes", "ray"):
@@ -115,12 +139,12 @@ def make_executor(config: RunConfig, task: Task) -> tuple[Task, list[torch.devic
         raise UsageError("mode: async needs members that train by themselves; use the executor processes")
     more: dict[str, Any] = {"workers": config.workers}
     if config.executor == "vectorised":
-        more["width"] = config.population
+        more["width"] = sizes[0]  # bits depend on it: a larger population is in several stacks
     if config.deadline is not None:
         more["deadline"] = config.deadline
     if config.executor == "ray":
         more |= {"address": config.address, "cpus": config.cpus, "gpus": config.gpus}
-        more["members"] = config.population
+        more["members"] = max(sizes)
     return task, devices, partial(EXECUTORS[config.executor], task, devices, **more)
 
 
@@ -162,7 +186,10 @@ def _choose_executor(config: RunConfig, task: Task, hparams: Sequence[Hparams]) 
         Assignment(m, 0, None, h, config.seed, 0, each.steps(0, epoch_steps(task, h) if counted else 1))
         for m, h in enumerate(hparams)
     ]
-    made = {name: make_executor(config.model_copy(update={"executor": name}), task)[2] for name in _HERE}
+    made = {
+        name: make_executor(config.model_copy(update={"executor": name}), task, [len(first)])[2]
+        for name in _HERE
+    }
     together = {"processes": min(config.workers or available_cores(), len(first)), "vectorised": len(first)}
     name, why = fastest(made, together, first, config.intervals)
     log.info("executor %s, %s", name, why)

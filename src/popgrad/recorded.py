@@ -1,14 +1,19 @@
 """What a run was told, from its journal, and its task again."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from popgrad import config as configuration
+from popgrad.config import RunConfig
 from popgrad.core.errors import RunError, UsageError
+from popgrad.core.population import Segment
 from popgrad.parts import make_task
 from popgrad.store.directory import Directory
 from popgrad.store.journal import Journal
+from popgrad.store.lineage import index
 from popgrad.store.rows import check_about
+from popgrad.store.standing import recorded_starts, standing
+from popgrad.strategies.base import Strategy
 from popgrad.tasks.base import Task
 from popgrad.tasks.reference import check_outside, source_digest
 
@@ -26,6 +31,47 @@ def about_run(journal: Journal, place: Directory) -> dict[str, Any]:
         )
     check_about(about)
     return {**about, "directory": place.path}
+
+
+def check_resize(
+    config: RunConfig, journal: Journal, segments: Sequence[Segment], strategy: Strategy, *, grow: bool
+) -> str:
+    """Hold a change of the population to what can be had.
+
+    Args:
+        config: What is wanted.
+        journal: The record.
+        segments: Its segments.
+        strategy: Says how new members begin where nobody else does.
+        grow: Whether it was said just now how new members begin.
+
+    Returns:
+        What will happen, in a sentence; "" = the population stays as large as it is.
+
+    Raises:
+        UsageError: No decision is to come that could change it, or it was said without effect.
+    """
+    size, wanted = journal.sizes()[-1], config.population
+    if grow and wanted <= size:
+        raise UsageError(
+            f"grow: given {config.grow!r}, but the population has {size} members and does not grow; give "
+            "--population too"
+        )
+    if wanted == size:
+        return ""
+    by_id = index(segments)
+    newest = standing(recorded_starts(segments), journal.decisions(), by_id).newest
+    failed = {member for member, start in newest.items() if start.id in by_id and by_id[start.id].failed}
+    come = [start.interval for start in newest.values() if start.member not in failed or len(failed) == size]
+    if come and (min(come) + 1 >= config.intervals or max(come) >= config.intervals):
+        raise UsageError(
+            f"population: given {wanted}, but the {size} members have decided on all {config.intervals} "
+            f"intervals; give --intervals too, at least {max(come) + 2}"
+        )
+    if wanted < size:
+        return f"the population shrinks from {size} to {wanted} at the next decision: the best stay"
+    new = "cloned" if strategy.growth(config.grow) == "clone" else "sampled"
+    return f"the population grows from {size} to {wanted} at the next decision: new members are {new}"
 
 
 def check_given(about: Mapping[str, Any], given: Task | None, function: str) -> None:

@@ -1,6 +1,6 @@
 """Training again what a run has trained: exactly, along a lineage; or anew, under its schedule alone."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from popgrad.store import lineage
 from popgrad.store.directory import Directory
 from popgrad.store.journal import Journal
 from popgrad.store.rows import check_record
+from popgrad.store.standing import present_in
 from popgrad.tasks.base import Task
 from popgrad.watch import Watch
 from popgrad.winner import Winner
@@ -79,7 +80,7 @@ def replay(
     config = recorded.config
     if config.executor != "vectorised":  # whose bits are those of a stack; all others train like serial
         config = config.model_copy(update={"executor": "serial"})
-    _, _, make = make_executor(config, recorded.task)
+    _, _, make = make_executor(config, recorded.task, recorded.sizes)
     executor = make(save=None)
     try:
         then, now = recorded.fingerprint, executor.fingerprint
@@ -165,12 +166,15 @@ class _Recorded:
     config: RunConfig
     task: Task
     segments: tuple[Segment, ...]
+    last: Mapping[int, Segment]
+    sizes: list[int]
     fingerprint: dict[str, object]
 
     def chain(self, member: int | None) -> tuple[Segment, ...]:
         """The lineage of a member, or of the winner."""
-        leaf = lineage.winner(self.segments).id if member is None else member
-        return lineage.lineage(self.segments, leaf)
+        if member is None:
+            return lineage.lineage(self.segments, lineage.winner(self.last.values()).id)
+        return lineage.lineage(self.segments, self.last[member].id if member in self.last else member)
 
 
 def _read(
@@ -183,11 +187,11 @@ def _read(
     place = Directory(Path(directory).absolute())
     journal = Journal(place.journal, readonly=True)
     try:
-        about, segments = about_run(journal, place), tuple(journal.segments())
+        about, segments, sizes = about_run(journal, place), tuple(journal.segments()), journal.sizes()
+        check_record(segments, (), names=about["space"], size=max(sizes))
+        last = present_in(journal, segments).last
     finally:
         journal.close()
-    config = configuration.parse(about["config"])
-    check_record(segments, (), names=about["space"], size=config.population)
     check_given(about, given, "replay")
     changes = {"data_dir": None if data_dir is None else str(data_dir), "device": device}
     config = configuration.parse(about["config"] | {k: v for k, v in changes.items() if v is not None})
@@ -195,4 +199,4 @@ def _read(
     config = config.model_copy(update={"mode": "sync", "deadline": None, "storage": None})
     task = make_task(config if given is None else config.model_copy(update={"options": {}}), given)
     check_same_task(task, given, about, allow=allow_changed_task)
-    return _Recorded(config, task, segments, about.get("fingerprint", {}))
+    return _Recorded(config, task, segments, last, sizes, about.get("fingerprint", {}))

@@ -20,6 +20,7 @@ from popgrad.state import State
 from popgrad.store import lineage
 from popgrad.store.directory import Directory
 from popgrad.store.journal import Journal
+from popgrad.store.standing import present_in
 from popgrad.tasks.base import Context, Split, Task
 from popgrad.winner import Winner
 
@@ -32,6 +33,7 @@ class Result:
 
     Attributes:
         segments: Every segment, in order of (interval, member).
+        last: Each member's last segment, of those who are in the population, by member.
         telemetry: Clock times and training curves, by segment; no part of the record.
         space: What was searched.
         score_name: The metric that ranks.
@@ -45,6 +47,7 @@ class Result:
     """
 
     segments: tuple[Segment, ...] = field(repr=False)
+    last: Mapping[int, Segment] = field(repr=False)
     telemetry: Mapping[SegmentId, Telemetry] = field(repr=False)
     space: Space
     score_name: str
@@ -68,7 +71,7 @@ class Result:
         Raises:
             NobodyLeftError: No member is alive at the end.
         """
-        segment = lineage.winner(self.segments)
+        segment = lineage.winner(self.last.values())
         return Winner(
             segment, lineage.lineage(self.segments, segment.id), self.read_state(segment.id), self.task
         )
@@ -96,9 +99,13 @@ class Result:
         """`history` as a pandas data frame. Raises `UsageError` where there is no pandas."""
         return frame(self.history)
 
-    def lineage(self, member: int) -> tuple[Segment, ...]:
-        """The segments behind a member's weights, the first one first."""
-        return lineage.lineage(self.segments, member)
+    def lineage(self, member: int | SegmentId) -> tuple[Segment, ...]:
+        """The segments behind a member's weights, or behind (member, interval), the first one first.
+
+        Members that have left the population have theirs, too.
+        """
+        leaf = self.last[member].id if isinstance(member, int) and member in self.last else member
+        return lineage.lineage(self.segments, leaf)
 
     def best(self, member: int) -> Segment:
         """A member's best segment so far; its state is kept beside the last one's."""
@@ -189,6 +196,7 @@ def result_of(
 
     return Result(
         segments=segments,
+        last=present_in(journal, segments).last,
         telemetry=journal.telemetry(),
         space=Space.from_spec(about["space"]),
         score_name=about["score"],

@@ -1,5 +1,6 @@
 """Start a run, go on with one, open one: where configuration, task, engine and directory are joined."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,16 +13,19 @@ from popgrad.core.population import Hparams, Segment
 from popgrad.core.space import DIMENSIONS, Dimension, Space
 from popgrad.mirror import check_storage, make_mirror
 from popgrad.parts import CUSTOM, Parts, make_parts, versions
-from popgrad.recorded import about_run, check_given, check_same_task, task_again
+from popgrad.recorded import about_run, check_given, check_resize, check_same_task, task_again
 from popgrad.result import Result, result_of
 from popgrad.session import go
 from popgrad.store.directory import Directory
 from popgrad.store.journal import Journal
 from popgrad.store.rows import check_record
+from popgrad.store.standing import present_in
 from popgrad.strategies.base import Strategy
 from popgrad.tasks.base import Task
 from popgrad.tasks.reference import source_digest
 from popgrad.watch import IntervalEnd, Watch
+
+log = logging.getLogger("popgrad")
 
 
 def run(
@@ -161,6 +165,7 @@ def start(
         "score": parts.task.score,
         "given_task": task is not None,
         "task_digest": source_digest(task or parts.task, None if task is not None else config.task),
+        "sizes": [config.population],
         "stopped": "unfinished",
     }
     if directory is None:
@@ -199,6 +204,8 @@ def resume(
     directory: str | Path,
     *,
     intervals: int | None = None,
+    population: int | None = None,
+    grow: str | None = None,
     task: Task | None = None,
     strategy: Strategy | None = None,
     executor: str | None = None,
@@ -213,13 +220,16 @@ def resume(
     on_segment: Callable[[Segment], None] | None = None,
     on_interval: Callable[[IntervalEnd], None] | None = None,
 ) -> Result:
-    """Go on with a run: after an interruption, or a finished one for more intervals.
+    """Go on with a run: after an interruption, for more intervals, with more members or with fewer.
 
     The record becomes what it would be had the run never stopped, or had it asked for all intervals at once.
 
     Args:
         directory: The run's.
         intervals: Intervals in all, at least as many as are recorded; None = as configured.
+        population: Members from the next decision on: where there are too many of them the best stay.
+        grow: How new members begin: "clone", with a donor's state and hyperparameters that are explored;
+            "sample", fresh. None = "clone" where the strategy copies.
         task: The task again, where the run was given an instance.
         strategy: The strategy again, where the run was given one.
         executor: Another executor than before; the record does not depend on it.
@@ -248,28 +258,32 @@ def resume(
         try:
             about = about_run(journal, place)
             changes = {
-                "intervals": intervals, "executor": executor, "workers": workers, "device": device,
+                "intervals": intervals, "population": population, "grow": grow,
+                "executor": executor, "workers": workers, "device": device,
                 "address": address, "storage": storage, "max_time": max_time, "target_score": target_score,
                 "data_dir": None if data_dir is None else str(data_dir),
             }  # fmt: skip
             config = configuration.parse(
                 about["config"] | {k: v for k, v in changes.items() if v is not None}
             )
-            segments = journal.segments()
+            segments, sizes = journal.segments(), journal.sizes()
             recorded = 1 + max((segment.interval for segment in segments), default=-1)
             if config.intervals < recorded:
                 raise UsageError(f"intervals: given {config.intervals}, but {recorded} are recorded already")
-            check_record(segments, journal.decisions(), names=about["space"], size=config.population)
+            check_record(segments, journal.decisions(), names=about["space"], size=max(sizes))
             check_given(about, task, "resume")
             weights, options = config.weights, config.options
             if task is not None:  # they were for the task that is named
                 config = config.model_copy(update={"options": {}})
-            if sum(segment.interval == 0 for segment in segments) == config.population:
+            if len(present_in(journal, segments).last) == max(sizes[-1], config.population):
                 config = config.model_copy(update={"weights": None})  # nobody starts from them any more
-            parts = make_parts(config, task, strategy)
+            parts = make_parts(config, task, strategy, sizes=sizes)
             check_same_task(parts.task, task, about, allow=allow_changed_task)
             config = parts.config.model_copy(update={"weights": weights, "options": options})
-            journal.set_about(config=config.model_dump(mode="json"), stopped="unfinished")
+            coming = check_resize(config, journal, segments, parts.strategy, grow=grow is not None)
+            if coming:
+                log.info("%s", coming)
+            journal.set_about(config=config.model_dump(mode="json"), sizes=sizes, stopped="unfinished")
             return _go(parts, config, journal, place, Watch(on_segment, on_interval))
         finally:
             journal.close()
@@ -293,7 +307,7 @@ def load(directory: str | Path, *, task: Task | None = None, data_dir: str | Pat
         if data_dir is not None:
             about["config"]["data_dir"] = str(data_dir)
         result = result_of(journal, place, about, partial(task_again, about, task), {})
-        check_record(result.segments, (), names=result.space, size=result.config.population)
+        check_record(result.segments, (), names=result.space, size=max(journal.sizes()))
         return result
     finally:
         journal.close()

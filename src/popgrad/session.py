@@ -21,6 +21,7 @@ from popgrad.store import lineage
 from popgrad.store.aside import leftovers, replacing
 from popgrad.store.directory import Directory
 from popgrad.store.journal import Journal
+from popgrad.store.standing import present_in
 from popgrad.watch import Watch
 
 log = logging.getLogger("popgrad")
@@ -60,6 +61,7 @@ def go(
         size=config.population,
         interval=config.each,
         mode=config.mode,
+        grow=config.grow,
         initial=config.initial,
         checkpoint_every=config.checkpoint_every,
         watch=_listening(watch, parts, config, journal, place),
@@ -67,7 +69,7 @@ def go(
     try:
         with _terminable():
             stopped = engine.run(Limits(config.intervals, config.max_time, config.target_score))
-            winner = lineage.winner(journal.segments()).id
+            winner = lineage.winner(present_in(journal, journal.segments()).last.values()).id
             final = {winner: engine.state(winner)}
             journal.set_about(stopped=stopped)
     except BaseException:

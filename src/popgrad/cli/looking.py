@@ -30,7 +30,7 @@ def schedule(
     if as_csv and as_json:
         raise UsageError("--csv, --json: given both; give one")
     found = open_run(directory)
-    line = found.lineage(lineage.winner(found.segments).member if member is None else member)
+    line = found.lineage(lineage.winner(found.last.values()).id if member is None else member)
     if as_csv or as_json:
         whole = lineage.schedule(line)
         whole = whole.merged() if merged else whole

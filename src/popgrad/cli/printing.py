@@ -101,10 +101,10 @@ def show(result: Result, *, as_json: bool, test: Mapping[str, float] | None = No
     if as_json:
         place = None if result.directory is None else str(result.directory)
         data: dict[str, Any] = {"directory": place, "stopped": result.stopped}
-        data |= summary_data(result.segments, result.space, result.score_name)
+        data |= summary_data(result.segments, result.space, result.score_name, result.last)
         print_json(data | ({"test": _plain(test)} if test is not None else {}))
     else:
-        out.print(summary(result.segments, result.space, result.score_name))
+        out.print(summary(result.segments, result.space, result.score_name, result.last))
 
 
 def show_schedule(line: Sequence[Segment], space: Space) -> None:

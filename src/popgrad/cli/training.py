@@ -212,7 +212,7 @@ def replay(
     """
     found = open_run(directory)
     given: dict[str, Any] = {"data_dir": data, "device": device, "allow_changed_task": allow_changed_task}
-    line = found.lineage(lineage.winner(found.segments).member if member is None else member)
+    line = found.lineage(lineage.winner(found.last.values()).id if member is None else member)
     if fresh_seed is not None:
         watched = watching(
             printing.err,

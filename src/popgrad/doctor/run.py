@@ -15,7 +15,7 @@ from popgrad.store import lineage
 from popgrad.store.directory import Directory
 from popgrad.store.journal import Journal
 from popgrad.store.mounts import check_local
-from popgrad.store.standing import Standing, follow, recorded_starts
+from popgrad.store.standing import Present, Standing, follow, present, recorded_starts
 
 _AGAIN = "restore the directory from a copy, or start the run again"
 
@@ -32,18 +32,20 @@ def examine_run(directory: Path) -> list[Finding]:
         try:
             about, damage = about_run(journal, place), journal.damage()
             segments, decisions = lineage.index(journal.segments()), journal.decisions()
+            sizes = journal.sizes()
             journal.telemetry()
         finally:
             journal.close()
     except RunError as error:
         return [Finding("journal", "problem", str(error), _AGAIN)]
-    wrong = damage + list(_wrong(segments, decisions))
+    wrong = damage + list(_wrong(segments, decisions, sizes))
     findings = [Finding("journal", "problem", text, _AGAIN) for text in wrong[:10]]
     if not wrong:
         text = f"{len(segments)} segments and {len(decisions)} decisions, which agree"
         findings.append(Finding("journal", "ok", text))
-        findings.append(_checkpoints(place, segments))
-        findings.append(_garbage(place, segments))
+        now = present(list(segments.values()), decisions)
+        findings.append(_checkpoints(place, segments, now))
+        findings.append(_garbage(place, segments, now))
     return [
         *findings,
         _failures(segments),
@@ -54,8 +56,12 @@ def examine_run(directory: Path) -> list[Finding]:
     ]
 
 
-def _wrong(segments: Mapping[SegmentId, Segment], decisions: Sequence[Decision]) -> Iterator[str]:
+def _wrong(
+    segments: Mapping[SegmentId, Segment], decisions: Sequence[Decision], sizes: Sequence[int]
+) -> Iterator[str]:
     """What in the record contradicts itself."""
+    if (said := [d.size for d in decisions if d.size is not None]) != list(sizes[1:]):
+        yield f"the population had the sizes {[*sizes]}, but decisions made it {said}"
     try:
         lineage.founders(list(segments.values()))
     except RunError as error:  # sources that are missing, or run in a circle
@@ -89,10 +95,10 @@ def _disobeyed(segments: Mapping[SegmentId, Segment], decisions: Sequence[Decisi
                 yield f"member {start.member}, interval {start.interval} is not what decision {number} says"
 
 
-def _checkpoints(place: Directory, segments: Mapping[SegmentId, Segment]) -> Finding:
+def _checkpoints(place: Directory, segments: Mapping[SegmentId, Segment], now: Present) -> Finding:
     """Each checkpoint that is needed is read, and compared with its name."""
-    digests = sorted(needed(segments, place.checkpoints) - {""})
-    last = {s.digest for s in lineage.last_segments(segments.values()).values() if not s.broke}
+    digests = sorted(needed(segments, place.checkpoints, now) - {""})
+    last = {s.digest for s in now.last.values() if not s.broke}
     damaged = []
     for digest in filter(place.checkpoints.has, digests):
         try:
@@ -110,8 +116,9 @@ def _checkpoints(place: Directory, segments: Mapping[SegmentId, Segment]) -> Fin
     return Finding("checkpoints", "ok", f"{there}, all whole; every last state is there")
 
 
-def _garbage(place: Directory, segments: Mapping[SegmentId, Segment]) -> Finding:
-    files = place.checkpoints.unneeded(needed(segments, place.checkpoints)) + place.checkpoints.leftovers()
+def _garbage(place: Directory, segments: Mapping[SegmentId, Segment], now: Present) -> Finding:
+    checkpoints = place.checkpoints
+    files = checkpoints.unneeded(needed(segments, checkpoints, now)) + checkpoints.leftovers()
     if not files or place.holder():  # a run in progress collects by itself
         return Finding("space", "ok", "nothing to collect")
     total = size(sum(path.stat().st_size for path in files if path.exists()))

@@ -1,7 +1,7 @@
 """A run in words and numbers: what `popgrad show` prints, and the same as plain data for `--json`."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -49,38 +49,53 @@ def _text(value: object, form: str) -> str:
     return format(value, form) if isinstance(value, float) else str(value)
 
 
-def summary(segments: Sequence[Segment], space: Space, score_name: str = "score") -> RenderableType:
+def summary(
+    segments: Sequence[Segment],
+    space: Space,
+    score_name: str = "score",
+    last: Mapping[int, Segment] | None = None,
+) -> RenderableType:
     """The run on one screen: the winner beside the best ever, its lineage and schedule, the last population.
 
     Args:
         segments: The record; an empty one gives a line that says so.
         space: What was searched.
         score_name: What the scores are, e.g. "accuracy".
+        last: Each member's last segment, of those who are in the population; None = all have stayed in it.
     """
     if not segments:
         return Text("No segment is finished yet.")
+    now = list((last_segments(segments) if last is None else last).values())
     try:
-        best = winner(segments)
+        best = winner(now)
     except NobodyLeftError as error:
         return Group(
-            Text(f"{str(error).capitalize()}.", style="bold red"), population(segments, space, score_name)
+            Text(f"{str(error).capitalize()}.", style="bold red"), population(now, space, score_name)
         )
     line = lineage(segments, best.id)
     return Group(
-        winners(segments, space, score_name),
+        winners(segments, space, score_name, last),
         Text.assemble(("Lineage  ", "bold"), lineage_line(line)),
         schedule_table(line, space),
-        population(segments, space, score_name),
+        population(now, space, score_name),
     )
 
 
-def winners(segments: Sequence[Segment], space: Space, score_name: str = "score") -> Table:
+def winners(
+    segments: Sequence[Segment],
+    space: Space,
+    score_name: str = "score",
+    last: Mapping[int, Segment] | None = None,
+) -> Table:
     """The winner (best final score) beside the best score of the whole run: score, metrics, hyperparameters.
 
     Raises:
         NobodyLeftError: There is no winner.
     """
-    columns = {"winner": winner(segments), "best ever": best_ever(segments)}
+    columns = {
+        "winner": winner(segments if last is None else last.values()),
+        "best ever": best_ever(segments),
+    }
     table = _table("", {"": "left", **dict.fromkeys(columns, "right")})
     both = list(columns.values())
     table.add_row("member", *(str(each.member) for each in both))
@@ -130,7 +145,7 @@ def _stays(line: Sequence[Segment]) -> list[list[Segment]]:
     return stays
 
 
-def population(segments: Sequence[Segment], space: Space, score_name: str = "score") -> Table:
+def population(segments: Iterable[Segment], space: Space, score_name: str = "score") -> Table:
     """Each member's last segment, best score first, failed ones last."""
     last = sorted(last_segments(segments).values(), key=_rank)
     names = list(searched(space))
@@ -165,16 +180,22 @@ def _table(title: str, columns: dict[str, str]) -> Table:
     return table
 
 
-def summary_data(segments: Sequence[Segment], space: Space, score_name: str = "score") -> dict[str, object]:
+def summary_data(
+    segments: Sequence[Segment],
+    space: Space,
+    score_name: str = "score",
+    last: Mapping[int, Segment] | None = None,
+) -> dict[str, object]:
     """The same as plain JSON data; numbers that are not finite are None (JSON has no NaN).
 
     Keys: score (its name), members, intervals, segments, failed (counts), winner and best_ever (None where
     nobody has a finite score), lineage (root first), schedule (all hyperparameters, equal neighbours merged),
-    population (each member's last segment, by member), founders (for each interval, how many fresh ancestors
-    are alive).
+    population (the last segment of each member that is in it), founders (for each interval, how many fresh
+    ancestors are alive).
     """
+    last = last_segments(segments) if last is None else last
     try:
-        best: Segment | None = winner(segments)
+        best: Segment | None = winner(last.values())
     except NobodyLeftError:
         best = None
     try:
@@ -182,7 +203,6 @@ def summary_data(segments: Sequence[Segment], space: Space, score_name: str = "s
     except NobodyLeftError:
         ever = None
     line = lineage(segments, best.id) if best else ()
-    last = last_segments(segments)
     return {
         "score": score_name,
         "members": len(last),

@@ -63,10 +63,11 @@ def schedule(lineage: Sequence[Segment]) -> Schedule:
     return Schedule(tuple(Phase(segment.first_step, segment.steps, segment.hparams) for segment in lineage))
 
 
-def winner(segments: Sequence[Segment]) -> Segment:
+def winner(segments: Iterable[Segment]) -> Segment:
     """The best last score of a member that is alive; ties: the lowest member.
 
-    While an interval is in progress, a member that has yet to finish it stands with the one before.
+    While an interval is in progress, a member that has yet to finish it stands with the one before. Where
+    members have left the population, give the last segments of those who are in it alone.
 
     Raises:
         NobodyLeftError: Nobody is alive.

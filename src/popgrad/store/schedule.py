@@ -250,12 +250,14 @@ def _value(cell: str) -> Value:
 def _of_run(directory: Path) -> Schedule:
     from popgrad.store import lineage  # which is built on this module
     from popgrad.store.journal import Journal
+    from popgrad.store.standing import present_in
 
     if not (directory / "journal.db").is_file():
         raise UsageError(f"schedule: given {directory}, which holds no run (there is no journal.db in it)")
     journal = Journal(directory / "journal.db", readonly=True)
     try:
         segments = journal.segments()
+        last = present_in(journal, segments).last
     finally:
         journal.close()
-    return lineage.schedule(lineage.lineage(segments, lineage.winner(segments).id))
+    return lineage.schedule(lineage.lineage(segments, lineage.winner(last.values()).id))
