@@ -30,6 +30,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         f"popgrad.executors.{name}": (
             *("popgrad.core", "popgrad.state", "popgrad.executors", "popgrad.nn"),
             *("popgrad.tasks.base", "popgrad.tasks.torch", "popgrad.tasks.live", "popgrad.tasks.order"),
+            "popgrad.tasks.construction",
         )
         for name in ("vectorised", "draws", "stack", "stacked_batches", "stacked_model", "template")
     },

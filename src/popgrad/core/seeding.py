@@ -18,6 +18,9 @@ Floats = npt.NDArray[np.float64]
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # SplitMix64's increment, 2^64 / golden ratio
 _SHIFTS = (np.uint64(30), np.uint64(27), np.uint64(31))
 _FACTORS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
+_WORD = 2**64 - 1
+_ROUNDS = ((30, int(_FACTORS[0])), (27, int(_FACTORS[1])), (31, 1))
+"""The same in whole numbers."""
 
 
 def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
@@ -48,8 +51,12 @@ def derive(seed: int, purpose: str, member: int = 0, interval: int = 0) -> int:
         member: Slot in the population.
         interval: Interval, epoch or whatever else counts the streams of this purpose.
     """
-    one = np.array([member]), np.array([interval])
-    return int(_hash(seed, purpose, *one)[0] >> np.uint64(1))
+    x = seed & _WORD
+    for part in (int(_purpose(purpose)), int(member), int(interval)):  # as `_hash`, of one: ten times as fast
+        x = (x + int(_GOLDEN) + part) & _WORD
+        for shift, factor in _ROUNDS:
+            x = ((x ^ (x >> shift)) * factor) & _WORD
+    return x >> 1
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from popgrad.executors.template import Start, make_template, refusal
 from popgrad.nn import dropouts, stream
 from popgrad.state import State
 from popgrad.tasks import live
+from popgrad.tasks.construction import unfilled
 from popgrad.tasks.torch import TorchTask, check_tensors, travelling
 
 Point = tuple[int, str, float]
@@ -50,7 +51,7 @@ class Stack:
         for name in template.buffers[0]:
             self._tensors[name] = torch.stack([each[name] for each in template.buffers])
         asked = self._asked(
-            Losses(task, task.model(first).to(device).train(), texts, template.reached), leaves
+            Losses(task, unfilled(task.model, first).to(device).train(), texts, template.reached), leaves
         )
         used = next(iter(asked.values())).used
         self._blocks = self._make_blocks([slot for slot in leaves.values() if slot.name in used])
@@ -111,9 +112,8 @@ class Stack:
         for start in self._starts:
             seed = start.ctx.library_seed("dropout")
             layers.append([stream(seed, place, self._device) for place in places])
-            if noisy:  # where its global generator is once its module is made
+            if noisy:
                 seed_generators(start.ctx.library_seed("train"))
-                self._task.model(start.hparams).to(self._device)
                 rest.append(_global_generator(self._device))
         return Streams(draws, layers, rest, self._device)
 

@@ -13,6 +13,7 @@ from popgrad.executors.stacked_optimizers import FLAGS, RULES, Options, Slot
 from popgrad.state import State
 from popgrad.tasks import live
 from popgrad.tasks.base import Context, Task
+from popgrad.tasks.construction import unfilled
 from popgrad.tasks.torch import Optimizers, TorchTask, plain_step, travelling
 
 
@@ -63,7 +64,7 @@ class Template:
     """A module that every member's tensors fit, and what each member has written into it.
 
     Attributes:
-        module: In training mode; its own tensors are the first member's at their start, or fresh.
+        module: In training mode; its own tensors hold nothing that counts.
         names: Of the parameters and buffers that travel, in the order of a state.
         slots: The parameters that optimizers hold, in their order.
         kinds: Each optimizer's type, by name.
@@ -91,7 +92,7 @@ def make_template(task: TorchTask, starts: Sequence[Start], device: torch.device
     """
     first, read, chosen = starts[0].hparams, set[str](), set[str]()
     given: Any = live.Reads(first, read)
-    module = task.model(given).to(device)
+    module = unfilled(task.model, given).to(device)
     _check_equal(sorted(read & first.keys()), starts)
     optimizers = _optimizers(task, module, live.Reads(first, chosen))
     slots = _slots(module, optimizers)

@@ -20,6 +20,7 @@ from popgrad.nn import seed_streams
 from popgrad.state import State, clone
 from popgrad.tasks import live, schedulers
 from popgrad.tasks.base import Context, Split
+from popgrad.tasks.construction import unfilled
 from popgrad.tasks.curve import Curve
 from popgrad.tasks.order import batch as batch_at
 from popgrad.tasks.order import permutation
@@ -66,7 +67,8 @@ class TorchTask:
 
     Attributes:
         space: What is searched.
-        model: hparams -> module. Called with seeded generators, for each segment.
+        model: hparams -> module. Called for each segment, with seeded generators; but for a fresh member's,
+            its tensors are loaded over, and need no first values.
         optimizer: (module, hparams) -> optimizer, or several by name.
         data: () -> splits; called once in a process. Each split is a tuple of tensors with equal first
             dimensions.
@@ -163,7 +165,7 @@ class TorchTask:
 
     def module(self, state: State, hparams: Hparams, device: torch.device | str = "cpu") -> nn.Module:
         """The trained module of a state, in evaluation mode."""
-        module = self.model(hparams).to(device)
+        module = unfilled(self.model, hparams).to(device)
         _load_tensors(module, hparams, state["model"], "the state")
         live.write(module, {}, hparams)
         return module.eval()
@@ -246,9 +248,10 @@ class _Open:
         self.hparams = hparams
         self.reached = {"batch_size"}
         given: Any = live.Reads(hparams, self.reached)
-        self.module = task.model(given).to(device)
-        made = task.optimizer(self.module, given)
-        self.optimizers: Optimizers = made if isinstance(made, Mapping) else {"optimizer": made}
+        made = task.model(given) if state is None else unfilled(task.model, given)
+        self.module = made.to(device)
+        steppers = task.optimizer(self.module, given)
+        self.optimizers: Optimizers = steppers if isinstance(steppers, Mapping) else {"optimizer": steppers}
         if state is not None:
             self._load(state)
         self.reached |= live.write(self.module, self.optimizers, hparams)
