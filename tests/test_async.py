@@ -20,6 +20,7 @@ from popgrad.executors import Serial
 from popgrad.executors.simulated import Cluster, Simulated
 from popgrad.store.checkpoints import Checkpoints
 from popgrad.store.journal import Journal
+from popgrad.store.standing import present
 from popgrad.watch import IntervalEnd, Watch
 from spies import Spy, record, shortened
 
@@ -43,12 +44,13 @@ class Ran:
         stop_after: int | None = None,
         deadline: float | None = None,
         make: Callable[..., Any] | None = None,
+        grow: Any = None,
         **limits: Any,
     ) -> None:
         task = task or Spy()
         self.told: list[IntervalEnd] = []
         self.order: list[tuple[int, int]] = []
-        self.journal = journal or Journal(None, create=True)
+        self.journal = journal or Journal(None, create=True, about={"sizes": [size]})
         self.executors: list[Any] = []
 
         def executor() -> Any:
@@ -71,6 +73,7 @@ class Ran:
             size=size,
             interval=parse_interval(interval),
             mode=mode,
+            grow=grow,
             watch=Watch(segment, self.told.append),
         )
         self.stopped = ""
@@ -82,6 +85,7 @@ class Ran:
             engine.close()
         self.segments, self.decisions = self.journal.segments(), self.journal.decisions()
         self.by_id = {each.id: each for each in self.segments}
+        self.last = present(self.segments, self.decisions).last
 
     @property
     def events(self) -> tuple[str, str]:
@@ -317,6 +321,65 @@ def test_what_cannot_be_had_is_refused(given: dict[str, Any], message: str) -> N
         popgrad.run(Spy(), population=3, intervals=1, interval=1, **given)
 
 
+# --- another size -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [2, 4, 8])
+@pytest.mark.parametrize("after", range(6, 22, 3))
+def test_a_population_of_another_size_waits_once_and_goes_on_one_by_one(size: int, after: int) -> None:
+    cluster = Cluster((1.0, 0.3, 0.5))
+    ran = Ran(cluster=cluster, stop_after=after, intervals=8)
+    before, decided = ran.segments, ran.decisions
+    again = Ran(cluster=cluster, journal=ran.journal, size=size, intervals=8)
+    assert [again.by_id[each.id] for each in before] == before
+    assert again.decisions[: len(decided)] == decided
+    (change,) = (decision for decision in again.decisions if decision.size is not None)
+    assert change.plan.members == tuple(range(size))
+    assert again.decisions[change.number + 1 :]
+    assert all(len(d.plan.members) < 5 for d in again.decisions[change.number + 1 :])
+    for segment in again.segments:
+        if segment.source is not None:
+            assert segment.metrics["at_start"] == again.by_id[segment.source].metrics["end"]
+    last = again.last
+    assert sorted(last) == list(range(size))
+    assert all(last[member].interval == 7 for member in range(min(size, 5)))
+
+
+@pytest.mark.parametrize("size", [2, 8])
+@pytest.mark.parametrize("after", range(1, 14))
+def test_with_one_slot_a_change_that_is_interrupted_becomes_one_that_never_was(size: int, after: int) -> None:
+    runs = []
+    for stop in (None, after):
+        journal = Ran(stop_after=8, intervals=5).journal
+        if stop is not None:
+            Ran(journal=journal, size=size, intervals=5, stop_after=stop)
+        runs.append(Ran(journal=journal, size=size, intervals=5))
+    assert runs[0].events == runs[1].events
+    assert runs[0].journal.sizes() == runs[1].journal.sizes() == [5, size]
+
+
+def test_a_slot_never_trains_an_interval_twice() -> None:
+    """Member 2 is fast, leaves, and its slot is filled again by one who begins where the slow ones are."""
+    cluster = Cluster((0.1, 0.1, 1.0), overhead=0.0)
+    ran = Ran(size=3, cluster=cluster, intervals=12, stop_after=14, strategy=random_search(Spy().space))
+    come = max(interval for member, interval in ran.by_id if member == 2)
+    Ran(size=2, cluster=cluster, journal=ran.journal, intervals=12, stop_after=5)
+    again = Ran(size=3, cluster=cluster, journal=ran.journal, intervals=14)
+    assert again.stopped == "finished"
+    assert again.journal.sizes() == [3, 2, 3]
+    assert [i for m, i in sorted(again.by_id) if m == 2] == sorted({*range(come + 1), *range(come + 1, 14)})
+
+
+def test_members_that_fail_where_the_size_changes_are_replaced_or_leave() -> None:
+    broken = Spy(broken={(0, 1): "nan", (3, 1): "raise", (1, 2): "nan"})
+    for size in (3, 7):
+        ran = Ran(broken, stop_after=9, intervals=5)
+        again = Ran(broken, journal=ran.journal, size=size, intervals=5)
+        assert again.stopped == "finished"
+        assert not any(segment.failed for segment in again.last.values())
+        assert sorted(again.last) == list(range(size))
+
+
 # --- no deadlock --------------------------------------------------------------------------------------
 
 
@@ -360,3 +423,43 @@ def test_no_combination_comes_to_a_halt(
     assert all(ran.by_id[m, last[m]].failed for m in unfinished)  # who had nobody to inherit from
     assert isinstance(ran.decisions, list)
     assert all(isinstance(each, Decision) for each in ran.decisions)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    size=st.integers(2, 6),
+    new_size=st.integers(2, 8),
+    after=st.integers(1, 20),
+    speeds=st.lists(st.sampled_from([1.0, 0.5, 0.33, 0.1]), min_size=1, max_size=4),
+    intervals=st.integers(1, 4),
+    mode=st.sampled_from(["sync", "async"]),
+    settings_of_pbt=st.fixed_dictionaries(
+        {
+            "fraction": st.sampled_from([0.0, 0.2, 0.5]),
+            "same_age": st.booleans(),
+            "min_donor_steps": st.integers(0, 30),
+        }
+    ),
+    grow=st.sampled_from(["clone", "sample"]),
+    broken=st.dictionaries(
+        st.tuples(st.integers(0, 7), st.integers(0, 5)), st.sampled_from(["nan", "raise"]), max_size=4
+    ),
+)
+def test_no_change_of_the_population_comes_to_a_halt(
+    size: int, new_size: int, after: int, speeds: list[float], intervals: int, mode: str,
+    settings_of_pbt: Any, grow: str, broken: Any,
+) -> None:  # fmt: skip
+    task = Spy(broken=broken)
+    given: dict[str, Any] = {
+        "cluster": Cluster(tuple(speeds), overhead=0.1), "mode": mode,
+        "strategy": pbt(task.space, **settings_of_pbt),
+    }  # fmt: skip
+    try:
+        journal = Ran(task, size=size, intervals=intervals, stop_after=after, **given).journal
+        intervals += 2  # so that a decision is to come
+        ran = Ran(task, size=new_size, intervals=intervals, grow=grow, journal=journal, **given)
+    except NobodyLeftError:
+        return
+    assert ran.journal.sizes() == ([size] if new_size == size else [size, new_size])
+    unfinished = [m for m in range(new_size) if m not in ran.last or ran.last[m].interval + 1 < intervals]
+    assert all(ran.last[m].failed for m in unfinished)  # who had nobody to inherit from

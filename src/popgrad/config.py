@@ -103,8 +103,8 @@ class RunConfig(_Model):
     )
     grow: Literal["clone", "sample"] | None = Field(
         None,
-        description="how members begin that popgrad resume --population adds: clone, from a donor's state with "
-        "hyperparameters that are explored; sample, fresh with hyperparameters that are drawn; when not "
+        description="how members begin that popgrad resume --population adds: clone, from a donor's state, "
+        "with hyperparameters that are explored; sample, fresh, with drawn hyperparameters; when not "
         "given, clone where the strategy copies, else sample",
     )
     intervals: _Whole = Field(20, ge=1, description="intervals that each member trains")
