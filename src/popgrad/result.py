@@ -34,6 +34,7 @@ class Result:
     Attributes:
         segments: Every segment, in order of (interval, member).
         last: Each member's last segment, of those who are in the population, by member.
+        size: Members of the population now; `config.population` is how many are wanted.
         telemetry: Clock times and training curves, by segment; no part of the record.
         space: What was searched.
         score_name: The metric that ranks.
@@ -48,6 +49,7 @@ class Result:
 
     segments: tuple[Segment, ...] = field(repr=False)
     last: Mapping[int, Segment] = field(repr=False)
+    size: int
     telemetry: Mapping[SegmentId, Telemetry] = field(repr=False)
     space: Space
     score_name: str
@@ -197,6 +199,7 @@ def result_of(
     return Result(
         segments=segments,
         last=present_in(journal, segments).last,
+        size=journal.sizes()[-1],
         telemetry=journal.telemetry(),
         space=Space.from_spec(about["space"]),
         score_name=about["score"],

@@ -69,6 +69,8 @@ class _Lines:
         plan = end.decision.plan if end.decision else None
         if plan and (heirs := [(m, s) for m, s in zip(plan.members, plan.sources, strict=True) if m != s]):
             line += f"; inherit {' '.join(f'{member}←{source}' for member, source in heirs)}"
+        if end.decision and end.decision.size is not None:
+            line += f"; {end.decision.size} members from now on"
         self._console.print(f"{line} ({end.seconds:.1f} s)", markup=False, soft_wrap=True)
 
 
@@ -76,7 +78,7 @@ class LiveTable:
     """What is known of each member at the moment, and how far the run has come.
 
     Args:
-        members: Size of the population.
+        members: Size of the population; it may change.
         intervals: That each member trains, in all.
         score: The metric that ranks.
         space: What is searched.
@@ -85,6 +87,7 @@ class LiveTable:
     def __init__(self, members: int, intervals: int, score: str, space: Space) -> None:
         self._score, self._space = score, space
         self._members, self._intervals = members, intervals
+        self._since, self._before = 0, 0  # the interval since which there are as many, and segments before it
         self._last: dict[int, Segment] = {}
         self._progress = progress.Progress(
             progress.TextColumn("{task.description}"),
@@ -106,8 +109,15 @@ class LiveTable:
     def interval(self, end: IntervalEnd) -> None:
         """An interval is finished; some of its segments may have been on record before."""
         self._last |= {segment.member: segment for segment in end.segments}
-        done = (end.interval + 1) * self._members
+        done = self._before + (end.interval + 1 - self._since) * self._members
         self._progress.update(self._bar, completed=done, description=self._done(end.interval + 1))
+        if end.decision is not None and end.decision.size is not None:
+            self._resize(end.decision.size, end.interval + 1, done)
+
+    def _resize(self, size: int, since: int, before: int) -> None:
+        self._members, self._since, self._before = size, since, before
+        self._last = {member: segment for member, segment in self._last.items() if member < size}
+        self._progress.update(self._bar, total=before + size * (self._intervals - since))
 
     def _done(self, intervals: int) -> str:
         return f"{intervals}/{self._intervals} intervals"

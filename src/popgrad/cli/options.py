@@ -66,6 +66,13 @@ Settings = Annotated[
     _option("--set", "KEY=VALUE", "Any key of a configuration, or an option of the task; repeatable."),
 ]
 MoreIntervals = Annotated[int | None, _option("--intervals", "N", "Intervals in all; else as configured.")]
+NewPopulation = Annotated[
+    int | None,
+    _option("--population", "N", "Members from the next decision on; the best stay. Else as many."),
+]
+Grow = Annotated[
+    str | None, _option("--grow", "HOW", "New members: clone (the default of pbt), else sample: fresh ones.")
+]
 AllowChangedTask = Annotated[
     bool, _option("--allow-changed-task", None, "Go on although the source of the task has changed.")
 ]

@@ -133,6 +133,8 @@ def _on_the_way(given: dict[str, Any], why: str) -> dict[str, Any]:
 def resume(
     directory: options.Run,
     intervals: options.MoreIntervals = None,
+    population: options.NewPopulation = None,
+    grow: options.Grow = None,
     executor: options.Executor = None,
     workers: options.Workers = None,
     device: options.Device = None,
@@ -147,12 +149,14 @@ def resume(
     plain: options.Plain = False,
     as_json: options.Json = False,
 ) -> None:
-    """Go on with a run: after an interruption, or for more intervals than it had."""
+    """Go on with a run: after an interruption, for more intervals than it had, or with another population."""
     if from_storage is not None:
         fetch(from_storage, directory)
     _go_on(
         directory,
         intervals=intervals,
+        population=population,
+        grow=grow,
         executor=executor,
         workers=workers,
         device=device,
@@ -178,10 +182,10 @@ def _go_on(
     **changes: Any,
 ) -> None:
     found = open_run(directory)
-    members, total = found.config.population, found.config.intervals if intervals is None else intervals
+    total = found.config.intervals if intervals is None else intervals
     watched = watching(
         printing.err,
-        members=members,
+        members=found.size,
         intervals=total,
         score=found.score_name,
         space=found.space,
