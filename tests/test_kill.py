@@ -22,7 +22,7 @@ import pytest
 import popgrad
 from faults.controllers import Controller, Session, alive, eventually, shared_memory
 from faults.moments import EDGES, PHASES, Moment
-from spies import record
+from spies import read, record
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
 
@@ -239,6 +239,44 @@ def in_serial(session: Session) -> Session:
 
 def right(came: dict[str, Any]) -> bool:
     return bool(came["equal"] and came["winner"] and not came["left"])
+
+
+# --- while the population changes ------------------------------------------------------------------------
+
+CHANGE = 4  # the transaction that changes it: the configuration and two segments come before it
+
+
+@pytest.mark.parametrize("population", [2, 5])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        *(Moment("deciding", 1, part) for part in (0.0, 0.9)),
+        *(Moment("committing", CHANGE, part) for part in (0.0, 0.5, 0.9)),
+        *(Moment("training", entry, 0.5) for entry in (2, 3, 5)),
+    ],
+    ids=lambda moment: f"{moment.phase} {moment.entry}, {moment.part}",
+)
+def test_a_run_that_is_killed_while_its_population_changes(
+    moment: Moment, population: int, tmp_path: Path
+) -> None:
+    for name in ("whole", "run"):
+        first = Controller.start(
+            tmp_path / name, Session(), tmp_path / f"{name}-0", Moment("training", 5, 0.5)
+        )
+        assert first.wait_for(first.trace.held)
+        first.kill(True)
+    other = Session(population=population)
+    killed = Controller.start(tmp_path / "run", other, tmp_path / "killed", moment)
+    assert killed.wait_for(killed.trace.held), killed.said()
+    killed.kill(True)
+    assert moment.phase in died_in(killed)
+    for name, session in (("whole", other), ("run", Session())):
+        last = Controller.start(tmp_path / name, session, tmp_path / f"{name}-1", None)
+        assert last.finish() == 0, last.said()
+    assert record(tmp_path / "run") == record(tmp_path / "whole")
+    assert winner(tmp_path / "run") == winner(tmp_path / "whole")
+    decision = read(tmp_path / "run")[1][1]
+    assert (decision.size, decision.plan.members) == (population, tuple(range(population)))
 
 
 # --- a hundred -------------------------------------------------------------------------------------------

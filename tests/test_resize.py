@@ -9,7 +9,10 @@ import pytest
 import popgrad
 from popgrad import Segment, UsageError
 from popgrad.core.population import Decision
+from popgrad.doctor.run import examine_run
+from popgrad.garbage import collect
 from popgrad.store.journal import Journal
+from popgrad.watch import IntervalEnd
 from spies import Spy, odd, read, record, shortened
 
 GIVEN: dict[str, Any] = {
@@ -162,6 +165,61 @@ def test_the_first_members_keep_what_they_were_given(tmp_path: Path) -> None:
     start(tmp_path / "run", initial=initial)
     result = go_on(tmp_path / "run", 2, intervals=4)
     assert [s.hparams["lr"] for s in result.segments if s.interval == 0] == [each["lr"] for each in initial]
+
+
+# --- between the decision and what follows from it ------------------------------------------------------
+
+
+def decided(directory: Path, before: int, after: int, **given: Any) -> popgrad.Result:
+    """A run whose population was changed, and nobody has trained since."""
+    start(directory, population=before, **given)
+
+    def interrupt(_: IntervalEnd) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        go_on(directory, after, intervals=5, on_interval=interrupt)
+    assert sizes(directory) == [before, after]
+    return popgrad.load(directory, task=Spy())
+
+
+def test_who_has_moved_stands_with_the_state_that_it_has(tmp_path: Path) -> None:
+    result = decided(tmp_path / "run", 6, 3)
+    sources = change(tmp_path / "run").plan.sources
+    assert [segment.id for segment in result.last.values()] == [(source, 2) for source in sources]
+    best = max((s for s in result.segments if s.interval == 2), key=lambda segment: segment.score)
+    assert result.winner.segment == best
+    assert (result.size, list(result.last)) == (3, [0, 1, 2])
+    assert result.lineage(0)[-1] == result.last[0]
+
+
+def test_new_members_have_no_state_yet(tmp_path: Path) -> None:
+    result = decided(tmp_path / "run", 4, 6)
+    assert (result.size, list(result.last)) == (6, [0, 1, 2, 3])
+
+
+@pytest.mark.parametrize("after", [2, 3, 8])
+def test_what_is_still_needed_is_kept_and_copied(after: int, tmp_path: Path) -> None:
+    result = decided(tmp_path / "run", 6, after, storage=f"file://{tmp_path / 'storage'}")
+    needed = {(source, 2) for source in change(tmp_path / "run").plan.sources}
+    digests = {segment.digest for segment in result.segments if segment.id in needed}
+    collect(tmp_path / "run")
+    assert digests <= {path.stem for path in (tmp_path / "run" / "checkpoints").iterdir()}
+    assert not [f for f in examine_run(tmp_path / "run") if f.level == "problem" and f.about != "task"]
+    popgrad.fetch(f"file://{tmp_path / 'storage'}", tmp_path / "fetched")
+    assert digests <= {path.stem for path in (tmp_path / "fetched" / "checkpoints").iterdir()}
+    assert go_on(tmp_path / "fetched").segments == go_on(tmp_path / "run").segments
+
+
+def test_the_doctor_finds_a_size_that_no_decision_made(tmp_path: Path) -> None:
+    start(tmp_path / "run")
+    go_on(tmp_path / "run", 6, intervals=4)
+    assert not [f for f in examine_run(tmp_path / "run") if f.level == "problem"]
+    journal = Journal(tmp_path / "run" / "journal.db")
+    journal.set_about(sizes=[4, 7])
+    journal.close()
+    (found,) = [f for f in examine_run(tmp_path / "run") if f.level == "problem"]
+    assert "the population had the sizes [4, 7], but decisions made it [6]" in found.text
 
 
 # --- exactness ----------------------------------------------------------------------------------------

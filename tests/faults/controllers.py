@@ -94,12 +94,14 @@ class Session:
         workers: How many, where it has some.
         every: Intervals between two checkpoints of a member.
         outputs: Whether tables and figures are written.
+        population: Members that it goes on with, where a run is there already; None = as many.
     """
 
     executor: str = "serial"
     workers: int = 1
     every: int = 1
     outputs: bool = False
+    population: int | None = None
 
 
 def go_on(directory: Path, session: Session) -> popgrad.Result:
@@ -113,7 +115,7 @@ def go_on(directory: Path, session: Session) -> popgrad.Result:
     }
     moments.tell("go on")
     if (directory / "journal.db").exists():
-        return popgrad.resume(directory, **given)
+        return popgrad.resume(directory, population=session.population, **given)
     return popgrad.run(
         directory=directory, checkpoint_every=session.every, outputs=session.outputs, **given, **RUN
     )
