@@ -1,11 +1,14 @@
 """What only the executor on Ray can get wrong: room, addresses, deadlines, and how actors start and end."""
 
+import json
 import logging
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import cloudpickle
@@ -18,6 +21,7 @@ from popgrad.core.population import Assignment, Hparams
 from popgrad.core.space import Space
 from popgrad.data import Splits
 from popgrad.executors import EXECUTORS, Serial
+from popgrad.executors.ray_actor import Trainer
 from popgrad.state import State
 from popgrad.tasks import Context, Quadratic, Split, TorchTask
 
@@ -42,11 +46,25 @@ class Told:
             os.kill(os.getpid(), signal.SIGKILL)
         if hparams["do"] == "hang":
             signal.pause()
+        if hparams["do"] == "die once":
+            once = Path(str(hparams["folder"])) / "died"
+            if not once.exists():
+                once.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        if hparams["do"] == "meet":
+            (Path(str(hparams["folder"])) / str(os.getpid())).touch()
+            end = time.monotonic() + 30
+            while (
+                len(os.listdir(str(hparams["folder"]))) < int(hparams.get("count", 2))
+                and time.monotonic() < end
+            ):
+                time.sleep(0.01)
         return state
 
     def evaluate(self, state: State, hparams: Hparams, split: Split, ctx: Context) -> Mapping[str, float]:
+        gpu = int(os.environ.get("CUDA_VISIBLE_DEVICES") or -1)
         set_before = os.environ["MKL_CBWR"] == "AUTO" and os.environ["OMP_NUM_THREADS"] == "1"
-        return {"pid": os.getpid(), "threads": torch.get_num_threads(), "set": set_before}
+        return {"pid": os.getpid(), "threads": torch.get_num_threads(), "set": set_before, "gpu": gpu}
 
 
 class Unloadable(Quadratic):
@@ -58,7 +76,14 @@ class Unloadable(Quadratic):
 
 @pytest.fixture(scope="module", autouse=True)
 def _cluster() -> Iterator[None]:
-    ray.init("local", num_cpus=2, include_dashboard=False, object_store_memory=10**8, log_to_driver=False)
+    ray.init(
+        "local",
+        num_cpus=2,
+        num_gpus=1,
+        include_dashboard=False,
+        object_store_memory=10**8,
+        log_to_driver=False,
+    )
     yield
     ray.shutdown()
 
@@ -84,6 +109,14 @@ def test_actors_have_one_thread_and_as_many_fit_as_there_is_room_for() -> None:
     assert 1 <= len({each.metrics["pid"] for each in outcomes}) <= 4
     executor.close()
     assert ray.is_initialized()  # the caller's connection stays
+
+
+def test_four_members_share_a_gpu_and_a_fifth_waits_for_one_of_them(tmp_path: Path) -> None:
+    executor = start(cpus=0.1, gpus=0.25)
+    outcomes = train(executor, *(assign(m, "meet", folder=str(tmp_path), count=4) for m in range(9)))
+    assert all(each.metrics["gpu"] == 0 for each in outcomes)
+    assert len({each.metrics["pid"] for each in outcomes}) == len(os.listdir(tmp_path)) == 4
+    executor.close()
 
 
 def test_what_takes_too_long_is_given_up_with_its_actor_and_not_trained_again() -> None:
@@ -115,7 +148,10 @@ def test_a_segment_that_kills_its_actor_each_time_fails_and_the_others_go_on(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"gpus": 1}, r"^cpus, gpus: a member takes 1 CPUs and 1 GPUs, and no node of the cluster has them"),
+        (
+            {"gpus": 1.5},
+            r"^cpus, gpus: a member takes 1 CPUs and 1\.5 GPUs, and no node of the cluster has them",
+        ),
         ({"cpus": 0}, r"^cpus, gpus: given 0 and 0; a member takes some of one or of both"),
         ({"cpus": -1}, r"^cpus, gpus: given -1 and 0"),
         ({"workers": 0}, r"^workers is 0: at least 1"),
@@ -125,6 +161,26 @@ def test_a_segment_that_kills_its_actor_each_time_fails_and_the_others_go_on(
 def test_what_cannot_be_is_refused_at_the_start(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         start(**options)
+
+
+def test_what_a_dead_actor_shared_its_node_with_goes_on(tmp_path: Path) -> None:
+    executor = start(workers=2)
+    first = train(executor, *(assign(m, "meet", folder=str(tmp_path)) for m in range(2)))
+    train(executor, assign(0, "die once", interval=1, folder=str(tmp_path)))
+    (tmp_path / "met").mkdir()
+    later = train(executor, *(assign(m, "meet", folder=str(tmp_path / "met")) for m in range(2)))
+    pids = [{each.metrics["pid"] for each in outcomes} for outcomes in (first, later)]
+    assert [len(each) for each in pids] == [2, 2]
+    assert len(pids[0] & pids[1]) == 1
+    executor.close()
+
+
+def test_what_nodes_lack_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "not_installed", popgrad)
+    monkeypatch.setitem(sys.modules, "not_installed.there", sys.modules[Trainer.__module__])
+    monkeypatch.setattr(Trainer, "__module__", "not_installed.there")
+    with pytest.raises(RunError, match=r"^actors end .*on every node \(.*No module named 'not_installed'\)"):
+        start()
 
 
 def test_nodes_that_compute_differently_are_refused() -> None:
@@ -189,6 +245,57 @@ def test_an_address_where_nothing_is_says_what_to_do(address: str, message: str)
     ray.shutdown()  # the last tests: a caller's connection would be used
     with pytest.raises(UsageError, match=message):
         start(address=address)
+
+
+LOUD = """
+import os
+from pathlib import Path
+
+from popgrad.tasks import Quadratic
+
+
+class Loud(Quadratic):
+    def train(self, state, hparams, steps, ctx):
+        print("the task prints")
+        os.system("echo what the task starts prints")
+        if (ctx.member, ctx.interval) == (1, 1) and not Path("died").exists():
+            Path("died").touch()
+            os.kill(os.getpid(), 9)
+        return super().train(state, hparams, steps, ctx)
+"""
+
+
+SCRIPT = """
+import json
+
+import popgrad
+from loud import Loud
+
+if __name__ == "__main__":
+    size = {"population": 2, "intervals": 3, "interval": 2, "workers": 1}
+    run = popgrad.run(Loud(), executor="ray", address="local", **size)
+    print(json.dumps({"winner": run.winner.member}))
+"""
+COMMAND = (
+    "run loud.py:Loud --population 2 --intervals 3 --interval 2 --workers 1 --executor ray "
+    "--address local --json"
+)
+
+
+@pytest.mark.parametrize(
+    "argv", [["-m", "popgrad", *COMMAND.split()], ["script.py"]], ids=["command", "script"]
+)
+def test_of_all_that_is_printed_on_a_cluster_only_the_result_comes_to_standard_output(
+    argv: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "loud.py").write_text(LOUD)
+    (tmp_path / "script.py").write_text(SCRIPT)
+    done = subprocess.run([sys.executable, *argv], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "died").exists()
+    assert "winner" in json.loads(done.stdout)
+    for told in ("the task prints", "what the task starts prints", "(raylet)"):
+        assert told in done.stderr
 
 
 def test_ray_is_imported_only_when_it_is_wanted() -> None:

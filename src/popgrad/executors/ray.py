@@ -39,8 +39,8 @@ _LOOK = 1.0
 """Seconds after which somebody who waits looks whether the cluster has grown."""
 _SAID = 30.0
 """Seconds to wait for room before it is said; actors start in 2 to 15, most of it the import of torch."""
-_STILLBORN = 3
-"""Actors in a row that end while they start, after which the run does: what ends each ends the next."""
+_STARTS = 3
+"""Actors that start in the place of one another and end before they have, after which the run does."""
 
 
 @dataclass
@@ -54,10 +54,12 @@ class Actor:
         attempt: What it is busy with; None = it is idle.
         answer: To that, an object reference, as is `final`, to the final state.
         began: When it began with it, in seconds of `time.monotonic`.
+        start: Of how many in its place that have started, from 1.
     """
 
     handle: Any
     name: str
+    start: int
     node: str = ""
     attempt: Attempt | None = None
     answer: Any = None
@@ -123,7 +125,7 @@ class Ray:
         self._states: dict[SegmentId, Held] = {}
         self._actors: list[Actor] = []
         self._starting: dict[Any, Actor] = {}
-        self._numbers, self._stillborn = itertools.count(), 0
+        self._numbers = itertools.count()
         self._fingerprint: dict[str, object] = {}
         self._writer = None if save is None else Writer(save)
         self._setup = cloudpickle.dumps(_setup(pickled(task), save))
@@ -138,8 +140,7 @@ class Ray:
             self._data = ray.put(pack(*flatten(task.share()))) if isinstance(task, Sharing) else None
             for _ in range(self._room()):
                 self._hire()
-            while not self._actors:
-                self._await()
+            self._await()
         except BaseException:
             self.close()
             raise
@@ -151,8 +152,8 @@ class Ray:
 
     # --- who trains -----------------------------------------------------------------------------------------
 
-    def _hire(self) -> None:
-        """Start an actor. It may have to wait for room."""
+    def _hire(self, start: int = 1) -> None:
+        """Start an actor, the so-manieth in its place. It may have to wait for room."""
         variables = {**THREADS, "MKL_CBWR": os.environ.get("MKL_CBWR", "AUTO")}
         remote = ray.remote(Trainer).options(
             num_cpus=self._needs.cpus,
@@ -160,7 +161,7 @@ class Ray:
             runtime_env={"env_vars": variables},  # before the interpreter starts
         )
         handle = remote.remote(self._setup, self._home, self._data)
-        self._starting[handle.greet.remote()] = Actor(handle, f"actor {next(self._numbers)}")
+        self._starting[handle.greet.remote()] = Actor(handle, f"actor {next(self._numbers)}", start)
 
     def _room(self) -> int:
         """How many more actors the cluster has room for, and the run has use for."""
@@ -169,27 +170,31 @@ class Ray:
 
     def _await(self) -> None:
         """Wait for the first actor."""
-        heard, _ = ray.wait([*self._starting], timeout=_SAID)
-        if not heard:
-            log.warning("waiting for actors to start: is the cluster busy? `ray status` tells")
-            heard, _ = ray.wait([*self._starting])
-        self._greet(heard[0])
+        patience: float | None = _SAID
+        while not self._actors:
+            heard, _ = ray.wait([*self._starting], timeout=patience)
+            if heard:
+                self._greet(heard[0])
+            else:
+                log.warning("waiting for actors to start: is the cluster busy? `ray status` tells")
+                patience = None
 
     def _greet(self, ref: Any) -> None:
-        """Take an actor on that has started, once it has."""
+        """Take an actor on that has started. One that cannot work is left to `close`."""
+        actor = self._starting[ref]
         try:
             found = ray.get(ref)
         except RayError as error:
             del self._starting[ref]
-            self._stillborn += 1
-            if self._stillborn < _STILLBORN:
-                return self._hire()
-            raise RunError(f"actors end while they start: {_line(error)}") from None
-        actor = self._starting.pop(ref)
+            if actor.start < _STARTS:
+                return self._hire(actor.start + 1)
+            raise RunError(
+                f"actors end while they start, {_STARTS} times in a row; popgrad and what the task imports "
+                f"have to be installed on every node ({_lines(error)[-1]})"
+            ) from None
         if isinstance(found, Refused):
             raise found.error
         assert isinstance(found, Greeting)
-        actor.node, actor.name = found.node, f"{actor.name} on {found.address}"
         self._fingerprint = self._fingerprint or found.fingerprint
         if found.fingerprint != self._fingerprint:
             pairs = ((k, v, found.fingerprint.get(k)) for k, v in self._fingerprint.items())
@@ -198,13 +203,16 @@ class Ray:
                 f"not be repeated ({', '.join(f'{k} {a} and {b}' for k, a, b in pairs if a != b)}): let the "
                 "cluster have one kind of CPU and one version of torch"
             )
-        self._stillborn = 0
-        self._actors.append(actor)
+        actor.node, actor.name = found.node, f"{actor.name} on {found.address}"
+        self._actors.append(self._starting.pop(ref))
 
     def _bury(self, actor: Actor) -> None:
-        """Let go of an actor that is lost; of those that idle on its node too, which may be lost with it."""
-        gone = [a for a in self._actors if a is actor or (a.node == actor.node and a.attempt is None)]
-        for each in gone:
+        """Let go of an actor that is lost; of those that idle on its node too, which may be lost with it.
+
+        Not of those on the controller's node, which is there as long as the controller is.
+        """
+        node = None if actor.node == self._home else actor.node
+        for each in [a for a in self._actors if a is actor or (a.node == node and a.attempt is None)]:
             _kill(each)
             self._actors.remove(each)
 
@@ -290,7 +298,10 @@ class Ray:
             self._bury(actor)
             self._renew(attempt.assignment.source)
             seconds = time.monotonic() - actor.began
-            why, facts = f"{actor.name} was lost: {_line(error)}", Telemetry(seconds, actor.name)
+            why, facts = (
+                f"{actor.name} was lost: {type(error).__name__}: {_lines(error)[0]}",
+                Telemetry(seconds, actor.name),
+            )
             answer, parcel = Outcome(attempt.assignment.id, error=why, telemetry=facts), None
         ref = actor.final
         actor.attempt = actor.answer = actor.final = None
@@ -369,11 +380,9 @@ def _kill(actor: Actor) -> None:
         ray.kill(actor.handle, no_restart=True)
 
 
-def _line(error: Exception) -> str:
-    """The first line of what Ray says, which may be pages."""
-    return (
-        f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}" if str(error) else repr(error)
-    )
+def _lines(error: RayError) -> list[str]:
+    """What Ray says, which may be pages: at least one line, each of at most 200 characters."""
+    return [line[:200] for line in str(error).strip().splitlines()] or ["it does not say why"]
 
 
 def _setup(task: bytes, save: Save | None) -> Setup:

@@ -50,7 +50,7 @@ class Trainer:
         self._refused: Refused | None = None
         self._node = str(ray.get_runtime_context().get_node_id())
         self._address = str(ray.util.get_node_ip_address())
-        sys.stdout = sys.stderr  # Ray would put what a task prints among what the controller prints
+        os.dup2(2, 1)  # Ray would put what a task prints among what the controller prints
         torch.set_num_threads(1)
         keep_memory(keep=True)
         self._writer: Writer | None = None

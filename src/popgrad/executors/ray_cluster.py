@@ -5,17 +5,22 @@ import math
 import os
 import signal
 import socket
+import sys
 import threading
 from dataclasses import dataclass
+from typing import Any
 
 import ray
+from ray._private import worker as output
 
 from popgrad.core.errors import UsageError
 from popgrad.executors.processes import available_cores
 
+log = logging.getLogger("popgrad")
+
 _CONNECTION = (ConnectionError, OSError, RuntimeError, ValueError)
 """What Ray raises where there is no cluster, or one of another version."""
-_PATIENCE = 10.0  # seconds for a host to answer
+_PATIENCE = 10.0  # seconds for a host to answer, which Ray then does in less than one
 _ROUNDING = 1e-6  # ten members of 0.1 GPUs each fit on one
 
 
@@ -66,8 +71,14 @@ def connect(address: str | None, workers: int | None, needs: Needs) -> bool:
         cpus = available_cores() if workers is None else math.ceil(workers * needs.cpus)
         options |= {"num_cpus": max(1, cpus), "include_dashboard": False}
     before = signal.getsignal(signal.SIGTERM)
+    waiting = threading.Timer(
+        _PATIENCE,
+        log.warning,
+        ["address: %s answers, but not yet as Ray; is it what `ray start` named?", address],
+    )
     try:
-        _knock(address)
+        if _knock(address):
+            waiting.start()
         ray.init(address=address, **options)
     except _CONNECTION as error:
         reason = " ".join(str(error).split())[:200]
@@ -76,21 +87,35 @@ def connect(address: str | None, workers: int | None, needs: Needs) -> bool:
             "`ray start --head`, or leave the address out to use this machine"
         ) from error
     finally:
+        waiting.cancel()
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)  # Ray puts one of its own, which ends the run uncleanly
+    output.print_worker_logs = _print_as_error
     return True
 
 
-def _knock(address: str) -> None:
-    """Raises `OSError` where nobody is at HOST:PORT, for whom Ray would wait five minutes."""
+def _knock(address: str) -> bool:
+    """Whether it is HOST:PORT. Raises `OSError` where nobody is, for whom Ray would wait five minutes."""
     host, colon, port = address.rpartition(":")
-    if colon and port.isdecimal():
-        socket.create_connection((host.strip("[]"), int(port)), _PATIENCE).close()
+    if not colon or not port.isdecimal():
+        return False
+    socket.create_connection((host.strip("[]"), int(port)), _PATIENCE).close()
+    return True
 
 
 def disconnect() -> None:
     """Leave the cluster; one that was started here ends."""
     ray.shutdown()
+    output.print_worker_logs = _print
+
+
+_print = output.print_worker_logs
+
+
+def _print_as_error(data: Any, print_file: Any, *more: Any, **named: Any) -> None:
+    """What Ray says of its processes: standard output is for results, and Ray has no setting for it."""
+    del print_file
+    _print(data, sys.stderr, *more, **named)
 
 
 def capacity(needs: Needs) -> int:
