@@ -18,6 +18,8 @@ from popgrad.tasks.construction import unfilled
 from popgrad.tasks.torch import TorchTask, check_tensors, travelling
 
 Point = tuple[int, str, float]
+Known = dict[tuple[object, ...], dict[int, Asked]]
+"""What a step asks for, by the size of its batch; by all that it depends on."""
 
 
 class Stack:
@@ -28,13 +30,17 @@ class Stack:
         starts: Each row's segment; the same one may be in several rows. All have as many steps, and begin at
             the same place in an epoch; in one epoch, where the order is for all.
         device: Where to compute.
+        known: What stacks of this task have asked for, which takes a step to find out; more is added.
 
     Raises:
         PopgradError: The members cannot be stacked, or their hyperparameters cannot be written.
         Exception: What the task raises.
     """
 
-    def __init__(self, task: TorchTask, starts: Sequence[Start], device: torch.device) -> None:
+    def __init__(
+        self, task: TorchTask, starts: Sequence[Start], device: torch.device, known: Known | None = None
+    ) -> None:
+        known = {} if known is None else known
         self._task, self._starts, self._device = task, starts, device
         self._template = template = make_template(task, starts, device)
         module, first = template.module, starts[0].hparams
@@ -44,17 +50,15 @@ class Stack:
         leaves = {slot.name: slot for slot in template.slots if own[slot.name].requires_grad}
         self._hparams, texts = self._numbers()
         self._batches = Batches(task, starts, device)
-        self._tensors = {
-            name: torch.stack([start.state["model"][name] for start in starts]).to(device)
-            for name in template.names
-        }
-        for name in template.buffers[0]:
-            self._tensors[name] = torch.stack([each[name] for each in template.buffers])
-        asked = self._asked(
-            Losses(task, unfilled(task.model, first).to(device).train(), texts, template.reached), leaves
-        )
-        used = next(iter(asked.values())).used
+        sizes = tuple(sorted(set(self._batches.sizes), reverse=True))
+        kinds = tuple((name, x.shape, x.dtype, name in leaves) for name, x in own.items())
+        asked = known.get(key := (device, sizes, kinds, *template.read.items(), *texts.items()))
+        if asked is None:
+            made = unfilled(task.model, first).to(device).train()
+            asked = known[key] = self._asked(Losses(task, made, texts, template.reached), leaves, sizes)
+        used = asked[sizes[0]].used
         self._blocks = self._make_blocks([slot for slot in leaves.values() if slot.name in used])
+        self._tensors = self._stacked()
         catch = any(each.caught for each in asked.values())
         self._losses = Losses(task, module, texts, template.reached, catch=catch)
         self._streams = self._make_streams([asked[size].draws for size in self._batches.sizes])
@@ -69,13 +73,15 @@ class Stack:
                 raise refusal(f"they differ in hyperparameter {name!r}, which is no number")
         return {n: torch.stack([row[n] for row in each]) for n in each[0] if n not in texts}, texts  # type: ignore[misc]
 
-    def _asked(self, losses: Losses, leaves: Mapping[str, Slot]) -> dict[int, Asked]:
+    def _asked(self, losses: Losses, leaves: Mapping[str, Slot], sizes: Sequence[int]) -> dict[int, Asked]:
         """What a step asks for, by the size of its batch."""
-        one = {name: tensor[:1] for name, tensor in self._tensors.items()}
+        own, buffers = self._starts[0].state["model"], self._template.buffers[0]
+        one = {name: own[name].to(self._device)[None] for name in self._template.names}
+        one |= {name: buffer[None] for name, buffer in buffers.items()}
         hparams = {name: tensor[:1] for name, tensor in self._hparams.items()}
         data = self._task.split("train", self._device)
         found = {}
-        for size in sorted(set(self._batches.sizes), reverse=True):
+        for size in sizes:
             batch = tuple(x[:size].clone() for x in data)
             if self._task.augment is not None:
                 batch = (self._task.augment(batch[0], torch.Generator().manual_seed(0)), *batch[1:])
@@ -83,27 +89,41 @@ class Stack:
         return found
 
     def _make_blocks(self, slots: Sequence[Slot]) -> list[Block]:
-        """Blocks whose values take the places of the stacked parameters."""
-        blocks = []
+        """Blocks with the parameters that are trained."""
+        first, blocks = self._starts[0].state["model"], []
         for (owner, group, _), each in groupby(
-            slots, lambda slot: (slot.owner, slot.group, self._tensors[slot.name].dtype)
+            slots, lambda slot: (slot.owner, slot.group, first[slot.name].dtype)
         ):
             own = list(each)
-            parameters = [self._tensors[slot.name] for slot in own]
-            block = Block(
-                own,
-                [parameter.shape[1:] for parameter in parameters],
-                self._template.kinds[owner],
-                [options[owner][group] for options in self._template.options],
-                self._template.varied,
-                [start.state["optimizers"][owner] for start in self._starts],
-                parameters[0],
+            blocks.append(
+                Block(
+                    own,
+                    [[start.state["model"][slot.name] for slot in own] for start in self._starts],
+                    self._template.kinds[owner],
+                    [options[owner][group] for options in self._template.options],
+                    self._template.varied,
+                    [start.state["optimizers"][owner] for start in self._starts],
+                    self._device,
+                )
             )
-            for slot, view, parameter in zip(own, block.values.parts, parameters, strict=True):
-                view.copy_(parameter)
-                self._tensors[slot.name] = view.detach().requires_grad_()
-            blocks.append(block)
         return blocks
+
+    def _stacked(self) -> Tensors:
+        """[N, ...] all that a module holds, by name; what is trained lies in the blocks."""
+        trained = {
+            slot.name: view.requires_grad_()
+            for block in self._blocks
+            for slot, view in zip(block.slots, block.values.parts, strict=True)
+        }
+        tensors = {
+            name: trained[name]
+            if name in trained
+            else torch.stack([start.state["model"][name] for start in self._starts]).to(self._device)
+            for name in self._template.names
+        }
+        for name in self._template.buffers[0]:
+            tensors[name] = torch.stack([each[name] for each in self._template.buffers])
+        return tensors
 
     def _make_streams(self, draws: Sequence[Sequence[Draw]]) -> Streams:
         places = range(len(dropouts(self._template.module)))

@@ -42,16 +42,19 @@ class Matrix:
     Args:
         shapes: Of one member's tensors.
         rows: N.
-        like: dtype and device.
+        dtype: Of all of them.
+        device: Where they lie.
 
     Attributes:
-        whole: [N, P], zeros at first.
+        whole: [N, P], anything at first.
         parts: Of each tensor, a view [N, *shape].
     """
 
-    def __init__(self, shapes: Sequence[torch.Size], rows: int, like: torch.Tensor) -> None:
+    def __init__(
+        self, shapes: Sequence[torch.Size], rows: int, dtype: torch.dtype, device: torch.device
+    ) -> None:
         sizes = [shape.numel() for shape in shapes]
-        self.whole = torch.zeros(rows, sum(sizes), dtype=like.dtype, device=like.device)
+        self.whole = torch.empty(rows, sum(sizes), dtype=dtype, device=device)
         pieces = self.whole.split(sizes, 1)  # type: ignore[no-untyped-call]
         self.parts = [piece.view(rows, *shape) for piece, shape in zip(pieces, shapes, strict=True)]
 
@@ -60,19 +63,18 @@ class Matrix:
         if self.whole.device.type == "cpu":
             return self
         shapes = [part.shape[1:] for part in self.parts]
-        copied = Matrix(shapes, len(self.whole), torch.empty(0, dtype=self.whole.dtype))
+        copied = Matrix(shapes, len(self.whole), self.whole.dtype, torch.device("cpu"))
         copied.whole.copy_(self.whole)
         return copied
 
     def fill(self, part: int, values: Sequence[torch.Tensor | None]) -> None:
-        """Copy one tensor of each row in; where it is None, zeros stay."""
-        found = [value for value in values if value is not None]
-        if len(found) == len(values):
-            self.parts[part].copy_(torch.stack(found))
-            return
-        for row, value in zip(self.parts[part], values, strict=True):
-            if value is not None:
-                row.copy_(value)
+        """Copy one tensor of each row in; zeros where it is None."""
+        rows = self.parts[part].unbind(0)
+        found = [(row, value) for row, value in zip(rows, values, strict=True) if value is not None]
+        if len(found) < len(values):
+            self.parts[part].zero_()
+        if found:
+            torch._foreach_copy_([row for row, _ in found], [value for _, value in found])
 
 
 class Rule(Protocol):
@@ -288,12 +290,12 @@ class Block:
 
     Args:
         slots: The parameters.
-        shapes: Of one member's.
+        weights: Of each row, their values; these are copied.
         kind: The optimizer's type, one of `RULES`.
         options: Of each row's parameter group.
         varied: Keys of options in which rows can differ.
         saved: Each row's state of the optimizer, by index; entries may be missing.
-        like: dtype and device of the parameters.
+        device: Where to compute.
 
     Attributes:
         slots: The parameters.
@@ -303,21 +305,23 @@ class Block:
     def __init__(
         self,
         slots: Sequence[Slot],
-        shapes: Sequence[torch.Size],
+        weights: Sequence[Sequence[torch.Tensor]],
         kind: type[Optimizer],
         options: Sequence[Options],
         varied: Collection[str],
         saved: Sequence[Mapping[int, State]],
-        like: torch.Tensor,
+        device: torch.device,
     ) -> None:
         self.slots = slots
         rows = [[row.get(slot.index, {}) for slot in slots] for row in saved]
-        self._rule = RULES[kind](options, varied, rows, like.device)
+        self._rule = RULES[kind](options, varied, rows, device)
         self._maximize = bool(options[0]["maximize"])
-        self.values, self._gradients = (Matrix(shapes, len(rows), like) for _ in range(2))
-        self._moments = {name: Matrix(shapes, len(rows), like) for name in self._rule.kept}
-        for name, matrix in self._moments.items():
-            for part in range(len(slots)):
+        shapes, dtype = [each.shape for each in weights[0]], weights[0][0].dtype
+        self.values, self._gradients = (Matrix(shapes, len(rows), dtype, device) for _ in range(2))
+        self._moments = {name: Matrix(shapes, len(rows), dtype, device) for name in self._rule.kept}
+        for part in range(len(slots)):
+            self.values.fill(part, [row[part] for row in weights])
+            for name, matrix in self._moments.items():
                 matrix.fill(part, [row[part].get(name) for row in rows])
 
     @torch.no_grad()

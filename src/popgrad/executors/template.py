@@ -71,6 +71,7 @@ class Template:
         options: Of each member, the parameter groups of each optimizer, by name.
         varied: Keys of options in which members can differ, whether these do or not.
         buffers: Of each member, the buffers that hold hyperparameters, by name.
+        read: What the model has read: hyperparameters in which all members are alike.
         reached: Names of hyperparameters that live somewhere or were read.
     """
 
@@ -81,6 +82,7 @@ class Template:
     options: Sequence[Mapping[str, Sequence[Options]]]
     varied: frozenset[str]
     buffers: Sequence[Mapping[str, torch.Tensor]]
+    read: Hparams
     reached: set[str]
 
 
@@ -117,6 +119,7 @@ def make_template(task: TorchTask, starts: Sequence[Start], device: torch.device
         options,
         frozenset(every if chosen else places.options()),
         buffers,
+        {name: first[name] for name in sorted(read & first.keys())},
         reached,
     )
 

@@ -16,7 +16,7 @@ from popgrad.executors.allocator import keep_memory
 from popgrad.executors.base import Attempt, Save, seed_generators, seeded, train_segment
 from popgrad.executors.fingerprint import fingerprint
 from popgrad.executors.processes import available_cores
-from popgrad.executors.stack import Stack
+from popgrad.executors.stack import Known, Stack
 from popgrad.executors.template import Start, refusal, stackable
 from popgrad.executors.writer import Writer
 from popgrad.state import State, clone, digest_leaves, flatten
@@ -75,6 +75,7 @@ class Vectorised:
         self._queue: deque[Assignment] = deque()
         self._done: deque[Trained | Outcome] = deque()
         self._states: dict[SegmentId, State] = {}
+        self._known: Known = {}
         self._closed = False
         self._threads = torch.get_num_threads()
         torch.set_num_threads(available_cores() if workers is None else workers)
@@ -172,7 +173,8 @@ class Vectorised:
         with seeded(first):
             starts = {each.member % self._width: self._start(each, device) for each in wave}
             anyone = next(iter(starts.values()))
-            stack = Stack(self._task, [starts.get(row, anyone) for row in range(self._width)], device)
+            rows = [starts.get(row, anyone) for row in range(self._width)]
+            stack = Stack(self._task, rows, device, self._known)
             stack.train()
             metrics, states = stack.evaluate(), stack.states()
         seconds = (time.perf_counter() - begin) / len(wave)
