@@ -169,11 +169,42 @@ def test_a_node_is_lost_between_the_decision_and_those_who_inherit(
     nodes.others.append(nodes.add())
 
 
+class Late(Walk):
+    """Is loaded on the controller's node, elsewhere only when the file `may` is there."""
+
+    def __init__(self, home: str, may: str) -> None:
+        super().__init__()
+        self.home, self.may = home, may
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        here = ray.get_runtime_context().get_node_id()
+        wait_for(lambda: here == self.home or Path(self.may).exists())
+
+
+@pytest.mark.long
+def test_a_node_is_lost_while_actors_start_there(nodes: Nodes, tmp_path: Path, expected: list[str]) -> None:
+    wide = nodes.cluster.add_node(
+        num_cpus=4, object_store_memory=10**8
+    )  # at least three of the six are there
+    wait_for(lambda: alive() == 4)
+
+    def lose() -> None:
+        nodes.cluster.remove_node(wide, allow_graceful=False)
+        wait_for(lambda: alive() == 3)
+        (tmp_path / "may").touch()
+
+    once = Once(lose, lambda segment: True)
+    task = Late(nodes.cluster.head_node.node_id, str(tmp_path / "may"))
+    assert record(run(task, "ray", tmp_path / "run", on_segment=once)) == expected
+    assert once.done
+
+
 @pytest.mark.long
 def test_a_node_that_joins_is_used(nodes: Nodes, tmp_path: Path, expected: list[str]) -> None:
     for _ in range(2):
         nodes.lose()
-    wait_for(lambda: sum(node["Alive"] for node in ray.nodes()) == 1)
+    wait_for(lambda: alive() == 1)
     (tmp_path / "met").mkdir()
     join = Once(lambda: nodes.others.append(nodes.add()), lambda end: end.interval == 0)
     found = run(Walk(meet=str(tmp_path / "met")), "ray", tmp_path / "run", on_interval=join)
@@ -217,6 +248,11 @@ def test_the_controller_is_killed_and_the_run_goes_on(
         assert set(map(repr, fetched)) <= set(map(repr, before))
     found = popgrad.resume(directory, task=Walk(), allow_changed_task=True)
     assert record(found) == expected
+
+
+def alive() -> int:
+    """Nodes, as far as Ray knows."""
+    return sum(node["Alive"] for node in ray.nodes())
 
 
 def wait_for(holds: Callable[[], bool]) -> None:

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -21,7 +22,6 @@ from popgrad.core.population import Assignment, Hparams
 from popgrad.core.space import Space
 from popgrad.data import Splits
 from popgrad.executors import EXECUTORS, Serial
-from popgrad.executors.ray_actor import Trainer
 from popgrad.state import State
 from popgrad.tasks import Context, Quadratic, Split, TorchTask
 
@@ -176,6 +176,8 @@ def test_what_a_dead_actor_shared_its_node_with_goes_on(tmp_path: Path) -> None:
 
 
 def test_what_nodes_lack_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    from popgrad.executors.ray_actor import Trainer
+
     monkeypatch.setitem(sys.modules, "not_installed", popgrad)
     monkeypatch.setitem(sys.modules, "not_installed.there", sys.modules[Trainer.__module__])
     monkeypatch.setattr(Trainer, "__module__", "not_installed.there")
@@ -234,6 +236,27 @@ def test_a_run_on_ray_is_the_serial_one_and_asks_for_a_gpu_only_where_members_ta
         popgrad.run("digits", executor="ray", device="cuda")
 
 
+def test_where_something_else_answers_it_is_said_while_ray_waits(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def init(address: str, **options: Any) -> None:
+        end = time.monotonic() + 30
+        while not caplog.messages and time.monotonic() < end:
+            time.sleep(0.01)
+        raise ConnectionError("no answer")
+
+    ray.shutdown()  # the last tests: a caller's connection would be used
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr("popgrad.executors.ray_cluster._PATIENCE", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(UsageError, match=rf"^address: given '{address}', but no cluster .*\(no answer\)"):
+            start(address=address)
+    assert caplog.messages == [
+        f"address: {address} answers, but not yet as Ray; is it what `ray start` named?"
+    ]
+
+
 @pytest.mark.parametrize(
     ("address", "message"),
     [
@@ -242,7 +265,7 @@ def test_a_run_on_ray_is_the_serial_one_and_asks_for_a_gpu_only_where_members_ta
     ],
 )
 def test_an_address_where_nothing_is_says_what_to_do(address: str, message: str) -> None:
-    ray.shutdown()  # the last tests: a caller's connection would be used
+    ray.shutdown()
     with pytest.raises(UsageError, match=message):
         start(address=address)
 
