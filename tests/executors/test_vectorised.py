@@ -600,3 +600,22 @@ def test_the_digits_learn_as_well_as_in_serial() -> None:
         assert other["accuracy"] == pytest.approx(one["accuracy"], abs=0.01)
     serial.close()
     executor.close()
+
+
+def test_a_rate_that_the_model_reads_may_differ_from_one_interval_to_the_next() -> None:
+    def narrow(hparams: Hparams) -> nn.Module:
+        return nn.Sequential(nn.Linear(33, 17), nn.Dropout(float(hparams["p"])), nn.Linear(17, 3))
+
+    task = replace(TASK, space=Space({"p": Uniform(0.0, 1.0), "lr": LogUniform(1e-3, 1e-1)}), model=narrow)
+    stacked, alone = make(task), Serial(task, CPU)
+    for interval, p in enumerate((0.0, 0.7, 0.2)):
+        segments = [
+            assign(m, interval, m if interval else None, hparams={"p": p, "lr": 0.01}) for m in range(SIZE)
+        ]
+        found, expected = train(stacked, *segments), train(alone, *segments)
+        for each in segments:
+            assert found[each.id].metrics["loss"] == pytest.approx(
+                expected[each.id].metrics["loss"], rel=1e-3
+            )
+    stacked.close()
+    alone.close()
