@@ -34,7 +34,7 @@ def read(folder: Path, name: str) -> dict[str, Any] | None:
 
 def pivot(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Rows of one unit as a table: a line for each, a column for each subject."""
-    subjects = list(dict.fromkeys(name for row in rows for name in row["medians"]))
+    subjects = list(max((row["medians"] for row in rows), key=len))  # the others lack some of these
     lines = [("", *subjects), ("---", *("---:" for _ in subjects))]
     lines += [(row["what"], *(_number(row["medians"].get(name)) for name in subjects)) for row in rows]
     return [f"| {' | '.join(line)} |" for line in lines]
@@ -47,15 +47,15 @@ def _number(value: float | None) -> str:
 
 def planned(found: Mapping[str, Any], said: Mapping[str, str]) -> list[str]:
     """The part of the page about the cluster that is only imagined."""
-    lines = ["## Assumptions", "", said["scaling"], ""]
-    order = list(dict.fromkeys(row["unit"] for row in found["rows"]))
-    for unit in order:
+    lines = ["## In short (simulated)", "", said["in short"], "", "## Assumptions", "", said["scaling"], ""]
+    units = {row["unit"] for row in found["rows"]}
+    for unit in [name for name in said if name in units]:
         title, _, note = said[unit].partition("\n")
         lines += [f"## {title}", "", note.strip(), ""]
         if unit == "utilisation":
             lines += [f"![Utilisation by population under each policy, simulated](figures/{FIGURE})", ""]
         lines += [*pivot([row for row in found["rows"] if row["unit"] == unit]), ""]
-    how = f"Seed {found['seed']}, {found['sizes']['intervals']} intervals; run {found['repeat']} times."
+    how = f"Seed {found['seed']}, {found['sizes']['intervals']} intervals; runs of each: {found['repeat']}."
     return [*lines, f"{how} {machine(found['machine'])}", ""]
 
 

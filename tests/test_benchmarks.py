@@ -234,7 +234,7 @@ def test_the_page_for_planning_has_what_was_simulated_and_says_what_was_not_meas
     written(bench("measure"), "ray", simulated)
     module.main(["--page", str(page), "--results", str(simulated)])
     text = page.read_text()
-    assert "| 20 members on 20 slots, nothing goes wrong | 1 | 1 | 1 |  |" in text
+    assert "| 20 members on 20 slots, nothing goes wrong | 1 |  | 1 | 1 |" in text
     assert "| the thing | a 6 s; b 3 s | 2x (2..2) a / b | at least 3x | no |" in text
     assert "Not measured: run `python benchmarks/peers_fc.py`." in text
     assert "cluster.py`." not in text
