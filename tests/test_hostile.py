@@ -255,6 +255,10 @@ ABOUT: dict[str, dict[str, Any]] = {
     "space without names": {"space": {}},
     "a bound beyond all": {"space": {"h0": {"kind": "uniform", "low": 0, "high": 10**400}, "h1": {}}},
     "score is nothing": {"score": None},
+    **{
+        f"sizes are {sizes!r}": {"sizes": sizes}
+        for sizes in (3, [], ["3"], [3.5], [0], [True], [10**15], {"0": 3}, [1], [2, 2])
+    },
 }
 
 
@@ -310,6 +314,11 @@ DECISIONS: dict[str, tuple[str, object]] = {
     "sources beyond": ("plan", {"sources": [0, 1, 10**30]}),
     "sources of fractions": ("plan", {"sources": [0, 1, 0.5]}),
     "too few": ("plan", {"sources": [0, 1]}),
+    "a size of texts": ("plan", {"size": "3"}),
+    "a size that is not that of the plan": ("plan", {"size": 2}),
+    "a size that nobody was told of": ("plan", {"size": 3}),
+    "no members": ("plan", {"members": [], "sources": [], "hparams": [], "changes": [], "size": 0}),
+    "starts of texts": ("plan", {"starts": ["one", "two", "three"]}),
     "hparams of lists": ("plan", {"hparams": [[], [], []]}),
     "hparams of others": ("plan", {"hparams": [{}, {}, {}]}),
     "memory is a list": ("memory", "[]"),

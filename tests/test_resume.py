@@ -125,6 +125,16 @@ def test_going_on_with_a_finished_run_trains_nothing(whole: Path) -> None:
     assert result.stopped == "finished"
 
 
+def test_who_kept_a_failure_is_not_asked_again_at_the_end(tmp_path: Path) -> None:
+    given = {**GIVEN, "strategy": "random-search"}
+    del given["fraction"]
+    task = Spy(broken={(1, 1): "nan"})
+    popgrad.run(task, directory=tmp_path / "run", **given)
+    before = record(tmp_path / "run")
+    popgrad.resume(tmp_path / "run", task=task)
+    assert record(tmp_path / "run") == before
+
+
 # --- the task -----------------------------------------------------------------------------------------
 
 

@@ -188,7 +188,7 @@ def _read(
     journal = Journal(place.journal, readonly=True)
     try:
         about, segments, sizes = about_run(journal, place), tuple(journal.segments()), journal.sizes()
-        check_record(segments, (), names=about["space"], size=max(sizes))
+        check_record(segments, (), names=about["space"], sizes=sizes)
         last = present_in(journal, segments).last
     finally:
         journal.close()

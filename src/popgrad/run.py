@@ -270,7 +270,7 @@ def resume(
             recorded = 1 + max((segment.interval for segment in segments), default=-1)
             if config.intervals < recorded:
                 raise UsageError(f"intervals: given {config.intervals}, but {recorded} are recorded already")
-            check_record(segments, journal.decisions(), names=about["space"], size=max(sizes))
+            check_record(segments, journal.decisions(), names=about["space"], sizes=sizes)
             check_given(about, task, "resume")
             weights, options = config.weights, config.options
             if task is not None:  # they were for the task that is named
@@ -307,7 +307,7 @@ def load(directory: str | Path, *, task: Task | None = None, data_dir: str | Pat
         if data_dir is not None:
             about["config"]["data_dir"] = str(data_dir)
         result = result_of(journal, place, about, partial(task_again, about, task), {})
-        check_record(result.segments, (), names=result.space, size=max(journal.sizes()))
+        check_record(result.segments, (), names=result.space, sizes=journal.sizes())
         return result
     finally:
         journal.close()

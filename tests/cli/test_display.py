@@ -104,6 +104,22 @@ def test_it_fits_the_terminal_and_says_what_is_not_shown(width: int, height: int
         assert "…" not in "".join(lines)
 
 
+def test_a_population_of_another_size_is_counted_as_such() -> None:
+    made = table(*FIRST)
+    made.interval(IntervalEnd(0, FIRST, replace(DECISION, size=2), 1.0))
+    *rows, bar = render(made)
+    assert [row.split()[0] for row in rows[1:]] == ["1", "0"]
+    assert "3/5 segments" in bar
+
+
+def test_a_line_says_how_many_members_there_are_from_now_on() -> None:
+    console = Console(file=io.StringIO(), width=20)
+    with watching(console, **WATCHED) as watch:
+        assert watch.interval is not None
+        watch.interval(IntervalEnd(0, FIRST, replace(DECISION, size=3), 1.25))
+    assert "; inherit 0←1 2←1; 3 members from now on (1.2 s)" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
 def test_elsewhere_than_in_a_terminal_each_interval_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     console = Console(file=io.StringIO(), width=20)
     with watching(console, **WATCHED) as watch:

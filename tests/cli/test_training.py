@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 import signal
 from pathlib import Path
 
@@ -251,6 +252,38 @@ def test_data_that_is_missing_in_the_middle_says_how_to_go_on(monkeypatch: pytes
 
 
 # --- replay -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--population", "6"), "grows from 4 to 6 at the next decision: new members are cloned"),
+        (
+            ("--population", "6", "--grow", "sample"),
+            "grows from 4 to 6 at the next decision: new members are sampled",
+        ),
+        (("--population", "2"), "shrinks from 4 to 2 at the next decision: the best stay"),
+    ],
+)
+def test_resume_says_first_what_becomes_of_the_population(
+    options: tuple[str, ...], said: str, finished: Path, tmp_path: Path
+) -> None:
+    place = shutil.copytree(finished, tmp_path / "copy")
+    done = popgrad("resume", str(place), "--intervals", "5", "--plain", "--no-test", "--json", *options)
+    assert done.code == 0
+    assert done.err.splitlines()[0] == f"popgrad: the population {said}"
+    members = int(options[1])
+    assert f"{members} members from now on" in done.err
+    assert done.json["members"] == members
+    assert [each["member"] for each in done.json["population"]] == list(range(members))
+    assert popgrad("show", str(place), "--json").json["winner"] == done.json["winner"]
+    assert popgrad("schedule", str(place), "--json").code == 0
+    assert popgrad("replay", str(place)).code == 0
+
+
+def test_a_population_that_no_decision_could_change_is_refused(finished: Path) -> None:
+    said = refused("resume", str(finished), "--population", "6")
+    assert "give --intervals too, at least 4" in said
 
 
 def test_replay_says_whether_the_bits_are_the_same(tmp_path: Path) -> None:

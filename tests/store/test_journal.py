@@ -137,6 +137,33 @@ def test_decisions_come_back_with_the_memory() -> None:
     journal.close()
 
 
+def test_a_decision_that_changes_the_size_says_so_to_the_run_as_a_whole() -> None:
+    journal = Journal(None, create=True, about={"sizes": [2]})
+    plan = Plan((0, 1, 2), (1, 1, 2), ({}, {}, {}), ({}, {}, {}))
+    decisions = [Decision(0, plan, {}, ((1, 4), (1, 4), None), 3), Decision(1, plan, {})]
+    for decision in (*decisions, decisions[0]):  # it is made again after a kill, and counts once
+        journal.append_decision(decision)
+    assert journal.decisions() == decisions
+    assert journal.sizes() == [2, 3]
+    journal.close()
+
+
+@pytest.mark.parametrize(
+    ("about", "sizes"),
+    [
+        ({}, []),
+        ({"config": {"population": 4}}, [4]),
+        ({"config": {"population": 4}, "sizes": [9, 2]}, [9, 2]),
+    ],
+)
+def test_the_sizes_of_the_population_are_known_also_from_older_journals(
+    about: dict[str, object], sizes: list[int]
+) -> None:
+    journal = Journal(None, create=True, about=about)
+    assert journal.sizes() == sizes
+    journal.close()
+
+
 def test_telemetry_and_readings_come_back(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal.db", create=True)
     facts = Telemetry(1.5, "worker 1", ((1, "loss", 0.5), (2, "loss", math.inf), (2, "Größe", -0.0)))

@@ -106,7 +106,7 @@ class Journal:
         about = self.about()
         if "sizes" in about or "config" not in about:
             return list(about.get("sizes", []))
-        return [about["config"].get("population", 0)]  # an older popgrad began the run, and changed none
+        return [about["config"]["population"]]  # an older popgrad began the run, and changed none
 
     def append_segments(self, segments: Sequence[Segment], telemetry: Sequence[Telemetry]) -> None:
         """Append finished segments in one transaction. One that is there already and equal is left alone.

@@ -141,7 +141,7 @@ def check_about(about: Mapping[str, Any]) -> None:
     for key, kind in _ABOUT.items():
         if not isinstance(about.get(key), kind):
             raise RunError(f"the journal is damaged: given {_short(about.get(key))} as the {key} of the run")
-    sizes = about.get("sizes", [1])
+    sizes = about.get("sizes", [about["config"].get("population")])
     if not isinstance(sizes, list) or not sizes or not all(type(n) is int and 0 < n <= _MOST for n in sizes):
         raise RunError(f"the journal is damaged: given {_short(sizes)} as the sizes of the population")
     if not isinstance(about.get("fingerprint", {}), dict):
@@ -149,7 +149,11 @@ def check_about(about: Mapping[str, Any]) -> None:
 
 
 def check_record(
-    segments: Sequence[Segment], decisions: Sequence[Decision], *, names: Collection[str], size: int
+    segments: Sequence[Segment],
+    decisions: Sequence[Decision],
+    *,
+    names: Collection[str],
+    sizes: Sequence[int],
 ) -> None:
     """Hold a record to what a run can have written: what cannot be gone on with is said before it is tried.
 
@@ -157,24 +161,33 @@ def check_record(
         segments: All of them.
         decisions: Those that are wanted.
         names: Of the hyperparameters.
-        size: Members of the population when it was largest.
+        sizes: That the population has had, in order.
 
     Raises:
         RunError: A member, a source or a hyperparameter is there that the run does not have, or is missing.
     """
-    members = range(size)
+    largest = max(sizes)
     for each in segments:
         counts = each.interval >= 0 and each.first_step >= 0 and each.steps >= 1 and each.samples >= 0
-        if each.member not in members or not counts or not _has(each.hparams, names):
-            raise RunError(f"the record is damaged: no run of {size} members has segment {each.id} as it is")
+        if each.member not in range(largest) or not counts or not _has(each.hparams, names):
+            raise RunError(
+                f"the record is damaged: no run of {largest} members has segment {each.id} as it is"
+            )
     founders(segments)  # which finds sources that are missing, or run in a circle
+    before = sizes[0]
     for decision in decisions:
-        plan = decision.plan
-        known = all(each in members for each in (*plan.members, *plan.sources))
+        plan, after = decision.plan, decision.size or before
+        known = all(each in range(after) for each in plan.members)
+        known &= all(each in range(max(before, after)) for each in plan.sources)
         if not known or decision.number < 0 or not all(_has(each, names) for each in plan.hparams):
             raise RunError(
-                f"the record is damaged: no run of {size} members has decision {decision.number} as it is"
+                f"the record is damaged: no run of {after} members has decision {decision.number} as it is"
             )
+        before = after
+    if decisions and (made := [d.size for d in decisions if d.size is not None]) != list(sizes[1:]):
+        raise RunError(
+            f"the record is damaged: the population had the sizes {[*sizes]}, but decisions made it {made}"
+        )
 
 
 def _has(hparams: Hparams, names: Collection[str]) -> bool:
