@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from popgrad.core.errors import NobodyLeftError, UsageError
+from popgrad.core.errors import UsageError
 from popgrad.core.population import Segment, Telemetry
 from popgrad.core.space import Space
 from popgrad.report import curves, rows, write_csv
@@ -16,6 +16,7 @@ from popgrad.result import Result
 from popgrad.store.aside import replacing
 from popgrad.store.directory import Directory
 from popgrad.store.journal import Journal
+from popgrad.store.lineage import best_segments
 from popgrad.tasks.base import Epochal, Task, epoch_steps
 from popgrad.tasks.torch import TorchTask
 from popgrad.winner import save_winner
@@ -53,20 +54,13 @@ def write_winner(result: Result, place: Directory) -> None:
     A state that there is none of, since the member failed, is null.
     """
     save_winner(result.winner, place.weights, result.made_by)
+    best = {member: segment.digest for member, segment in best_segments(result.segments).items()}
     kept = {
-        member: {"last": segment.digest or None, "best": _best(result, member)}
+        member: {"last": segment.digest or None, "best": best.get(member)}
         for member, segment in result.last.items()
     }
     with replacing(place.index) as aside:
         aside.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
-
-
-def _best(result: Result, member: int) -> str | None:
-    """The digest of a member's best state; None where it has never had a finite score."""
-    try:
-        return result.best(member).digest
-    except NobodyLeftError:
-        return None
 
 
 def events(

@@ -10,6 +10,7 @@ from popgrad.core.errors import NobodyLeftError, RunError, UsageError
 from popgrad.core.population import Segment
 from popgrad.store.lineage import (
     best_ever,
+    best_segments,
     donors,
     founders,
     heirs,
@@ -132,6 +133,15 @@ def test_ties_go_to_the_lowest_member_and_the_earliest_interval():
     record = (segment(1, 0, None, 0.5), segment(0, 0, None, 0.5), segment(0, 1, (0, 0), 0.5))
     assert winner(record[:2]).id == (0, 0)
     assert best_ever(record[::-1]).id == (0, 0)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from([0.1, 0.2, 0.3, NAN])), max_size=12))
+def test_best_segments_are_the_best_ever_of_each_member_alone(scores):
+    record = [segment(member, interval, None, score) for interval, (member, score) in enumerate(scores)]
+    own = {m: [s for s in record if s.member == m and not s.failed] for m in range(4)}
+    expected = {m: best_ever(each).id for m, each in own.items() if each}
+    assert {m: s.id for m, s in best_segments(record).items()} == expected
+    assert {m: s.id for m, s in best_segments(record[::-1]).items()} == expected
 
 
 @pytest.mark.parametrize("bad", [NAN, math.inf, -math.inf])

@@ -25,6 +25,16 @@ def last_segments(segments: Iterable[Segment]) -> dict[int, Segment]:
     return dict(sorted(last.items()))
 
 
+def best_segments(segments: Iterable[Segment]) -> dict[int, Segment]:
+    """The best score of each member that ever had a finite one; ties: the earliest interval."""
+    best: dict[int, Segment] = {}
+    for segment in segments:
+        if not segment.failed:
+            found = best.setdefault(segment.member, segment)
+            best[segment.member] = min(found, segment, key=lambda s: (-s.score, s.interval))
+    return best
+
+
 def lineage(segments: Sequence[Segment], leaf: int | SegmentId) -> tuple[Segment, ...]:
     """The segments behind a member's weights, root first.
 
