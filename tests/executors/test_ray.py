@@ -188,7 +188,7 @@ def test_what_nodes_lack_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nodes_that_compute_differently_are_refused() -> None:
     executor = start(workers=2)
     train(executor, assign(0))
-    executor._fingerprint = {**executor.fingerprint, "capability": "another"}
+    executor._actors.fingerprint = {**executor.fingerprint, "capability": "another"}
     with pytest.raises(RunError, match=r"computes otherwise .*\(capability another and .*one kind of CPU"):
         train(executor, *(assign(m, "die") for m in range(3)))  # those who take their places say so
     executor.close()

@@ -4,13 +4,9 @@ The controller keeps a copy of every state that is held, in the object store of 
 is lost, no state is; and the controller's node needs memory for two states a member.
 """
 
-import itertools
-import logging
-import os
 import sys
 import time
 from collections.abc import Collection, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,49 +18,18 @@ from ray.exceptions import RayError
 from popgrad.core.errors import PopgradError, RunError, UsageError
 from popgrad.core.population import Assignment, Outcome, SegmentId, Telemetry
 from popgrad.executors.base import Attempt, Save
-from popgrad.executors.interpreter import THREADS
 from popgrad.executors.line import Line
 from popgrad.executors.parcel import Parcel, pack, tensors, unpack
 from popgrad.executors.processes import pickled
-from popgrad.executors.ray_actor import Greeting, Trainer
+from popgrad.executors.ray_actor import Actor, Actors, lines
 from popgrad.executors.ray_cluster import Needs, capacity, connect, disconnect
 from popgrad.executors.worker import Refused, Setup
 from popgrad.executors.writer import Writer
 from popgrad.state import State, flatten
 from popgrad.tasks.base import Sharing, Task
 
-log = logging.getLogger("popgrad")
-
 _LOOK = 1.0
 """Seconds after which somebody who waits looks whether the cluster has grown."""
-_SAID = 30.0
-"""Seconds to wait for room before it is said; actors start in 2 to 15, most of it the import of torch."""
-_STARTS = 3
-"""Actors that start in the place of one another and end before they have, after which the run does."""
-
-
-@dataclass
-class Actor:
-    """An actor as its controller sees it.
-
-    Attributes:
-        handle: Ray's.
-        name: For the telemetry.
-        node: Ray's name of the node it is on.
-        attempt: What it is busy with; None = it is idle.
-        answer: To that, an object reference, as is `final`, to the final state.
-        began: When it began with it, in seconds of `time.monotonic`.
-        start: Of how many in its place that have started, from 1.
-    """
-
-    handle: Any
-    name: str
-    start: int
-    node: str = ""
-    attempt: Attempt | None = None
-    answer: Any = None
-    final: Any = None
-    began: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -119,28 +84,24 @@ class Ray:
         if workers is not None and workers < 1:
             raise UsageError(f"workers is {workers}: at least 1 (leave it out for as many as fit)")
         self._devices, self._deadline = devices, deadline
-        self._limit = min((n for n in (workers, members) if n is not None), default=None)
+        limit = min((n for n in (workers, members) if n is not None), default=None)
         self._needs = Needs(cpus, gpus)
         self._queue: Line[Attempt] = Line()
         self._states: dict[SegmentId, Held] = {}
-        self._actors: list[Actor] = []
-        self._starting: dict[Any, Actor] = {}
-        self._numbers = itertools.count()
-        self._fingerprint: dict[str, object] = {}
         self._writer = None if save is None else Writer(save)
-        self._setup = cloudpickle.dumps(_setup(pickled(task), save))
-        self._closed, self._ours = False, connect(address, workers, self._needs)
+        setup = cloudpickle.dumps(_setup(pickled(task), save))
+        self._ours = connect(address, workers, self._needs)
+        self._actors = Actors(setup, str(ray.get_runtime_context().get_node_id()), self._needs, limit)
         try:
-            self._home = str(ray.get_runtime_context().get_node_id())
             if not capacity(self._needs):
                 raise UsageError(
                     f"cpus, gpus: a member takes {cpus:g} CPUs and {gpus:g} GPUs, and no node of the cluster "
                     "has them"
                 )
-            self._data = ray.put(pack(*flatten(task.share()))) if isinstance(task, Sharing) else None
-            for _ in range(self._room()):
-                self._hire()
-            self._await()
+            if isinstance(task, Sharing):
+                self._actors.data = ray.put(pack(*flatten(task.share())))
+            self._actors.grow(sys.maxsize)
+            self._actors.wait()
         except BaseException:
             self.close()
             raise
@@ -148,73 +109,7 @@ class Ray:
     @property
     def fingerprint(self) -> dict[str, object]:
         """Of the actors, which are alike."""
-        return self._fingerprint
-
-    # --- who trains -----------------------------------------------------------------------------------------
-
-    def _hire(self, start: int = 1) -> None:
-        """Start an actor, the so-manieth in its place. It may have to wait for room."""
-        variables = {**THREADS, "MKL_CBWR": os.environ.get("MKL_CBWR", "AUTO")}
-        remote = ray.remote(Trainer).options(
-            num_cpus=self._needs.cpus,
-            num_gpus=self._needs.gpus,
-            runtime_env={"env_vars": variables},  # before the interpreter starts
-        )
-        handle = remote.remote(self._setup, self._home, self._data)
-        self._starting[handle.greet.remote()] = Actor(handle, f"actor {next(self._numbers)}", start)
-
-    def _room(self) -> int:
-        """How many more actors the cluster has room for, and the run has use for."""
-        room = capacity(self._needs)
-        return min(room, self._limit or room) - len(self._actors) - len(self._starting)
-
-    def _await(self) -> None:
-        """Wait for the first actor."""
-        patience: float | None = _SAID
-        while not self._actors:
-            heard, _ = ray.wait([*self._starting], timeout=patience)
-            if heard:
-                self._greet(heard[0])
-            else:
-                log.warning("waiting for actors to start: is the cluster busy? `ray status` tells")
-                patience = None
-
-    def _greet(self, ref: Any) -> None:
-        """Take an actor on that has started. One that cannot work is left to `close`."""
-        actor = self._starting[ref]
-        try:
-            found = ray.get(ref)
-        except RayError as error:
-            del self._starting[ref]
-            if actor.start < _STARTS:
-                return self._hire(actor.start + 1)
-            raise RunError(
-                f"actors end while they start, {_STARTS} times in a row; popgrad and what the task imports "
-                f"have to be installed on every node ({_lines(error)[-1]})"
-            ) from None
-        if isinstance(found, Refused):
-            raise found.error
-        assert isinstance(found, Greeting)
-        self._fingerprint = self._fingerprint or found.fingerprint
-        if found.fingerprint != self._fingerprint:
-            pairs = ((k, v, found.fingerprint.get(k)) for k, v in self._fingerprint.items())
-            raise RunError(
-                f"the node {found.address} computes otherwise than those before it, so that results could "
-                f"not be repeated ({', '.join(f'{k} {a} and {b}' for k, a, b in pairs if a != b)}): let the "
-                "cluster have one kind of CPU and one version of torch"
-            )
-        actor.node, actor.name = found.node, f"{actor.name} on {found.address}"
-        self._actors.append(self._starting.pop(ref))
-
-    def _bury(self, actor: Actor) -> None:
-        """Let go of an actor that is lost; of those that idle on its node too, which may be lost with it.
-
-        Not of those on the controller's node, which is there as long as the controller is.
-        """
-        node = None if actor.node == self._home else actor.node
-        for each in [a for a in self._actors if a is actor or (a.node == node and a.attempt is None)]:
-            _kill(each)
-            self._actors.remove(each)
+        return self._actors.fingerprint
 
     # --- what they do ---------------------------------------------------------------------------------------
 
@@ -225,13 +120,12 @@ class Ray:
         self._dispatch()
 
     def _dispatch(self) -> None:
-        for actor in [actor for actor in self._actors if actor.attempt is None]:
+        for actor in self._actors.idle:
             if not self._queue:
                 return
             self._send(actor, self._queue.pop())
         if self._queue:
-            for _ in range(min(self._room(), len(self._queue) - len(self._starting))):
-                self._hire()
+            self._actors.grow(len(self._queue) - len(self._actors.starting))
 
     def _send(self, actor: Actor, attempt: Attempt) -> None:
         assignment = attempt.assignment
@@ -245,11 +139,11 @@ class Ray:
         """Wait for the next segment that any actor finishes, or fails for the last time."""
         while True:
             self._dispatch()
-            busy = {actor.answer: actor for actor in self._actors if actor.attempt is not None}
+            busy, starting = {actor.answer: actor for actor in self._actors.busy}, self._actors.starting
             self._check_hope(busy)
-            heard, _ = ray.wait([*busy, *self._starting], timeout=self._patience(busy.values()))
-            if heard and heard[0] in self._starting:
-                self._greet(heard[0])
+            heard, _ = ray.wait([*busy, *starting], timeout=self._patience(busy.values()))
+            if heard and heard[0] in starting:
+                self._actors.greet(heard[0])
             elif heard:
                 settled = self._take(busy[heard[0]])
                 if settled is not None:
@@ -282,8 +176,7 @@ class Ray:
         """End an actor that is over its deadline; another one takes its place."""
         assert actor.attempt is not None
         seconds = time.monotonic() - actor.began
-        _kill(actor)
-        self._actors.remove(actor)
+        self._actors.end(actor)
         self._dispatch()
         why = f"the segment took longer than the deadline of {self._deadline:g} s"
         return Outcome(actor.attempt.assignment.id, error=why, telemetry=Telemetry(seconds, "given up"))
@@ -295,11 +188,11 @@ class Ray:
         try:
             answer, parcel = ray.get([actor.answer, actor.final])
         except RayError as error:
-            self._bury(actor)
+            self._actors.bury(actor)
             self._renew(attempt.assignment.source)
             seconds = time.monotonic() - actor.began
             why, facts = (
-                f"{actor.name} was lost: {type(error).__name__}: {_lines(error)[0]}",
+                f"{actor.name} was lost: {type(error).__name__}: {lines(error)[0]}",
                 Telemetry(seconds, actor.name),
             )
             answer, parcel = Outcome(attempt.assignment.id, error=why, telemetry=facts), None
@@ -309,7 +202,7 @@ class Ray:
             raise answer.error
         if parcel is not None:
             self._states.setdefault(answer.id, Held(ref, parcel))
-            if self._writer is not None and attempt.assignment.checkpoint and actor.node != self._home:
+            if self._writer is not None and attempt.assignment.checkpoint and actor.node != self._actors.home:
                 self._writer(answer.digest, parcel.tree, tensors(parcel))
         settled = attempt.settle(answer)
         if isinstance(settled, Outcome):
@@ -341,19 +234,19 @@ class Ray:
 
     def retain(self, segments: Collection[SegmentId]) -> None:
         """Let go of every other state, but for those that a segment has yet to start from."""
-        busy = [actor.attempt for actor in self._actors if actor.attempt is not None]
+        busy = [actor.attempt for actor in self._actors.busy if actor.attempt is not None]
         kept = {*segments, *(attempt.assignment.source for attempt in [*busy, *self._queue])}
         self._states = {segment: held for segment, held in self._states.items() if segment in kept}
 
     def flush(self) -> None:
         """Ask every actor, then write what the controller has; one that is lost has nothing to write."""
         refused: list[PopgradError] = []
-        for actor, ref in [(a, a.handle.flush.remote()) for a in self._actors if a.attempt is None]:
+        for actor, ref in [(a, a.handle.flush.remote()) for a in self._actors.idle]:
             try:
                 if found := ray.get(ref):
                     refused.append(found.error)
             except RayError:
-                self._bury(actor)
+                self._actors.bury(actor)
         if self._writer is not None:
             self._writer.flush()
         if refused:
@@ -361,28 +254,14 @@ class Ray:
 
     def close(self) -> None:
         """End the actors, whatever they do, and leave the cluster."""
-        if self._closed:
-            return
-        self._closed = True
-        for actor in [*self._actors, *self._starting.values()]:
-            _kill(actor)
+        self._actors.close()
         if self._writer is not None:
             self._writer.close()
         self._queue.clear()
-        self._actors, self._starting, self._data = [], {}, None
         self._states = {}  # before the memory is unmapped that they lie in
         if self._ours:
             disconnect()
-
-
-def _kill(actor: Actor) -> None:
-    with suppress(RayError):
-        ray.kill(actor.handle, no_restart=True)
-
-
-def _lines(error: RayError) -> list[str]:
-    """What Ray says, which may be pages: at least one line, each of at most 200 characters."""
-    return [line[:200] for line in str(error).strip().splitlines()] or ["it does not say why"]
+        self._ours = False
 
 
 def _setup(task: bytes, save: Save | None) -> Setup:
