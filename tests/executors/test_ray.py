@@ -175,6 +175,26 @@ def test_what_a_dead_actor_shared_its_node_with_goes_on(tmp_path: Path) -> None:
     executor.close()
 
 
+@pytest.mark.parametrize("error", ["ObjectStoreFullError", "OutOfDiskError"])
+def test_where_states_have_no_room_the_run_ends_and_nobody_is_trained_again(
+    error: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*given: Any) -> None:
+        raise getattr(ray.exceptions, error)("full")
+
+    message = r"^neither Ray's object store nor the disk .*`ray start --object-store-memory`.*smaller"
+    executor = start(workers=1)
+    monkeypatch.setattr(ray, "put", full)
+    with pytest.raises(RunError, match=message):
+        executor.put((0, 0), {"x": torch.zeros(3)})
+    executor.submit([assign(0)])
+    monkeypatch.setattr(ray, "get", full)  # as where an actor could not store what it had trained
+    with pytest.raises(RunError, match=message):
+        executor.next()
+    assert not caplog.messages
+    executor.close()
+
+
 def test_what_nodes_lack_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     from popgrad.executors.ray_actor import Trainer
 

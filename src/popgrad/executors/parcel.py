@@ -24,11 +24,6 @@ class Parcel:
     tree: Tree
     leaves: tuple[tuple[str, tuple[int, ...], npt.NDArray[np.uint8]], ...]
 
-    @property
-    def size(self) -> int:
-        """Bytes of all tensors."""
-        return sum(content.nbytes for _, _, content in self.leaves)
-
 
 def pack(tree: Tree, leaves: Sequence[torch.Tensor]) -> Parcel:
     """A state that was taken apart; the parcel aliases the leaves where it can."""

@@ -13,7 +13,7 @@ from typing import Any
 import cloudpickle
 import ray
 import torch
-from ray.exceptions import RayError
+from ray.exceptions import ObjectStoreFullError, OutOfDiskError, RayError
 
 from popgrad.core.errors import PopgradError, RunError, UsageError
 from popgrad.core.population import Assignment, Outcome, SegmentId, Telemetry
@@ -30,6 +30,8 @@ from popgrad.tasks.base import Sharing, Task
 
 _LOOK = 1.0
 """Seconds after which somebody who waits looks whether the cluster has grown."""
+_FULL = (ObjectStoreFullError, OutOfDiskError)
+"""What Ray raises where neither memory nor the disk behind it has room for a state; it would again."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ class Ray:
                     "has them"
                 )
             if isinstance(task, Sharing):
-                self._actors.data = ray.put(pack(*flatten(task.share())))
+                self._actors.data = _stored(pack(*flatten(task.share())))
             self._actors.grow(sys.maxsize)
             self._actors.wait()
         except BaseException:
@@ -187,14 +189,14 @@ class Ray:
         assert attempt is not None
         try:
             answer, parcel = ray.get([actor.answer, actor.final])
+        except _FULL:
+            raise _no_room() from None
         except RayError as error:
             self._actors.bury(actor)
             self._renew(attempt.assignment.source)
             seconds = time.monotonic() - actor.began
-            why, facts = (
-                f"{actor.name} was lost: {type(error).__name__}: {lines(error)[0]}",
-                Telemetry(seconds, actor.name),
-            )
+            facts = Telemetry(seconds, actor.name)
+            why = f"{actor.name} was lost: {type(error).__name__}: {lines(error)[0]}"
             answer, parcel = Outcome(attempt.assignment.id, error=why, telemetry=facts), None
         ref = actor.final
         actor.attempt = actor.answer = actor.final = None
@@ -216,7 +218,7 @@ class Ray:
         """Put a state into the object store again, which may have been lost with a node."""
         if segment is not None:
             parcel = self._states[segment].parcel
-            self._states[segment] = Held(ray.put(parcel), parcel)
+            self._states[segment] = Held(_stored(parcel), parcel)
 
     def holds(self, segment: SegmentId) -> bool:
         """Whether the controller has the state."""
@@ -225,7 +227,7 @@ class Ray:
     def put(self, segment: SegmentId, state: State) -> None:
         """Put the state into the object store."""
         if segment not in self._states:
-            ref = ray.put(pack(*flatten(state)))
+            ref = _stored(pack(*flatten(state)))
             self._states[segment] = Held(ref, ray.get(ref))
 
     def state(self, segment: SegmentId) -> State:
@@ -262,6 +264,21 @@ class Ray:
         if self._ours:
             disconnect()
         self._ours = False
+
+
+def _stored(parcel: Parcel) -> Any:
+    """A reference to it in the object store. Raises `RunError` where there is no room."""
+    try:
+        return ray.put(parcel)
+    except _FULL:
+        raise _no_room() from None
+
+
+def _no_room() -> RunError:
+    return RunError(
+        "neither Ray's object store nor the disk behind it has room for the states; give it more memory "
+        "(`ray start --object-store-memory`), or train a smaller population or model"
+    )
 
 
 def _setup(task: bytes, save: Save | None) -> Setup:
