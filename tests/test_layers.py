@@ -52,14 +52,13 @@ LAYERS: dict[str, tuple[str, ...]] = {
             "popgrad.executors.base",
             "popgrad.tasks.base",
         ),  # the seams, no part of a kind
-        *("popgrad.members", "popgrad.standing", "popgrad.states"),
+        *("popgrad.members", "popgrad.states"),
     ),
     "popgrad.states": (
         *("popgrad.core", "popgrad.restore", "popgrad.state", "popgrad.store"),
         "popgrad.executors.base",
     ),
     "popgrad.members": ("popgrad.core",),
-    "popgrad.standing": ("popgrad.core",),
     "popgrad.restore": (
         *("popgrad.core", "popgrad.state", "popgrad.store"),
         "popgrad.executors.base",
@@ -75,6 +74,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "popgrad.garbage": ("popgrad.core", "popgrad.restore", "popgrad.store"),
     "popgrad.recorded": (
         *("popgrad.core", "popgrad.config", "popgrad.parts", "popgrad.store", "popgrad.tasks"),
+        "popgrad.strategies.base",
     ),
     "popgrad.result": (
         *("popgrad.core", "popgrad.state", "popgrad.store", "popgrad.config", "popgrad.report"),
