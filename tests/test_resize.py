@@ -1,5 +1,6 @@
 """A run goes on with more members, or with fewer: by one decision, exactly, and shown as it is."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -255,6 +256,18 @@ def test_killed_anywhere_it_becomes_what_it_would_have_been(
         sorted(path.name for path in (tmp_path / name / "checkpoints").iterdir()) for name in ("run", "whole")
     ]
     assert left[0] == left[1]
+
+
+@pytest.mark.parametrize("after", [2, 5])
+def test_a_run_of_an_older_popgrad_changes_like_any_other(after: int, tmp_path: Path) -> None:
+    given: dict[str, Any] = {"population": 3, "interval": 2, "executor": "serial", "fraction": 0.34}
+    shutil.copytree(Path(__file__).parent / "fixtures" / "format-1", tmp_path / "old")
+    popgrad.run("quadratic", directory=tmp_path / "new", intervals=4, **given)
+    popgrad.resume(tmp_path / "old", intervals=4)
+    for name in ("old", "new"):
+        popgrad.resume(tmp_path / name, population=after, intervals=6)
+        assert sizes(tmp_path / name) == [3, after]
+    assert record(tmp_path / "old") == record(tmp_path / "new")
 
 
 @pytest.mark.parametrize(("after", "grow"), [(7, "clone"), (7, "sample"), (2, None)])
