@@ -90,7 +90,8 @@ def connect(address: str | None, workers: int | None, needs: Needs) -> bool:
         waiting.cancel()
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)  # Ray puts one of its own, which ends the run uncleanly
-    output.print_worker_logs = _print_as_error
+    if _print is not None:
+        output.print_worker_logs = _print_as_error
     return True
 
 
@@ -106,10 +107,11 @@ def _knock(address: str) -> bool:
 def disconnect() -> None:
     """Leave the cluster; one that was started here ends."""
     ray.shutdown()
-    output.print_worker_logs = _print
+    if _print is not None:
+        output.print_worker_logs = _print
 
 
-_print = output.print_worker_logs
+_print: Any = getattr(output, "print_worker_logs", None)  # Ray's own, which another version may not have
 
 
 def _print_as_error(data: Any, print_file: Any, *more: Any, **named: Any) -> None:
