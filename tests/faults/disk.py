@@ -10,6 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
+from popgrad.store import checkpoints
+
 
 @dataclass(frozen=True)
 class Disk:
@@ -55,17 +57,18 @@ def can_mount() -> bool:
 @contextmanager
 def failing_writes(number: int, code: int = errno.ENOSPC) -> Iterator[None]:
     """From the `number`-th checkpoint on, counted from 1, half of it is written, then the disk is full."""
-    original, count = Path.write_bytes, 0
+    original, count = checkpoints.overwrite, 0
 
-    def write_bytes(path: Path, content: bytes) -> int:
+    def overwrite(path: Path, content: bytes) -> None:
         nonlocal count
-        count += path.suffix == ".part"
-        if path.suffix != ".part" or count < number:
-            return original(path, content)
+        count += 1
+        if count < number:
+            original(path, content)
+            return
         original(path, content[: len(content) // 2])
         raise OSError(code, os.strerror(code), str(path))
 
-    with patch.object(Path, "write_bytes", write_bytes):
+    with patch.object(checkpoints, "overwrite", overwrite):
         yield
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from popgrad.executors import serial, worker
 from popgrad.executors.slots import Layout, View
+from popgrad.store import checkpoints
 from popgrad.store.journal import Journal
 from popgrad.strategies.base import Strategy
 
@@ -165,7 +166,7 @@ def arm() -> None:
         return
     folder, moment = json.loads(os.environ[VARIABLE])
     _trace, _moment = Trace(Path(folder)), None if moment is None else Moment(**moment)
-    _around(Path, "write_bytes", _writing)
+    _around(checkpoints, "overwrite", _writing)
     _around(os, "replace", _renaming)
     _around(Journal, "_transaction", _committing)
     _around(serial.Serial, "_train", _of_an_heir(lambda _, assignment: assignment))
@@ -195,16 +196,14 @@ def deciding(strategy: Strategy) -> Strategy:
 def _writing(original: Any) -> Any:
     """A checkpoint's bytes: none, some or all of them."""
 
-    def write_bytes(path: Path, content: bytes) -> int:
-        if path.suffix != ".part":
-            return original(path, content)  # type: ignore[no-any-return]
+    def overwrite(path: Path, content: bytes) -> None:
         with phase("writing") as entry:
             if (share := entry.share(len(content))) is not None:
                 original(path, content[:share])
                 entry.hold()
-            return original(path, content)  # type: ignore[no-any-return]
+            original(path, content)
 
-    return write_bytes
+    return overwrite
 
 
 def _renaming(original: Any) -> Any:

@@ -13,10 +13,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from popgrad.core.errors import RunError
-from popgrad.state import digest, flatten
+from popgrad.state import State, digest, flatten
 from popgrad.store.checkpoints import Checkpoints
 
 DTYPES = (
@@ -226,6 +227,63 @@ def test_retain_deletes_the_others_and_leaves_those_who_write_alone(checkpoints:
         checkpoints.load(dropped)
     checkpoints.retain([])
     assert names(checkpoints) == {".0123.part", "notes.txt"}
+
+
+def large(seed: int, size: int = 20_000) -> State:
+    return {"w": torch.randn(size, generator=torch.Generator().manual_seed(seed)), "steps": seed}
+
+
+def test_a_large_file_that_is_let_go_is_written_over_by_the_next(checkpoints: Checkpoints) -> None:
+    old = checkpoints.save(large(0, 30_000))
+    inode = checkpoints.path(old).stat().st_ino
+    checkpoints.retain([])
+    assert names(checkpoints) == {".00.part"} == {path.name for path in checkpoints.leftovers()}
+    assert not checkpoints.has(old)
+    new = checkpoints.save(large(1))
+    assert names(checkpoints) == {f"{new}.safetensors"}
+    assert checkpoints.path(new).stat().st_ino == inode
+    assert digest(checkpoints.load(new)) == new  # shorter than what was there
+    other = checkpoints.save(large(2))  # no spare is left
+    assert checkpoints.path(other).stat().st_ino != inode
+    assert digest(checkpoints.load(other)) == other
+
+
+def test_spare_files_are_few_and_none_of_them_is_small(
+    checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("popgrad.store.checkpoints._SPARES", 3)
+    for seed in range(5):
+        checkpoints.save(large(seed))
+    checkpoints.save({"small": 1})
+    checkpoints.retain([])
+    assert names(checkpoints) == {".00.part", ".01.part", ".02.part"}
+
+
+def test_a_file_that_somebody_has_linked_is_not_written_over(
+    checkpoints: Checkpoints, tmp_path: Path
+) -> None:
+    kept = checkpoints.save(large(0))
+    (tmp_path / "backup").hardlink_to(checkpoints.path(kept))
+    before = (tmp_path / "backup").read_bytes()
+    checkpoints.retain([])
+    checkpoints.save(large(1))
+    assert (tmp_path / "backup").read_bytes() == before
+
+
+def test_a_state_that_is_written_over_while_it_is_read_is_missing(
+    checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, gone = safe_open, checkpoints.save(large(0))
+
+    def slowly(path: Path, **given: Any) -> Any:
+        opened = original(path, **given)
+        checkpoints.retain([])
+        checkpoints.save(large(1))
+        return opened
+
+    monkeypatch.setattr("popgrad.store.checkpoints.safe_open", slowly)
+    with pytest.raises(RunError, match="missing"):
+        checkpoints.load(gone)
 
 
 def test_retain_needs_no_folder(checkpoints: Checkpoints) -> None:

@@ -29,6 +29,16 @@ def leftovers(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.iterdir()) if _ASIDE.fullmatch(path.name)]
 
 
+def overwrite(path: Path, content: bytes) -> None:
+    """Write a file, over what is in it where it is there: its pages are at hand.
+
+    New ones can cost the system ten times as much as the copy.
+    """
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o666), "wb") as file:
+        file.write(content)
+        file.truncate()
+
+
 def flush(path: Path) -> None:
     """Have the content of a file, or the names in a folder, on the disk before going on."""
     fd = os.open(path, os.O_RDONLY)

@@ -5,7 +5,8 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Collection, Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +17,16 @@ from safetensors.torch import save as serialise
 
 from popgrad.core.errors import RunError
 from popgrad.state import State, Tree, digest_leaves, flatten, unflatten
-from popgrad.store.aside import flush
+from popgrad.store.aside import flush, overwrite
 
 SUFFIX = ".safetensors"
 _ASIDE = ".part"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _WRITING = re.compile(rf"\.[0-9a-f]+{re.escape(_ASIDE)}")
+_SPARES = 64
+"""Files of states that nobody needs any more, at most, that are written over by the next ones."""
+_WORTH = 2**16
+"""Bytes of a file from which on that takes less time than to delete one and make another."""
 _FOREIGN = (OSError, LookupError, TypeError, ValueError, OverflowError, RecursionError, RuntimeError)
 """What comes of a file that somebody else has made up."""
 
@@ -71,13 +76,15 @@ class Checkpoints:
         parts = [i for i, leaf in enumerate(leaves) if leaf.is_complex()]  # the format lacks complex128
         tensors = {str(i): torch.view_as_real(leaf) if i in parts else leaf for i, leaf in enumerate(leaves)}
         content = serialise(
-            {name: tensor.cpu().contiguous().clone() for name, tensor in tensors.items()},
+            {name: tensor.cpu().contiguous() for name, tensor in _apart(tensors).items()},
             metadata={"popgrad": "1", "tree": json.dumps(tree), "complex": json.dumps(parts)},
         )
         aside = self.folder / f".{uuid.uuid4().hex}{_ASIDE}"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            aside.write_bytes(content)
+            if len(content) >= _WORTH:
+                self._take_spare(aside)
+            overwrite(aside, content)
             if self.durable:
                 flush(aside)
             os.replace(aside, path)
@@ -90,6 +97,17 @@ class Checkpoints:
         finally:
             with suppress(OSError):  # it is gone when all went well
                 aside.unlink()
+
+    def _take_spare(self, path: Path) -> None:
+        """Have a spare file at a path, if there is one that no other process takes first."""
+        for spare in self._spares():
+            with suppress(OSError):
+                os.rename(spare, path)
+                return
+
+    def _spares(self) -> Iterator[Path]:
+        """Where spare files lie. What is there is among the leftovers of a run that was killed."""
+        return (self.folder / f".{number:02x}{_ASIDE}" for number in range(_SPARES))
 
     def _flush(self, *files: Path) -> None:
         """Have files and the names of all on the disk: of the folder too, which may be new."""
@@ -111,14 +129,18 @@ class Checkpoints:
         """
         path = self.path(digest)
         if not path.exists():
-            raise RunError(f"the checkpoint {path} is missing")
+            raise _missing(path)
         try:
             tree, leaves = _read(path)
             found = digest_leaves(tree, leaves)
             state = _whole(tree, leaves) if found == digest else None
         except (*_FOREIGN, SafetensorError) as error:
+            if not path.exists():
+                raise _missing(path) from None
             reason = " ".join(str(error).split())[:200]  # it may quote what is in the file
             raise RunError(f"{path} is not a checkpoint that can be read: {reason}") from error
+        if state is None and not path.exists():  # its run has let go of it meanwhile, and written over it
+            raise _missing(path)
         if state is None:
             raise RunError(f"the checkpoint {path} was altered: its content has the digest {found[:12]}…")
         return state
@@ -136,12 +158,35 @@ class Checkpoints:
         return sorted(self.folder.iterdir()) if self.folder.is_dir() else []
 
     def retain(self, digests: Collection[str]) -> None:
-        """Delete every other state. Others may write meanwhile."""
+        """Let every other state go. Others may write meanwhile.
+
+        Some of their files are kept to be written over; none that has a second name elsewhere.
+        """
         unneeded = self.unneeded(digests)
         if unneeded and self.durable:
             flush(self.folder)  # what takes their place first
+        free = (spare for spare in self._spares() if not spare.exists())
         for path in unneeded:
-            path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                known = path.stat()
+                spare = next(free, None) if known.st_nlink == 1 and known.st_size >= _WORTH else None
+                if spare is None:
+                    path.unlink()
+                else:
+                    path.rename(spare)
+
+
+def _apart(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same tensors, copied where several lie in one piece of memory, which the format refuses."""
+    places = Counter(tensor.untyped_storage().data_ptr() for tensor in tensors.values())
+    return {
+        name: tensor.clone() if places[tensor.untyped_storage().data_ptr()] > 1 else tensor
+        for name, tensor in tensors.items()
+    }
+
+
+def _missing(path: Path) -> RunError:
+    return RunError(f"the checkpoint {path} is missing")
 
 
 def _is_ours(path: Path) -> bool:
