@@ -39,10 +39,7 @@ def needed(segments: Mapping[SegmentId, Segment], checkpoints: Checkpoints, now:
         checkpoints: Where states lie.
         now: Who is in the population.
     """
-    alive = [segment for segment in segments.values() if not segment.failed and segment.member in now.last]
-    best: dict[int, Segment] = {}
-    for segment in sorted(alive, key=lambda s: (s.score, -s.interval)):
-        best[segment.member] = segment
+    best = lineage.best_segments(s for s in segments.values() if s.member in now.last)
     wanted = [*now.last.values(), *(segments[each] for each in now.ahead)]
     return kept(segments, checkpoints, wanted) | {segment.digest for segment in best.values()}
 
