@@ -1,6 +1,7 @@
 """A stack: members that train and are evaluated as one model, a row each."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 
 import torch
@@ -10,6 +11,7 @@ from popgrad.executors.draws import Draw, Noise, Streams
 from popgrad.executors.stacked_batches import Batches
 from popgrad.executors.stacked_model import Asked, Losses, Outputs, Tensors
 from popgrad.executors.stacked_optimizers import Block, Slot
+from popgrad.executors.stacked_step import Step, Tapes
 from popgrad.executors.template import Start, make_template, refusal
 from popgrad.nn import dropouts, stream
 from popgrad.state import State
@@ -18,8 +20,23 @@ from popgrad.tasks.construction import unfilled
 from popgrad.tasks.torch import TorchTask, check_tensors, travelling
 
 Point = tuple[int, str, float]
-Known = dict[tuple[object, ...], dict[int, Asked]]
-"""What a step asks for, by the size of its batch; by all that it depends on."""
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What is known of the steps of stacks, by the size of their batch.
+
+    Attributes:
+        asked: What a step asks for.
+        tapes: Of those that have been made.
+    """
+
+    asked: Mapping[int, Asked]
+    tapes: Tapes = field(default_factory=dict)
+
+
+Known = dict[tuple[object, ...], Learnt]
+"""By all that it depends on."""
 
 
 class Stack:
@@ -52,15 +69,19 @@ class Stack:
         self._batches = Batches(task, starts, device)
         sizes = tuple(sorted(set(self._batches.sizes), reverse=True))
         kinds = tuple((name, x.shape, x.dtype, name in leaves) for name, x in own.items())
-        asked = known.get(key := (device, sizes, kinds, *template.read.items(), *texts.items()))
-        if asked is None:
+        numbers = tuple((name, x.dtype) for name, x in self._hparams.items())
+        key = (device, len(starts), sizes, kinds, numbers, *template.read.items(), *texts.items())
+        if key not in known:
             made = unfilled(task.model, first).to(device).train()
-            asked = known[key] = self._asked(Losses(task, made, texts, template.reached), leaves, sizes)
+            known[key] = Learnt(self._asked(Losses(task, made, texts, template.reached), leaves, sizes))
+        asked = known[key].asked
         used = asked[sizes[0]].used
         self._blocks = self._make_blocks([slot for slot in leaves.values() if slot.name in used])
         self._tensors = self._stacked()
         catch = any(each.caught for each in asked.values())
-        self._losses = Losses(task, module, texts, template.reached, catch=catch)
+        losses = Losses(task, module, texts, template.reached, catch=catch)
+        trained = [slot.name for block in self._blocks for slot in block.slots]
+        self._step = Step(losses, self._tensors, self._hparams, trained, known[key].tapes)
         self._streams = self._make_streams([asked[size].draws for size in self._batches.sizes])
         self._points: list[tuple[int, list[float]]] = []
 
@@ -141,21 +162,18 @@ class Stack:
 
     def train(self) -> None:
         """All steps of the segment."""
-        leaves = [self._tensors[slot.name] for block in self._blocks for slot in block.slots]
         begin, steps = self._starts[0].assignment.first_step, self._starts[0].assignment.steps
         every = self._task.log_every or begin + steps
         total, count = torch.zeros(len(self._starts), device=self._device), 0
         for number in range(steps):
             batch, dims = self._batches.step(number)
-            losses, changed = self._losses(
-                self._tensors, self._hparams, batch, dims, self._streams.step(number)
-            )
-            gradients = iter(torch.autograd.grad(losses.sum(), leaves))
+            found = self._step(batch, dims, self._streams.step(number))
+            gradients = iter(found.gradients)
             for block in self._blocks:
                 block.step([next(gradients) for _ in block.slots])
-            for name, tensor in changed.items():
-                self._tensors[name].copy_(tensor.detach())
-            total += losses.detach()
+            for name, tensor in found.changed.items():
+                self._tensors[name].copy_(tensor)
+            total += found.losses
             count += 1
             if (begin + number + 1) % every == 0 or number + 1 == steps:
                 self._points.append((number + 1, [value / count for value in total.tolist()]))

@@ -98,6 +98,11 @@ class Losses:
         self._texts, self._reached, self._catch = texts, reached, catch
         self._dropouts = dropouts(module)
 
+    @property
+    def parts(self) -> tuple[object, ...]:
+        """What is called."""
+        return self._loss, self._module
+
     def __call__(
         self,
         tensors: Tensors,
@@ -129,6 +134,8 @@ class Losses:
             layer.given = None if draws is None else partial(draws.bits, place)
         with self._sockets.holding(tensors) as replaced, draws if draws and self._catch else nullcontext():
             value = self._loss(self._module, batch, given)
+        for layer in self._dropouts:
+            layer.given = None
         return value.reshape(()), replaced
 
     def dry(self, tensors: Tensors, hparams: Tensors, batch: Batch, leaves: Collection[str]) -> Asked:

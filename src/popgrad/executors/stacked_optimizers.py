@@ -327,8 +327,7 @@ class Block:
     @torch.no_grad()
     def step(self, gradients: Sequence[torch.Tensor]) -> None:
         """One step of every row. `gradients` are [N, *shape], one for each parameter."""
-        for part, gradient in zip(self._gradients.parts, gradients, strict=True):
-            part.copy_(gradient)
+        torch._foreach_copy_(self._gradients.parts, list(gradients))
         whole = self._gradients.whole
         moments = {name: matrix.whole for name, matrix in self._moments.items()}
         self._rule.step(self.values.whole, whole.neg_() if self._maximize else whole, moments)
