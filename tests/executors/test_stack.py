@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,7 +16,8 @@ from popgrad.core.population import Assignment, Hparams, Outcome
 from popgrad.core.space import Space
 from popgrad.data import Splits
 from popgrad.data.augment import Augment
-from popgrad.executors import Executor, Serial, Vectorised
+from popgrad.executors import Executor, Serial, Vectorised, stacked_step
+from popgrad.executors.tape import record
 from popgrad.state import State, flatten
 from popgrad.tasks import TorchTask
 
@@ -316,3 +318,48 @@ def test_gradients_in_float32_are_those_of_a_member_alone() -> None:
             difference = (start[name] - stacked["model"][name]) - gradient
             assert gradient.any()
             assert difference.abs().max() <= 1e-5 * gradient.abs().max(), name
+
+
+def digests(task: TorchTask, hparams: Sequence[Hparams]) -> list[str]:
+    """Of each member's states behind two segments, over the end of an epoch."""
+    stack = Vectorised(task, CPU, workers=1)
+    outcomes = finish(stack, assign(hparams, 4)) + finish(stack, assign(hparams, 4, 1, 4))
+    stack.close()
+    return [outcome.digest for outcome in outcomes]
+
+
+NOT_RECORDED = {"frozen, unused and left over"}
+"""It counts its calls."""
+
+TAPED: Mapping[str, Callable[[], tuple[TorchTask, Sequence[Hparams]]]] = {
+    **{name: partial(lambda name: (make_task(name), rates(name)), name) for name in MODELS},
+    **{
+        name: partial(
+            lambda update, wanted: (make_task("Linear", update), complete(wanted, mlp(), update)), *given
+        )
+        for name, given in OPTIMIZERS.items()
+    },
+    **{
+        name: partial(lambda changes, hparams: (make_task("Linear", **changes), hparams), *given)
+        for name, given in CHANGES.items()
+    },
+}
+
+
+@pytest.mark.parametrize("name", TAPED)
+def test_steps_from_a_tape_give_the_bits_of_steps_without_one(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taped: list[bool] = []
+
+    def recorded(*given: Any) -> Any:
+        results, tape = record(*given)
+        taped.append(tape is not None)
+        return results, tape
+
+    monkeypatch.setattr(stacked_step, "record", recorded)
+    expected = digests(*TAPED[name]())
+    assert taped == [name not in NOT_RECORDED] * len(taped)
+    assert 1 <= len(taped) <= 2, "each size of a batch once"
+    monkeypatch.setattr(stacked_step, "record", lambda *given: (record(*given)[0], None))
+    assert digests(*TAPED[name]()) == expected

@@ -28,10 +28,12 @@ class Learnt:
 
     Attributes:
         asked: What a step asks for.
+        read: Names of the hyperparameters that the loss has read.
         tapes: Of those that have been made.
     """
 
     asked: Mapping[int, Asked]
+    read: frozenset[str]
     tapes: Tapes = field(default_factory=dict)
 
 
@@ -72,16 +74,20 @@ class Stack:
         numbers = tuple((name, x.dtype) for name, x in self._hparams.items())
         key = (device, len(starts), sizes, kinds, numbers, *template.read.items(), *texts.items())
         if key not in known:
-            made = unfilled(task.model, first).to(device).train()
-            known[key] = Learnt(self._asked(Losses(task, made, texts, template.reached), leaves, sizes))
+            made, read = unfilled(task.model, first).to(device).train(), set[str]()
+            found = self._asked(Losses(task, made, texts, read), leaves, sizes)
+            known[key] = Learnt(found, frozenset(read))
         asked = known[key].asked
+        template.reached.update(known[key].read)
         used = asked[sizes[0]].used
         self._blocks = self._make_blocks([slot for slot in leaves.values() if slot.name in used])
         self._tensors = self._stacked()
         catch = any(each.caught for each in asked.values())
         losses = Losses(task, module, texts, template.reached, catch=catch)
         trained = [slot.name for block in self._blocks for slot in block.slots]
-        self._step = Step(losses, self._tensors, self._hparams, trained, known[key].tapes)
+        written = {name: self._tensors[name] for name in template.buffers[0]}
+        own_tensors = {name: self._tensors[name] for name in template.names}
+        self._step = Step(losses, written, own_tensors, self._hparams, trained, known[key].tapes)
         self._streams = self._make_streams([asked[size].draws for size in self._batches.sizes])
         self._points: list[tuple[int, list[float]]] = []
 

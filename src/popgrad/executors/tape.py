@@ -8,6 +8,7 @@ bits; it is compared once with the function, and where there is any doubt there 
 import io
 import operator
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import cloudpickle
@@ -21,8 +22,6 @@ from popgrad.state import raw
 
 Flat = Sequence[torch.Tensor]
 Results = Sequence[torch.Tensor | None]
-Play = Callable[..., Results]
-"""Of tensors like those that it was recorded with, one by one; it changes those that the function changes."""
 
 _NOT_PLAYED = (
     torch.Tag.nondeterministic_seeded,
@@ -32,20 +31,66 @@ _NOT_PLAYED = (
 """Operations that draw, give Python a number, or whose shapes depend on values."""
 
 
-class _Recorder(TorchDispatchMode):
-    """Notes the operations below vmap and autograd.
+@dataclass(frozen=True)
+class Tape:
+    """A function of two groups of tensors, in two parts: what depends on the first one alone is apart.
 
     Attributes:
-        certain: Whether what was noted is all that happened.
+        once: Called with the fixed tensors, one by one; gives what `each` is called with first.
+        each: Called with that, and with the others; gives the function's results. It changes in place those
+            that the function changes.
     """
 
-    def __init__(self, inputs: Flat) -> None:
-        super().__init__()
-        self._graph, self.certain = fx.Graph(), True
+    once: Callable[..., Flat]
+    each: Callable[..., Results]
+
+
+def record(
+    function: Callable[[Flat], Results], fixed: Flat, others: Flat, witness: object
+) -> tuple[Results, Tape | None]:
+    """Call a function, and take down what it does.
+
+    Args:
+        function: Of the fixed tensors and the others. It may change the others in place. Results may be None.
+        fixed: What stays the same from one call to the next, usually.
+        others: What does not.
+        witness: What the function refers to, e.g. a module and a loss: where that is another one afterwards
+            (a module that counts its calls), the next call may do something else.
+
+    Returns:
+        The function's own results; and its tape, None where it cannot be told or would not be the same.
+    """
+    inputs = [*fixed, *others]
+    copies, before = [x.detach().clone() for x in inputs], _attributes(witness)
+    with _Recorder(fixed, others) as recorder:
+        results = function(inputs)
+    tape = recorder.tape(results) if before is not None and _attributes(witness) == before else None
+    if tape is not None:
+        again = tape.each(*tape.once(*copies[: len(fixed)]), *copies[len(fixed) :])
+        if not (_equal(again, results) and _equal(copies, inputs)):
+            tape = None
+    return results, tape
+
+
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes the operations below vmap and autograd.
+
+    Views of what is fixed are fixed too, so that whatever changes it is seen.
+    """
+
+    def __init__(self, fixed: Flat, others: Flat) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._once, self._each = fx.Graph(), fx.Graph()
         self._nodes: dict[int, fx.Node] = {}
         self._alive: list[torch.Tensor] = []  # while a tensor lives, no other one has its id
-        for number, tensor in enumerate(inputs):
-            self._name(tensor, self._graph.placeholder(f"input{number}"))
+        self._carried: dict[
+            fx.Node, fx.Node
+        ] = {}  # of what is made once: its place among what is given to each
+        self._certain = True  # that what was noted is all that happens
+        for graph, tensors in ((self._once, fixed), (self._each, others)):
+            for number, tensor in enumerate(tensors):
+                self._name(tensor, graph.placeholder(f"input{number}"))
+        self._first = next(iter(self._each.nodes))
 
     def _name(self, tensor: torch.Tensor, node: fx.Node) -> None:
         self._alive.append(tensor)
@@ -54,69 +99,96 @@ class _Recorder(TorchDispatchMode):
     def _node(self, value: Any) -> Any:
         if not isinstance(value, torch.Tensor):
             return value
-        self.certain &= id(value) in self._nodes  # else it is from outside, and may be another one next time
+        self._certain &= id(value) in self._nodes  # else it is from outside, and may be another one next time
         return self._nodes.get(id(value))
+
+    def _carry(self, value: Any) -> Any:
+        """The node in the part that is played each time."""
+        if not isinstance(value, fx.Node) or value.graph is self._each:
+            return value
+        if value not in self._carried:
+            with self._each.inserting_before(self._first):
+                self._carried[value] = self._each.placeholder(f"fixed{len(self._carried)}")
+        return self._carried[value]
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        if func is torch.ops.aten.detach.default:
-            self._name(result, self._node(args[0]))  # nothing is differentiated when it is played
-            return result
-        known = isinstance(func, torch._ops.OpOverload)
-        self.certain &= known and not any(tag in func.tags for tag in _NOT_PLAYED)
-        node = self._graph.call_function(
-            func, map_aggregate(args, self._node), map_aggregate(kwargs, self._node)
+        if _is_first(func, args, result):
+            self._name(result, self._node(args[0]))
+        else:
+            self._note(func, map_aggregate(args, self._node), map_aggregate(kwargs, self._node), result)
+        return result
+
+    def _note(self, func: Any, args: Any, kwargs: Any, result: object) -> None:
+        known = isinstance(func, torch._ops.OpOverload) and not any(tag in func.tags for tag in _NOT_PLAYED)
+        changed = _changed(func, args, kwargs) if known else []
+        self._certain &= known and not any(node.graph is self._once for node in _nodes(changed))
+        graph = (
+            self._each
+            if changed or any(node.graph is self._each for node in _nodes([args, kwargs]))
+            else self._once
         )
+        if graph is self._each:
+            args, kwargs = map_aggregate(args, self._carry), map_aggregate(kwargs, self._carry)
+        node = graph.call_function(func, args, kwargs)
         if isinstance(result, torch.Tensor):
             self._name(result, node)
         elif isinstance(result, tuple | list):
             for number, each in enumerate(result):
                 if isinstance(each, torch.Tensor):
-                    self._name(each, self._graph.call_function(operator.getitem, (node, number)))
-        return result
+                    self._name(each, graph.call_function(operator.getitem, (node, number)))
 
-    def play(self, results: Results) -> Play | None:
-        """What was noted, as a function; None where it would not be the same."""
+    def tape(self, results: Results) -> Tape | None:
+        """What was noted; None where it would not be the same."""
         nodes = tuple(map(self._node, results))
-        if not self.certain:
+        if not self._certain:
             return None
-        self._graph.output(nodes)
-        self._graph.eliminate_dead_code()
-        made = fx.GraphModule(nn.Module(), self._graph).forward
-        return torch.no_grad()(made)
+        self._each.output(tuple(map(self._carry, nodes)))
+        self._once.output(tuple(self._carried))
+        return Tape(_made(self._once), _made(self._each))
 
 
-def record(
-    function: Callable[[Flat], Results], inputs: Flat, witness: object
-) -> tuple[Results, Play | None]:
-    """Call a function, and take down what it does.
+def _made(graph: fx.Graph) -> Callable[..., Any]:
+    graph.eliminate_dead_code()
+    return torch.no_grad()(fx.GraphModule(nn.Module(), graph).forward)
 
-    Args:
-        function: Of tensors alone; it may change them in place. A result may be None.
-        inputs: What it is called with.
-        witness: What the function refers to, e.g. a module and a loss: where that is another one afterwards
-            (a module that counts its calls), the next call may do something else.
 
-    Returns:
-        The function's own results; and its tape, None where it cannot be told or would not be the same.
-    """
-    copies, before = [x.detach().clone() for x in inputs], _attributes(witness)
-    with _Recorder(inputs) as recorder:
-        results = function(inputs)
-    play = recorder.play(results) if before is not None and _attributes(witness) == before else None
-    if play is not None and not (_equal(play(*copies), results) and _equal(copies, inputs)):
-        play = None
-    return results, play
+def _nodes(values: Any) -> list[fx.Node]:
+    """All that are in nested values."""
+    found: list[fx.Node] = []
+    fx.node.map_arg(values, lambda node: found.append(node))
+    return found
+
+
+def _changed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+    """The operands that an operation changes in place."""
+    places = [*enumerate(func._schema.arguments)]
+    return [
+        args[number] if number < len(args) else kwargs.get(argument.name)
+        for number, argument in places
+        if argument.is_write
+    ]
+
+
+def _is_first(func: Any, args: tuple[Any, ...], result: object) -> bool:
+    """Whether an operation gives its first operand as it is: nothing is differentiated when it is played."""
+    if not (args and isinstance(args[0], torch.Tensor) and isinstance(result, torch.Tensor)):
+        return False
+    if func is torch.ops.aten.mul.Scalar:  # of the bias of a linear layer
+        return type(args[1]) is int and args[1] == 1 and result.dtype == args[0].dtype
+    some, others = (
+        (x.data_ptr(), x.shape, x.stride(), x.dtype, x.is_conj(), x.is_neg()) for x in (args[0], result)
+    )
+    return some == others and not func._schema.is_mutable
 
 
 def _equal(some: Results, others: Results) -> bool:
     """Whether they are the same bits."""
     return all(
-        a is b is None
-        or (a is not None and b is not None and a.dtype == b.dtype and raw(a).equal(raw(b)))
+        a is b is None or (a is not None and b is not None and a.dtype == b.dtype and raw(a).equal(raw(b)))
         for a, b in zip(some, others, strict=True)
     )
 
