@@ -76,9 +76,9 @@ def ray_fit(place: Path, intervals: int) -> None:
         raise RuntimeError(f"Ray Tune trained {trained} intervals, not {intervals} of each member")
 
 
-def ray_seconds(intervals: int) -> float:
+def ray_seconds(intervals: int, *, loggers: bool) -> float:
     """Wall seconds of `fit` alone: Ray has been started, and has run it before."""
-    with cluster(MEMBERS) as place:
+    with cluster(MEMBERS, loggers=loggers) as place:
         ray_fit(place, 2)
         return seconds(partial(ray_fit, place, intervals))
 
@@ -103,12 +103,14 @@ def measure(bench: Bench, intervals: int) -> list[Row]:
     """Warm, then cold."""
     with folder() as place:
         run(place, 2, outputs=True)  # what is imported and made once
-    ours, shown = partial(popgrad_seconds, intervals), "popgrad with tables and figures"
+    ours, rays = partial(popgrad_seconds, intervals), partial(ray_seconds, intervals)
+    shown, logged = "popgrad with tables and figures", "Ray with its loggers"
     warm = alternate(
         {
             "popgrad": partial(ours, outputs=False),
-            "Ray": partial(ray_seconds, intervals),
+            "Ray": partial(rays, loggers=False),
             shown: partial(ours, outputs=True),
+            logged: partial(rays, loggers=True),
         },
         bench.repeat,
     )
@@ -117,10 +119,10 @@ def measure(bench: Bench, intervals: int) -> list[Row]:
     )
     what = f"{MEMBERS} members, {intervals} intervals"
     both = {name: warm[name] for name in ("Ray", "popgrad")}
-    beside = {name: warm[name] for name in ("Ray", shown)}
+    beside = {name: warm[name] for name in (logged, shown)}
     return [
         Row(f"{what}, in a process that is warm", "s", both, ("Ray", "popgrad"), at_least=GOAL),
-        Row(f"{what}, in a process that is warm", "s", beside, ("Ray", shown)),
+        Row(f"{what}, in a process that is warm", "s", beside, (logged, shown)),
         Row(f"{what}, from a new process to its end", "s", cold, ("Ray", "popgrad")),
     ]
 

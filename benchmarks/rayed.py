@@ -12,7 +12,6 @@ from measure import ROOT
 HOW = "Ray Tune is missing: pip install 'popgrad[benchmark]'"
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # popgrad writes no tables here either
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_AIR_NEW_OUTPUT": "0",  # its boxes are printed even where nothing is asked for
@@ -20,13 +19,17 @@ _SETTINGS = {
 
 
 @contextmanager
-def cluster(cores: int) -> Iterator[Path]:
+def cluster(cores: int, *, loggers: bool = False) -> Iterator[Path]:
     """A local Ray that has so many cores, and a folder for its results; both gone afterwards.
+
+    Args:
+        cores: Of which a trial takes one.
+        loggers: Whether Ray Tune writes its tables, as it does unless it is told not to.
 
     Raises:
         SystemExit: Ray is not installed.
     """
-    os.environ.update(_SETTINGS)
+    os.environ.update(_SETTINGS, TUNE_DISABLE_AUTO_CALLBACK_LOGGERS=str(int(not loggers)))
     try:
         import ray
     except ImportError:

@@ -256,6 +256,20 @@ def test_a_run_on_ray_is_the_serial_one_and_asks_for_a_gpu_only_where_members_ta
         popgrad.run("digits", executor="ray", device="cuda")
 
 
+def test_a_population_grows_and_shrinks_on_ray_as_in_one_process(tmp_path: Path) -> None:
+    def changed(name: str) -> list[str]:
+        place = tmp_path / name
+        popgrad.run(
+            "digits", population=3, intervals=2, interval=7, executor=name, workers=2, directory=place
+        )
+        popgrad.resume(place, population=6, intervals=4)
+        found = popgrad.resume(place, population=2, intervals=5)
+        assert [sum(s.interval == i for s in found.segments) for i in range(5)] == [3, 3, 6, 6, 2]
+        return [*map(repr, found.segments)]
+
+    assert changed("ray") == changed("serial")
+
+
 def test_where_something_else_answers_it_is_said_while_ray_waits(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -24,6 +24,7 @@ from popgrad.tasks.construction import unfilled
 from popgrad.tasks.curve import Curve
 from popgrad.tasks.order import batch as batch_at
 from popgrad.tasks.order import permutation
+from popgrad.tasks.parts import parts
 
 Batch = tuple[torch.Tensor, ...]
 Optimizers = Mapping[str, Optimizer]
@@ -156,10 +157,8 @@ class TorchTask:
         """The metrics of a state on a split, in evaluation mode and batches of a fixed size."""
         module = self.module(state, hparams, ctx.device)
         tensors = self.split(split, ctx.device)
-        samples, size = len(tensors[0]), self.evaluation_batch_size
-        rows = torch.arange(samples, device=ctx.device).split(size)  # type: ignore[no-untyped-call]
         outputs = torch.cat(
-            [self.predict(module, tuple(x.index_select(0, part) for x in tensors)) for part in rows]
+            [self.predict(module, batch) for batch in parts(tensors, self.evaluation_batch_size)]
         )
         return {name: float(value) for name, value in self.metrics(outputs, tensors[-1]).items()}
 
