@@ -20,11 +20,11 @@ from popgrad.nn import seed_streams
 from popgrad.state import State, clone
 from popgrad.tasks import live, schedulers
 from popgrad.tasks.base import Context, Split
+from popgrad.tasks.batches import batches
 from popgrad.tasks.construction import unfilled
 from popgrad.tasks.curve import Curve
 from popgrad.tasks.order import batch as batch_at
 from popgrad.tasks.order import permutation
-from popgrad.tasks.parts import parts
 
 Batch = tuple[torch.Tensor, ...]
 Optimizers = Mapping[str, Optimizer]
@@ -158,7 +158,7 @@ class TorchTask:
         module = self.module(state, hparams, ctx.device)
         tensors = self.split(split, ctx.device)
         outputs = torch.cat(
-            [self.predict(module, batch) for batch in parts(tensors, self.evaluation_batch_size)]
+            [self.predict(module, batch) for batch in batches(tensors, self.evaluation_batch_size)]
         )
         return {name: float(value) for name, value in self.metrics(outputs, tensors[-1]).items()}
 

@@ -1,4 +1,4 @@
-"""A split in parts: the batches of an evaluation, lent where that makes no difference."""
+"""The batches of an evaluation, lent where that makes no difference."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,7 +11,7 @@ ALIGNMENT = 64
 """Bytes: where torch's CPU allocator lets memory begin. From other places a kernel may go another way."""
 
 
-def parts(tensors: Sequence[torch.Tensor], size: int) -> Iterator[tuple[torch.Tensor, ...]]:
+def batches(tensors: Sequence[torch.Tensor], size: int) -> Iterator[tuple[torch.Tensor, ...]]:
     """A split in batches of a fixed size, in order.
 
     The first one is a copy. If nobody has changed it when the second is asked for, the others are lent:

@@ -1,4 +1,4 @@
-"""A split in parts: lent only where nobody can tell."""
+"""The batches of an evaluation: lent only where nobody can tell."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from popgrad.core.errors import UsageError
 from popgrad.core.space import LogUniform, Space
 from popgrad.data.splits import Splits
 from popgrad.tasks import Context, TorchTask
-from popgrad.tasks.parts import parts
+from popgrad.tasks.batches import batches
 
 
 def samples(count=40, width=16):
@@ -22,9 +22,9 @@ def lent(batch, split):
 
 
 def taken(*split, size=16, use=lambda batch: None):
-    """Which parts of the first tensor were lent, and all of them together."""
+    """Which batches of the first tensor were lent, and all of them together."""
     seen, places = [], []
-    for batch in parts(split, size):
+    for batch in batches(split, size):
         places.append(lent(batch[0], split[0]))
         seen.append(batch[0].clone())
         use(batch[0])
@@ -41,7 +41,7 @@ def test_all_but_the_first_are_lent_and_hold_what_copies_hold():
 @pytest.mark.parametrize("size", [1, 7, 16, 39, 40, 1000])
 def test_batches_of_any_size_are_in_order_and_whole(size):
     split = samples()
-    found = [batch[0] for batch in parts([split], size)]
+    found = [batch[0] for batch in batches([split], size)]
     assert [len(each) for each in found[:-1]] == [size] * (len(found) - 1)
     assert torch.cat(found).equal(split)
 
@@ -56,10 +56,10 @@ def test_batches_of_any_size_are_in_order_and_whole(size):
     ],
 )
 def test_what_does_not_lie_in_memory_as_a_copy_is_copied(split):
-    size = 13  # whose parts begin between the places where copies do
+    size = 13  # whose batches begin between the places where copies do
     places, seen = taken(split, size=size)
     assert not any(places)
-    assert all(batch[0].is_contiguous() for batch in parts([split], size))
+    assert all(batch[0].is_contiguous() for batch in batches([split], size))
     assert seen.equal(split)
 
 
