@@ -32,7 +32,15 @@ LAYERS: dict[str, tuple[str, ...]] = {
             *("popgrad.tasks.base", "popgrad.tasks.torch", "popgrad.tasks.live", "popgrad.tasks.order"),
             "popgrad.tasks.construction",
         )
-        for name in ("vectorised", "draws", "stack", "stacked_batches", "stacked_model", "template")
+        for name in (
+            "vectorised",
+            "draws",
+            "stack",
+            "stacked_batches",
+            "stacked_model",
+            "stacked_step",
+            "template",
+        )
     },
     "popgrad.report": ("popgrad.core", "popgrad.state", "popgrad.store"),
     "popgrad.config": ("popgrad.core", "popgrad.data", "popgrad.tasks", "popgrad.strategies"),
