@@ -83,9 +83,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._once, self._each = fx.Graph(), fx.Graph()
         self._nodes: dict[int, fx.Node] = {}
         self._alive: list[torch.Tensor] = []  # while a tensor lives, no other one has its id
-        self._carried: dict[
-            fx.Node, fx.Node
-        ] = {}  # of what is made once: its place among what is given to each
+        # Of what is made once: its place among what is given to each.
+        self._carried: dict[fx.Node, fx.Node] = {}
         self._certain = True  # that what was noted is all that happens
         for graph, tensors in ((self._once, fixed), (self._each, others)):
             for number, tensor in enumerate(tensors):
@@ -126,12 +125,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         known = isinstance(func, torch._ops.OpOverload) and not any(tag in func.tags for tag in _NOT_PLAYED)
         changed = _changed(func, args, kwargs) if known else []
         self._certain &= known and not any(node.graph is self._once for node in _nodes(changed))
-        graph = (
-            self._each
-            if changed or any(node.graph is self._each for node in _nodes([args, kwargs]))
-            else self._once
-        )
-        if graph is self._each:
+        varies = bool(changed) or any(node.graph is self._each for node in _nodes([args, kwargs]))
+        graph = self._each if varies else self._once
+        if varies:
             args, kwargs = map_aggregate(args, self._carry), map_aggregate(kwargs, self._carry)
         node = graph.call_function(func, args, kwargs)
         if isinstance(result, torch.Tensor):
