@@ -45,13 +45,13 @@ class Size:
 
 
 DIGITS, FC = (64, 64, 64, 10), (784, 256, 256, 10)
-EPOCHS = 380  # ten of digits
+EPOCH = 38  # of digits; its last batch is smaller
 SIZES = [
-    Size("digits", DIGITS, 8, EPOCHS),
-    Size("digits", DIGITS, 32, EPOCHS),
-    Size("digits", DIGITS, 128, EPOCHS, at_least=8.0),
-    Size("digits", DIGITS, 128, EPOCHS // 10),
-    Size("digits", DIGITS, 512, EPOCHS),
+    Size("digits", DIGITS, 8, 10 * EPOCH),
+    Size("digits", DIGITS, 32, 10 * EPOCH),
+    Size("digits", DIGITS, 128, 10 * EPOCH, at_least=8.0),
+    Size("digits", DIGITS, 128, EPOCH),
+    Size("digits", DIGITS, 512, 10 * EPOCH),
     Size("mnist-fc", FC, 10, 275),
 ]
 TINY = [Size("digits", DIGITS, 4, 4)]
@@ -70,7 +70,7 @@ def made(size: Size) -> TorchTask:
 
 
 def rate(name: str, task: TorchTask, size: Size) -> float:
-    """Member-steps a second of an executor, in a segment that goes on from a short one.
+    """Member-steps a second of an executor, in a segment that goes on from one of an epoch of digits.
 
     Evaluation, taking states apart and their digests are in it; starting the executor and fresh members are not.
     """
@@ -79,9 +79,9 @@ def rate(name: str, task: TorchTask, size: Size) -> float:
     more = {"width": members} if name == "vectorised" else {}
     executor = EXECUTORS[name](task, [CPU], **more)
     try:
-        executor.submit([Assignment(m, 0, None, h, SEED, 0, 2) for m, h in enumerate(hparams)])
+        executor.submit([Assignment(m, 0, None, h, SEED, 0, EPOCH) for m, h in enumerate(hparams)])
         _all(executor, members)
-        following = [Assignment(m, 1, (m, 0), h, SEED, 2, size.steps) for m, h in enumerate(hparams)]
+        following = [Assignment(m, 1, (m, 0), h, SEED, EPOCH, size.steps) for m, h in enumerate(hparams)]
 
         def segment() -> None:
             executor.submit(following)
@@ -106,7 +106,7 @@ def handwritten_rate(task: TorchTask, size: Size) -> float:
     torch.set_num_threads(available_cores())
     try:
         population = written(task, size, hparams)
-        population.train(2)
+        population.train(EPOCH)
 
         def segment() -> None:
             population.train(size.steps)

@@ -363,3 +363,20 @@ def test_steps_from_a_tape_give_the_bits_of_steps_without_one(
     assert 1 <= len(taped) <= 2, "each size of a batch once"
     monkeypatch.setattr(stacked_step, "record", lambda *given: (record(*given)[0], None))
     assert digests(*TAPED[name]()) == expected
+
+
+def test_each_size_of_a_batch_is_taken_down_once_whatever_sizes_a_segment_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sizes: list[int] = []
+
+    def recorded(function: Any, fixed: Any, others: Any, witness: Any) -> Any:
+        sizes.append(next(len(x[0]) for x in others if x.dtype == torch.int64))
+        return record(function, fixed, others, witness)
+
+    monkeypatch.setattr(stacked_step, "record", recorded)
+    stack, hparams = Vectorised(make_task("Linear"), CPU, workers=1), rates("Linear")
+    for interval in range(3):  # batches of 9 and 9, of 2 and 9, of 9 and 2
+        finish(stack, assign(hparams, 2, interval, 2 * interval))
+    stack.close()
+    assert sizes == [9, 2]

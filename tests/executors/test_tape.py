@@ -64,6 +64,31 @@ def test_nothing_is_differentiated_when_it_is_played() -> None:
     assert not any(x.requires_grad for x in played(tape, fixed, others) if x is not None)
 
 
+def product(inputs: Flat) -> Results:
+    """The transpose of [2, 3, 4] times [2, 4, 5]."""
+    return [torch.bmm(inputs[1], inputs[2]).transpose(1, 2)]
+
+
+def product_as_it_lies(inputs: Flat) -> Results:
+    return [x.as_strided((30,), (1,)) for x in product(inputs) if x is not None]
+
+
+@pytest.mark.parametrize(("function", "turned"), [(product, True), (product_as_it_lies, False)])
+def test_a_product_is_turned_round_where_that_gives_the_same_bits(
+    function: Callable[[Flat], Results], turned: bool
+) -> None:
+    fixed, others = [torch.zeros(())], [torch.randn(2, 3, 4), torch.randn(2, 4, 5)]
+    results, tape = record(function, fixed, others, function)
+    assert tape is not None
+    given = [torch.randn(2, 3, 4), torch.randn(2, 4, 5)]
+    again, expected = played(tape, fixed, given), function([*fixed, *given])
+    assert equal(again, expected)
+    assert again[0] is not None
+    assert results[0] is not None
+    assert (again[0].stride() != results[0].stride()) is turned
+    assert again[0].is_contiguous()
+
+
 class Counting:
     def __init__(self) -> None:
         self.calls = 0

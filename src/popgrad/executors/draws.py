@@ -23,6 +23,7 @@ _CHANNELS = {functional.dropout1d: 3, functional.dropout2d: 4, functional.dropou
 _RECURRENT = {getattr(torch, name): name for name in ("gru", "lstm", "rnn_tanh", "rnn_relu")}
 
 _WORDS = 2**20  # 64-bit words that are drawn at once: 8 MB, which stays in the cache
+_PIECE = 2**12  # or more, where a row would get fewer: below, the calls take longer than the draws
 
 
 @dataclass(frozen=True)
@@ -182,13 +183,13 @@ class Streams:
     def _fill(self, first: int) -> None:
         """Draw words for as many steps as fit: drawn together or one by one, they are the same."""
         most = max((sum(each.values()) for each in self._words), default=0)
-        count = max(1, _WORDS // max(1, most * len(self._layers)))
+        count = max(1, max(_WORDS, _PIECE * len(self._layers)) // max(1, most * len(self._layers)))
         steps = self._words[first : first + count]
         for place in sorted({place for each in steps for place in each}):
             count = sum(each.get(place, 0) for each in steps)
             block = torch.empty(len(self._layers), count, dtype=torch.int64, device=self._device)
             for row, generators in zip(block, self._layers, strict=True):
-                torch.randint(*WORD, (count,), generator=generators[place], out=row)
+                row.random_(*WORD, generator=generators[place])
             self._blocks[place], self._used[place] = block, 0
         self._filled = first + len(steps)
 

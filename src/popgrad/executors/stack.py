@@ -24,7 +24,7 @@ Point = tuple[int, str, float]
 
 @dataclass(frozen=True)
 class Learnt:
-    """What is known of the steps of stacks, by the size of their batch.
+    """What is known of the steps of stacks, by the size of their batch; more is added.
 
     Attributes:
         asked: What a step asks for.
@@ -32,8 +32,8 @@ class Learnt:
         tapes: Of those that have been made.
     """
 
-    asked: Mapping[int, Asked]
-    read: frozenset[str]
+    asked: dict[int, Asked] = field(default_factory=dict)
+    read: set[str] = field(default_factory=set)
     tapes: Tapes = field(default_factory=dict)
 
 
@@ -69,16 +69,16 @@ class Stack:
         leaves = {slot.name: slot for slot in template.slots if own[slot.name].requires_grad}
         self._hparams, texts = self._numbers()
         self._batches = Batches(task, starts, device)
-        sizes = tuple(sorted(set(self._batches.sizes), reverse=True))
+        sizes = sorted(set(self._batches.sizes), reverse=True)
         kinds = tuple((name, x.shape, x.dtype, name in leaves) for name, x in own.items())
         numbers = tuple((name, x.dtype) for name, x in self._hparams.items())
-        key = (device, len(starts), sizes, kinds, numbers, *template.read.items(), *texts.items())
-        if key not in known:
-            made, read = unfilled(task.model, first).to(device).train(), set[str]()
-            found = self._asked(Losses(task, made, texts, read), leaves, sizes)
-            known[key] = Learnt(found, frozenset(read))
-        asked = known[key].asked
-        template.reached.update(known[key].read)
+        key = (device, len(starts), kinds, numbers, *template.read.items(), *texts.items())
+        learnt = known.setdefault(key, Learnt())
+        if new := [size for size in sizes if size not in learnt.asked]:
+            made = unfilled(task.model, first).to(device).train()
+            learnt.asked.update(self._asked(Losses(task, made, texts, learnt.read), leaves, new))
+        asked = {size: learnt.asked[size] for size in sizes}
+        template.reached.update(learnt.read)
         used = asked[sizes[0]].used
         self._blocks = self._make_blocks([slot for slot in leaves.values() if slot.name in used])
         self._tensors = self._stacked()
@@ -87,7 +87,7 @@ class Stack:
         trained = [slot.name for block in self._blocks for slot in block.slots]
         written = {name: self._tensors[name] for name in template.buffers[0]}
         own_tensors = {name: self._tensors[name] for name in template.names}
-        self._step = Step(losses, written, own_tensors, self._hparams, trained, known[key].tapes)
+        self._step = Step(losses, written, own_tensors, self._hparams, trained, learnt.tapes)
         self._streams = self._make_streams([asked[size].draws for size in self._batches.sizes])
         self._points: list[tuple[int, list[float]]] = []
 

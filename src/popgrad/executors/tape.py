@@ -1,8 +1,9 @@
 """A function of tensors taken down once, as the operations that it comes to, and played with other tensors.
 
 What a training step calls is the same each time, but finding out takes Python, vmap and autograd longer than
-small matrices take to multiply. A tape calls the same kernels in the same order, so that it gives the same
-bits; it is compared once with the function, and where there is any doubt there is no tape.
+small matrices take to multiply. A tape calls the same kernels in the same order, but for products whose
+transpose is asked for, so that it gives the same bits; it is compared once with the function, and where there
+is any doubt there is no tape.
 """
 
 import io
@@ -29,6 +30,8 @@ _NOT_PLAYED = (
     torch.Tag.dynamic_output_shape,
 )
 """Operations that draw, give Python a number, or whose shapes depend on values."""
+
+_PRODUCT, _TRANSPOSE = torch.ops.aten.bmm.default, torch.ops.aten.transpose.int
 
 
 @dataclass(frozen=True)
@@ -64,12 +67,14 @@ def record(
     copies, before = [x.detach().clone() for x in inputs], _attributes(witness)
     with _Recorder(fixed, others) as recorder:
         results = function(inputs)
-    tape = recorder.tape(results) if before is not None and _attributes(witness) == before else None
-    if tape is not None:
-        again = tape.each(*tape.once(*copies[: len(fixed)]), *copies[len(fixed) :])
-        if not (_equal(again, results) and _equal(copies, inputs)):
-            tape = None
-    return results, tape
+    if before is None or _attributes(witness) != before or not recorder.finish(results):
+        return results, None
+    for turn in (True, False):
+        tape, given = recorder.tape(turn=turn), [x.clone() for x in copies]
+        again = tape.each(*tape.once(*given[: len(fixed)]), *given[len(fixed) :])
+        if _equal(again, results) and _equal(given, inputs):
+            return results, tape
+    return results, None
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -137,19 +142,45 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 if isinstance(each, torch.Tensor):
                     self._name(each, graph.call_function(operator.getitem, (node, number)))
 
-    def tape(self, results: Results) -> Tape | None:
-        """What was noted; None where it would not be the same."""
+    def finish(self, results: Results) -> bool:
+        """Note what the results are. Whether what was noted is all that happens."""
         nodes = tuple(map(self._node, results))
-        if not self._certain:
-            return None
-        self._each.output(tuple(map(self._carry, nodes)))
-        self._once.output(tuple(self._carried))
-        return Tape(_made(self._once), _made(self._each))
+        if self._certain:
+            self._each.output(tuple(map(self._carry, nodes)))
+            self._once.output(tuple(self._carried))
+        return self._certain
+
+    def tape(self, *, turn: bool) -> Tape:
+        """What was noted; `turn`: products whose transpose is asked for turned round."""
+        return Tape(_made(self._once, turn=turn), _made(self._each, turn=turn))
 
 
-def _made(graph: fx.Graph) -> Callable[..., Any]:
+def _made(noted: fx.Graph, *, turn: bool) -> Callable[..., Any]:
+    graph = fx.Graph()
+    graph.output(graph.graph_copy(noted, {}))
+    if turn:
+        _turn(graph)
     graph.eliminate_dead_code()
     return torch.no_grad()(fx.GraphModule(nn.Module(), graph).forward)
+
+
+def _turn(graph: fx.Graph) -> None:
+    """Compute (A B)' as B' A' where nobody else asks for A B.
+
+    So the gradient of a linear layer's weights lies as they do, and is copied in a third of the time.
+    """
+    for node in graph.find_nodes(op="call_function", target=_TRANSPOSE):
+        product, *dims = node.args
+        if dims == [1, 2] and product.target is _PRODUCT and len(product.users) == 1:
+            with graph.inserting_before(node):
+                turned = tuple(_transposed(x) for x in reversed(product.args))
+                node.replace_all_uses_with(graph.call_function(_PRODUCT, turned))
+
+
+def _transposed(node: fx.Node) -> fx.Node:
+    if node.target is _TRANSPOSE and node.args[1:] == (1, 2):
+        return node.args[0]  # type: ignore[return-value]
+    return node.graph.call_function(_TRANSPOSE, (node, 1, 2))
 
 
 def _nodes(values: Any) -> list[fx.Node]:
