@@ -16,6 +16,7 @@ from popgrad.core.population import Assignment, Hparams
 from popgrad.core.seeding import Rng
 from popgrad.data import Splits
 from popgrad.executors import EXECUTORS
+from popgrad.executors.allocator import keep_memory
 from popgrad.executors.processes import available_cores
 from popgrad.tasks.digits import digits
 from popgrad.tasks.torch import TorchTask
@@ -100,10 +101,11 @@ def _all(executor: object, members: int) -> None:
 
 
 def handwritten_rate(task: TorchTask, size: Size) -> float:
-    """The same of the loop written by hand, with one evaluation of everybody."""
+    """The same of the loop written by hand, with one evaluation of everybody; freed memory is kept for both."""
     hparams, _ = first_hparams(task.space, Rng(SEED), size.members, ())
     threads = torch.get_num_threads()
     torch.set_num_threads(available_cores())
+    keep_memory(keep=True)
     try:
         population = written(task, size, hparams)
         population.train(EPOCH)
@@ -114,6 +116,7 @@ def handwritten_rate(task: TorchTask, size: Size) -> float:
 
         return size.members * size.steps / seconds(segment)
     finally:
+        keep_memory(keep=False)
         torch.set_num_threads(threads)
 
 

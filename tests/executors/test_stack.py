@@ -76,6 +76,19 @@ class Partial(nn.Module):
         return self.layer(x - self.mean) + self.free
 
 
+class Twins(nn.Module):
+    """Gradients that are one tensor, one element expanded, and empty."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(7, 3)
+        self.one, self.other, self.scale = (nn.Parameter(torch.randn(n)) for n in (7, 7, 3))
+        self.empty = nn.Parameter(torch.empty(0, 2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x * (self.one + self.other)) * self.scale.sum() + self.empty.sum()
+
+
 def mlp(*layers: nn.Module) -> nn.Module:
     return nn.Sequential(nn.Linear(7, 6), *layers, nn.ReLU(inplace=True), nn.Linear(6, 3))
 
@@ -110,6 +123,7 @@ MODELS: Mapping[str, tuple[Callable[[], nn.Module], Callable[[], Splits]]] = {
     "RNN": (lambda: Recurrent(nn.RNN), lambda: splits(5, words=11)),
     "tied weights": (Tied, lambda: splits(7)),
     "frozen, unused and left over": (Partial, lambda: splits(7)),
+    "gradients in odd places": (Twins, lambda: splits(7)),
 }
 
 OPTIMIZERS: Mapping[str, tuple[Callable[..., Any], Sequence[Hparams]]] = {
@@ -229,7 +243,7 @@ def test_one_step_of_every_layer_is_that_of_a_member_alone(model: str) -> None:
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-@pytest.mark.parametrize("model", ["Linear", "frozen, unused and left over"])
+@pytest.mark.parametrize("model", ["Linear", "frozen, unused and left over", "gradients in odd places"])
 def test_one_step_of_every_optimizer_is_that_of_a_member_alone(name: str, model: str) -> None:
     optimizer, wanted = OPTIMIZERS[name]
     hparams = complete(wanted, MODELS[model][0](), optimizer)

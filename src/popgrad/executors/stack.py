@@ -9,8 +9,8 @@ import torch
 from popgrad.executors.base import seed_generators
 from popgrad.executors.draws import Draw, Noise, Streams
 from popgrad.executors.stacked_batches import Batches
+from popgrad.executors.stacked_block import Block, Slot
 from popgrad.executors.stacked_model import Asked, Losses, Outputs, Tensors
-from popgrad.executors.stacked_optimizers import Block, Slot
 from popgrad.executors.stacked_step import Step, Tapes
 from popgrad.executors.template import Start, make_template, refusal
 from popgrad.nn import dropouts, stream

@@ -1,12 +1,12 @@
-"""Optimizers of a stack: what torch's do for one member, done for all in a few passes over one matrix.
+"""Optimizers of a stack: what torch's do for one member, done for all in a few passes over memory.
 
 The parameters that an optimizer treats alike are one matrix [N, P], a row for each member, and so are their
-gradients and moments. Hyperparameters are columns [N, 1] in float64, since a member's own optimizer computes
-its factors in Python's floats.
+gradients and moments; or, where a rule is as fast on many tensors as on one, a matrix for each parameter,
+which spares a copy of the gradients. Hyperparameters are columns [N, 1] in float64, since a member's own
+optimizer computes its factors in Python's floats.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -18,63 +18,8 @@ from popgrad.state import State
 Options = Mapping[str, Any]
 """A parameter group, without regard to its parameters."""
 
-
-@dataclass(frozen=True)
-class Slot:
-    """A parameter as its optimizer knows it.
-
-    Attributes:
-        owner: The optimizer's name.
-        group: Which of its parameter groups.
-        index: The key of its moments in the optimizer's state.
-        name: Its name in the module.
-    """
-
-    owner: str
-    group: int
-    index: int
-    name: str
-
-
-class Matrix:
-    """Tensors of N members side by side.
-
-    Args:
-        shapes: Of one member's tensors.
-        rows: N.
-        dtype: Of all of them.
-        device: Where they lie.
-
-    Attributes:
-        whole: [N, P], anything at first.
-        parts: Of each tensor, a view [N, *shape].
-    """
-
-    def __init__(
-        self, shapes: Sequence[torch.Size], rows: int, dtype: torch.dtype, device: torch.device
-    ) -> None:
-        sizes = [shape.numel() for shape in shapes]
-        self.whole = torch.empty(rows, sum(sizes), dtype=dtype, device=device)
-        pieces = self.whole.split(sizes, 1)  # type: ignore[no-untyped-call]
-        self.parts = [piece.view(rows, *shape) for piece, shape in zip(pieces, shapes, strict=True)]
-
-    def cpu(self) -> "Matrix":
-        """Itself, or a copy on the CPU."""
-        if self.whole.device.type == "cpu":
-            return self
-        shapes = [part.shape[1:] for part in self.parts]
-        copied = Matrix(shapes, len(self.whole), self.whole.dtype, torch.device("cpu"))
-        copied.whole.copy_(self.whole)
-        return copied
-
-    def fill(self, part: int, values: Sequence[torch.Tensor | None]) -> None:
-        """Copy one tensor of each row in; zeros where it is None."""
-        rows = self.parts[part].unbind(0)
-        found = [(row, value) for row, value in zip(rows, values, strict=True) if value is not None]
-        if len(found) < len(values):
-            self.parts[part].zero_()
-        if found:
-            torch._foreach_copy_([row for row, _ in found], [value for _, value in found])
+Matrices = list[torch.Tensor]
+"""[N, P] each."""
 
 
 class Rule(Protocol):
@@ -86,14 +31,15 @@ class Rule(Protocol):
 
     Attributes:
         kept: Names of the tensors that it keeps, in the order of torch's own state.
+        apart: It is given a matrix for each parameter, and leaves the gradients as they are; else one matrix
+            of all parameters, whose gradients it may spoil.
     """
 
     kept: tuple[str, ...]
+    apart: bool
 
-    def step(
-        self, values: torch.Tensor, gradients: torch.Tensor, moments: Mapping[str, torch.Tensor]
-    ) -> None:
-        """One step, in place; all are [N, P], and the gradients may be spoiled."""
+    def step(self, values: Matrices, gradients: Matrices, moments: Mapping[str, Matrices]) -> None:
+        """One step, in place."""
 
     def state(self, row: int, moments: State) -> State:
         """What torch's own optimizer has in its state for one parameter of a row, given its moments."""
@@ -138,53 +84,66 @@ class AdamRule:
         self._kinds = [_kind_of_step(*each, device) for each in zip(options, saved, strict=True)]
         alike = not {"betas", "eps"} & set(varied) and bool((self._steps == self._steps[0]).all())
         self._options = options[0] if alike else None
-        self._moved: torch.Tensor | None = None
+        # A GPU would rather have one large kernel than many small ones.
+        self.apart = alike and device.type == "cpu"
+        self._moved: list[torch.Tensor] | None = None
         self._counts: list[torch.Tensor] | None = None
 
-    def step(
-        self, values: torch.Tensor, gradients: torch.Tensor, moments: Mapping[str, torch.Tensor]
-    ) -> None:
+    def step(self, values: Matrices, gradients: Matrices, moments: Mapping[str, Matrices]) -> None:
         """Moments, then m / (sqrt(v) + eps), both corrected for their bias towards the zeros at the start."""
-        dtype = values.dtype
+        dtype = values[0].dtype
         self._steps += 1
         self._counts = None
         if self._decays and self._decoupled:
-            values.mul_((1.0 - self._lr * self._decay).to(dtype))
+            factor = (1.0 - self._lr * self._decay).to(dtype)
+            for value in values:
+                value.mul_(factor)
         elif self._decays:
-            gradients.addcmul_(values, self._decay.to(dtype))
+            add = torch.Tensor.addcmul if self.apart else torch.Tensor.addcmul_
+            both, decay = zip(gradients, values, strict=True), self._decay.to(dtype)
+            gradients = [add(gradient, value, decay) for gradient, value in both]
+        kept = [moments[name] for name in self.kept]
         if self._options is not None:
-            self._fused(values, gradients, moments, self._options)
-            return
-        mean, square = moments["exp_avg"], moments["exp_avg_sq"]
-        mean.lerp_(gradients, (1.0 - self._beta1).to(dtype))
-        square.lerp_(gradients.mul_(gradients), (1.0 - self._beta2).to(dtype))
-        if self._amsgrad:
-            square = torch.maximum(moments["max_exp_avg_sq"], square, out=moments["max_exp_avg_sq"])
+            self._fused(values, gradients, kept, self._options)
+        else:
+            for value, gradient, *own in zip(values, gradients, *kept, strict=True):
+                self._update(value, gradient, *own)
+
+    def _update(
+        self,
+        value: torch.Tensor,
+        gradient: torch.Tensor,
+        mean: torch.Tensor,
+        square: torch.Tensor,
+        most: torch.Tensor | None = None,
+    ) -> None:
+        """With factors of each row's own."""
+        dtype = value.dtype
+        mean.lerp_(gradient, (1.0 - self._beta1).to(dtype))
+        square.lerp_(gradient.mul_(gradient), (1.0 - self._beta2).to(dtype))
+        if most is not None:
+            square = torch.maximum(most, square, out=most)
         # The root of v's correction is taken out of the fraction, which saves a pass over [N, P].
         root = (1.0 - self._beta2**self._steps).sqrt()
         size = self._lr / (1.0 - self._beta1**self._steps) * root
-        fraction = torch.sqrt(square, out=gradients).add_((self._eps * root).to(dtype))
+        fraction = torch.sqrt(square, out=gradient).add_((self._eps * root).to(dtype))
         torch.div(mean, fraction, out=fraction)
-        values.addcmul_(fraction, size.neg().to(dtype))
+        value.addcmul_(fraction, size.neg().to(dtype))
 
     def _fused(
-        self,
-        values: torch.Tensor,
-        gradients: torch.Tensor,
-        moments: Mapping[str, torch.Tensor],
-        options: Options,
+        self, values: Matrices, gradients: Matrices, kept: Sequence[Matrices], options: Options
     ) -> None:
         """The same in one pass, where only rates differ: torch's own step of size 1, then times the rates."""
         if self._moved is None:
-            self._moved = torch.zeros_like(values)
-        maxima = [moments["max_exp_avg_sq"]] if self._amsgrad else []
+            self._moved = [torch.zeros_like(value) for value in values]
+        mean, square, *most = kept
         torch._fused_adam_(
-            [self._moved],
-            [gradients],
-            [moments["exp_avg"]],
-            [moments["exp_avg_sq"]],
-            maxima,
-            [self._steps[0, 0].float()],
+            self._moved,
+            gradients,
+            mean,
+            square,
+            most[0] if most else [],
+            [self._steps[0, 0].float()] * len(values),
             lr=1.0,
             beta1=float(options["betas"][0]),
             beta2=float(options["betas"][1]),
@@ -193,8 +152,10 @@ class AdamRule:
             amsgrad=self._amsgrad,
             maximize=False,
         )
-        values.addcmul_(self._moved, self._lr.to(values.dtype))
-        self._moved.zero_()
+        rate = self._lr.to(values[0].dtype)
+        for value, moved in zip(values, self._moved, strict=True):
+            value.addcmul_(moved, rate)
+        torch._foreach_zero_(self._moved)
 
     def state(self, row: int, moments: State) -> State:
         """`step`, and the moments."""
@@ -208,6 +169,8 @@ class AdamRule:
 
 class SGDRule:
     """Gradient descent with momentum, dampening and Nesterov's variant as torch defines them."""
+
+    apart = False
 
     def __init__(
         self,
@@ -227,27 +190,26 @@ class SGDRule:
         kept = self._some or any(begun)
         self.kept: tuple[str, ...] = ("momentum_buffer",) if kept else ()
 
-    def step(
-        self, values: torch.Tensor, gradients: torch.Tensor, moments: Mapping[str, torch.Tensor]
-    ) -> None:
+    def step(self, values: Matrices, gradients: Matrices, moments: Mapping[str, Matrices]) -> None:
         """The buffer begins as the first gradient, undampened; rows without momentum leave theirs."""
-        dtype = values.dtype
+        ((value,), (gradient,)) = values, gradients
+        dtype = value.dtype
         if self._decays:
-            gradients.addcmul_(values, self._decay.to(dtype))
-        moved = gradients
+            gradient.addcmul_(value, self._decay.to(dtype))
+        moved = gradient
         if self._some:
-            buffer = moments["momentum_buffer"]
+            (buffer,) = moments["momentum_buffer"]
             one = torch.ones_like(self._momentum)
             old = torch.where(self._moves, self._momentum, one)
             new = torch.where(self._begun, 1.0 - self._dampening, one) * self._moves
-            buffer.mul_(old.to(dtype)).addcmul_(gradients, new.to(dtype))
+            buffer.mul_(old.to(dtype)).addcmul_(gradient, new.to(dtype))
             moved = (
-                gradients.addcmul_(buffer, self._momentum.to(dtype))
+                gradient.addcmul_(buffer, self._momentum.to(dtype))
                 if self._nesterov
-                else torch.where(self._moves, buffer, gradients)
+                else torch.where(self._moves, buffer, gradient)
             )
             self._begun |= self._moves
-        values.addcmul_(moved, self._lr.neg().to(dtype))
+        value.addcmul_(moved, self._lr.neg().to(dtype))
 
     def state(self, row: int, moments: State) -> State:
         """The buffer, where there is one."""
@@ -283,68 +245,3 @@ def _kind_of_step(
         return saved[0]["step"].dtype, torch.device("cpu")
     wide = torch.get_default_dtype() == torch.float64
     return torch.float64 if wide else torch.float32, torch.device("cpu")
-
-
-class Block:
-    """Parameters of one group and one dtype, with the rule of their optimizer.
-
-    Args:
-        slots: The parameters.
-        weights: Of each row, their values; these are copied.
-        kind: The optimizer's type, one of `RULES`.
-        options: Of each row's parameter group.
-        varied: Keys of options in which rows can differ.
-        saved: Each row's state of the optimizer, by index; entries may be missing.
-        device: Where to compute.
-
-    Attributes:
-        slots: The parameters.
-        values: [N, P]: the parameters.
-    """
-
-    def __init__(
-        self,
-        slots: Sequence[Slot],
-        weights: Sequence[Sequence[torch.Tensor]],
-        kind: type[Optimizer],
-        options: Sequence[Options],
-        varied: Collection[str],
-        saved: Sequence[Mapping[int, State]],
-        device: torch.device,
-    ) -> None:
-        self.slots = slots
-        rows = [[row.get(slot.index, {}) for slot in slots] for row in saved]
-        self._rule = RULES[kind](options, varied, rows, device)
-        self._maximize = bool(options[0]["maximize"])
-        shapes, dtype = [each.shape for each in weights[0]], weights[0][0].dtype
-        self.values, self._gradients = (Matrix(shapes, len(rows), dtype, device) for _ in range(2))
-        self._moments = {name: Matrix(shapes, len(rows), dtype, device) for name in self._rule.kept}
-        for part in range(len(slots)):
-            self.values.fill(part, [row[part] for row in weights])
-            for name, matrix in self._moments.items():
-                matrix.fill(part, [row[part].get(name) for row in rows])
-
-    @torch.no_grad()
-    def step(self, gradients: Sequence[torch.Tensor]) -> None:
-        """One step of every row. `gradients` are [N, *shape], one for each parameter."""
-        torch._foreach_copy_(self._gradients.parts, list(gradients))
-        whole = self._gradients.whole
-        moments = {name: matrix.whole for name, matrix in self._moments.items()}
-        self._rule.step(self.values.whole, whole.neg_() if self._maximize else whole, moments)
-
-    def to_cpu(self) -> None:
-        """Bring the moments to the CPU, when no step follows."""
-        for name, matrix in self._moments.items():
-            self._moments[name] = matrix.cpu()
-
-    def states(self) -> list[dict[int, State]]:
-        """What torch's own optimizer has in its state for each row's parameters, by index; views."""
-        found: list[dict[int, State]] = [{} for _ in range(len(self.values.whole))]
-        for part, slot in enumerate(self.slots):
-            views = [matrix.parts[part].unbind(0) for matrix in self._moments.values()]
-            for row, state in enumerate(found):
-                moments = {name: view[row] for name, view in zip(self._moments, views, strict=True)}
-                kept = self._rule.state(row, moments)
-                if kept:
-                    state[slot.index] = kept
-        return found

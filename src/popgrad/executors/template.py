@@ -9,7 +9,8 @@ from torch import nn
 
 from popgrad.core.errors import UsageError
 from popgrad.core.population import Assignment, Hparams
-from popgrad.executors.stacked_optimizers import FLAGS, RULES, Options, Slot
+from popgrad.executors.stacked_block import Slot
+from popgrad.executors.stacked_optimizers import FLAGS, RULES, Options
 from popgrad.state import State
 from popgrad.tasks import live
 from popgrad.tasks.base import Context, Task
