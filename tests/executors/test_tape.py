@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from popgrad.executors import tape as tape_module
 from popgrad.executors.tape import Flat, Results, Tape, record
 
 
@@ -87,6 +88,25 @@ def test_a_product_is_turned_round_where_that_gives_the_same_bits(
     assert results[0] is not None
     assert (again[0].stride() != results[0].stride()) is turned
     assert again[0].is_contiguous()
+
+
+def broken(*_: Any, **__: Any) -> Any:
+    raise TypeError("takes other arguments")
+
+
+def wrong(*given: Any, **more: Any) -> Any:
+    return torch.bmm(*given, **more) + 1.0
+
+
+@pytest.mark.parametrize("shorter", [broken, wrong])
+def test_a_shorter_way_that_does_not_lead_there_is_not_taken(
+    shorter: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tape_module, "_bound", lambda _: shorter)
+    fixed, others = [torch.zeros(())], [torch.randn(2, 3, 4), torch.randn(2, 4, 5)]
+    results, tape = record(product, fixed, others, product)
+    assert tape is not None
+    assert equal(played(tape, fixed, others), results)
 
 
 class Counting:
