@@ -12,6 +12,7 @@ from torch.nn import functional
 from torch.optim import SGD, Adam, AdamW
 
 import popgrad.nn
+from popgrad.core.errors import PopgradError
 from popgrad.core.population import Assignment, Hparams, Outcome
 from popgrad.core.space import Space
 from popgrad.data import Splits
@@ -394,3 +395,23 @@ def test_each_size_of_a_batch_is_taken_down_once_whatever_sizes_a_segment_has(
         finish(stack, assign(hparams, 2, interval, 2 * interval))
     stack.close()
     assert sizes == [9, 2]
+
+
+class Sometimes(nn.Module):
+    """A parameter that small batches do without."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.scale = nn.Linear(7, 3), nn.Parameter(torch.ones(3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x) * self.scale if len(x) > 5 else self.layer(x)
+
+
+def test_parameters_that_some_batches_do_without_are_trained_as_alone_or_refused() -> None:
+    task, hparams = replace(make_task("Linear"), model=lambda _: Sometimes().double()), rates("Linear")
+    assert_close(both(task, hparams, 2, 1))  # batches of 9 and 9; of 2
+    stack = Vectorised(task, CPU, workers=1)
+    with pytest.raises(PopgradError, match=r"which is smaller, the loss uses other parameters.*serial"):
+        finish(stack, assign(hparams, 3))
+    stack.close()

@@ -79,7 +79,9 @@ class Stack:
             learnt.asked.update(self._asked(Losses(task, made, texts, learnt.read), leaves, new))
         asked = {size: learnt.asked[size] for size in sizes}
         template.reached.update(learnt.read)
-        used = asked[sizes[0]].used
+        used, *others = {each.used for each in asked.values()}
+        if others:
+            raise refusal("in the last batch of an epoch, which is smaller, the loss uses other parameters")
         self._blocks = self._make_blocks([slot for slot in leaves.values() if slot.name in used])
         self._tensors = self._stacked()
         catch = any(each.caught for each in asked.values())
