@@ -38,7 +38,7 @@ test-long: $(VENV)/.installed-dev ## The tests that take minutes: more than a hu
 	$(BIN)/pytest -m long -s $(PYTEST_ARGS)
 
 docs: $(VENV)/.installed-dev ## Write docs/configuration.md, the reference of all keys, from the code
-	$(BIN)/python -m popgrad.configuration_page > docs/configuration.md.part
+	$(BIN)/python docs/configuration_page.py > docs/configuration.md.part
 	mv docs/configuration.md.part docs/configuration.md
 
 docs-check: $(VENV)/.installed-dev ## Only what the documentation promises: links, snippets, commands

@@ -12,11 +12,11 @@ from typing import Any
 from measure import RUNS, SEED
 from member import task
 
-from popgrad.config import parse
+from popgrad.config.model import parse
 from popgrad.core.population import Outcome
 from popgrad.executors import Executor
-from popgrad.parts import make_parts
-from popgrad.run import start
+from popgrad.runs.api import start
+from popgrad.runs.build import make_parts
 
 
 class Clocked:

@@ -55,7 +55,9 @@ class Walk:
             state["w"] = torch.tanh(state["w"] @ state["w"] + torch.randn(200, 200))
         return state
 
-    def evaluate(self, state: State, hparams: Hparams, split: Split, ctx: Context) -> Mapping[str, float]:
+    def evaluate(
+        self, state: State, hparams: Hparams, split: Split, ctx: Context
+    ) -> Mapping[str, float]:
         """A number, and the process that trained."""
         del hparams, split, ctx
         return {"score": float(state["w"].sum()), "pid": float(os.getpid())}
@@ -67,7 +69,9 @@ def interval_seconds(executor: Executor, intervals: int) -> float:
         if interval == 1:  # the first one is of fresh members
             start = time.perf_counter()
         sources = [((m + 1) % MEMBERS, interval - 1) if interval else None for m in range(MEMBERS)]
-        executor.submit([Assignment(m, interval, s, {}, SEED, interval, 1) for m, s in enumerate(sources)])
+        executor.submit(
+            [Assignment(m, interval, s, {}, SEED, interval, 1) for m, s in enumerate(sources)]
+        )
         held = [executor.next().id for _ in range(MEMBERS)]
         executor.retain(held)
     found = (time.perf_counter() - start) / intervals
@@ -79,9 +83,14 @@ def overhead(bench: Bench, megabytes: Sequence[int], intervals: int) -> list[Row
     """What an interval costs beside the training, by the size of a state."""
     rows = []
     for size in megabytes:
-        made = {name: EXECUTORS[name](Walk(size * 10**6), [CPU], workers=2) for name in ("ray", "processes")}
+        made = {
+            name: EXECUTORS[name](Walk(size * 10**6), [CPU], workers=2)
+            for name in ("ray", "processes")
+        }
         try:
-            subjects = {name: partial(interval_seconds, each, intervals) for name, each in made.items()}
+            subjects = {
+                name: partial(interval_seconds, each, intervals) for name, each in made.items()
+            }
             alternate(subjects, 1)  # whatever is made once
             values = alternate(subjects, bench.repeat)
         finally:
@@ -99,7 +108,9 @@ class Nodes:
     def __init__(self) -> None:
         from ray.cluster_utils import Cluster
 
-        self.cluster = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
+        self.cluster = Cluster(
+            initialize_head=True, head_node_args={**NODE, "include_dashboard": False}
+        )
         self.others = [self.cluster.add_node(**NODE) for _ in range(2)]
         self.cluster.wait_for_nodes()
         self.cluster.connect()
@@ -201,7 +212,9 @@ def resumed() -> float:
         times: list[float] = []
         begin = time.perf_counter()
         popgrad.resume(
-            place / "run", task=Walk(2 * 10**6), on_segment=lambda _: times.append(time.perf_counter())
+            place / "run",
+            task=Walk(2 * 10**6),
+            on_segment=lambda _: times.append(time.perf_counter()),
         )
         journal = Journal(place / "run" / "journal.db", readonly=True)
         assert len(journal.segments()) == 3 * MEMBERS
@@ -232,7 +245,9 @@ def faults(bench: Bench) -> list[Row]:
             "no fault, from exploit on": partial(struck, None, deciding=True),
             "controller lost, resumed": resumed,
         }
-        values = alternate({name: partial(whole, each) for name, each in subjects.items()}, bench.repeat)
+        values = alternate(
+            {name: partial(whole, each) for name, each in subjects.items()}, bench.repeat
+        )
         values["node joins, to its first segment"] = []
         for _ in range(bench.repeat):
             nodes.lose()

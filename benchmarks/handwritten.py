@@ -54,7 +54,9 @@ class Population:
         self.weights, self.biases = [], []
         for before, after in pairwise(widths):
             bound = (6.0 / (before + after)) ** 0.5
-            weight = torch.empty(count, before, after).uniform_(-bound, bound, generator=self._generator)
+            weight = torch.empty(count, before, after).uniform_(
+                -bound, bound, generator=self._generator
+            )
             self.weights.append(weight.requires_grad_())
             self.biases.append(torch.zeros(count, 1, after, requires_grad=True))
         self._norms = [self._norm(count, width) for width in widths[1:-1]] if batch_norm else []
@@ -78,7 +80,10 @@ class Population:
             inputs = self._inputs.index_select(0, rows.reshape(-1)).view(*rows.shape, -1)
             targets = self._targets.index_select(0, rows.reshape(-1))
             outputs = self._forward(inputs, self._masks(*rows.shape))
-            loss = functional.cross_entropy(outputs.flatten(0, 1), targets, reduction="sum") / rows.shape[1]
+            loss = (
+                functional.cross_entropy(outputs.flatten(0, 1), targets, reduction="sum")
+                / rows.shape[1]
+            )
             self._adam(torch.autograd.grad(loss, self.parameters))
 
     def _next_rows(self) -> torch.Tensor:
@@ -94,9 +99,14 @@ class Population:
     def _masks(self, count: int, batch: int) -> list[torch.Tensor]:
         """[N, b, width] for each hidden layer: 0, or 1 / keep. Sixteen bits an element, drawn at once."""
         sizes = [count * batch * width for width in self._widths[1:-1]]
-        words = torch.randint(-(2**63), 2**63 - 1, (sum(sizes) // 4 + 1,), generator=self._generator)
+        words = torch.randint(
+            -(2**63), 2**63 - 1, (sum(sizes) // 4 + 1,), generator=self._generator
+        )
         parts = words.view(torch.int16)[: sum(sizes)].split(sizes)
-        bits = [part.view(count, batch, width) for part, width in zip(parts, self._widths[1:-1], strict=True)]
+        bits = [
+            part.view(count, batch, width)
+            for part, width in zip(parts, self._widths[1:-1], strict=True)
+        ]
         return [functional.hardtanh_(self._threshold - b, 0.0, 1.0).mul_(self._scale) for b in bits]
 
     def _forward(self, x: torch.Tensor, masks: Sequence[torch.Tensor] | None) -> torch.Tensor:

@@ -16,7 +16,7 @@ from typing import Any
 
 from results import ROOT, cpu
 
-from popgrad.executors.processes import available_cores
+from popgrad.hardware import available_cores
 
 RUNS = ROOT / "runs" / "benchmarks"
 SEED = 0
@@ -62,10 +62,16 @@ class Bench:
 
 def begin(name: str, about: str | None, argv: Sequence[str] | None) -> Bench:
     """Read the command line; `about` is the module's own docstring."""
-    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeat", type=int, default=3, help="measurements of each subject (default: 3)")
+    parser = argparse.ArgumentParser(
+        description=about, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--repeat", type=int, default=3, help="measurements of each subject (default: 3)"
+    )
     parser.add_argument("--smoke", action="store_true", help="a tiny size, once: does it work?")
-    parser.add_argument("--out", type=Path, help=f"JSON file (default: runs/benchmarks/{name}.json)")
+    parser.add_argument(
+        "--out", type=Path, help=f"JSON file (default: runs/benchmarks/{name}.json)"
+    )
     given = parser.parse_args(argv)
     if given.repeat < 1:
         parser.error(f"--repeat: given {given.repeat}; at least 1 is allowed")
@@ -146,7 +152,9 @@ HEADER = ("measured", "medians", "ratio", "to reach", "reached")
 
 def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     """A row of a JSON file as cells below `HEADER`."""
-    medians = "; ".join(f"{name} {value:.3g} {row['unit']}" for name, value in row["medians"].items())
+    medians = "; ".join(
+        f"{name} {value:.3g} {row['unit']}" for name, value in row["medians"].items()
+    )
     ratio, goal = "", row.get("goal")
     if found := row.get("ratio"):
         low, high = min(found["pairs"]), max(found["pairs"])

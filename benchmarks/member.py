@@ -15,7 +15,7 @@ from popgrad.core.population import Hparams
 from popgrad.core.seeding import Rng
 from popgrad.data import Splits
 from popgrad.tasks.mnist import mnist_conv, mnist_fc
-from popgrad.tasks.torch import TorchTask
+from popgrad.tasks.torch_task import TorchTask
 
 BATCH = 200
 EPOCH = 275
@@ -25,7 +25,9 @@ EPOCH = 275
 @lru_cache(maxsize=1)
 def data() -> Splits:
     """The real MNIST, from where POPGRAD_DATA says; read once in a process, for `task("fc")` too."""
-    parts = (task("fc").split(name, torch.device("cpu")) for name in ("train", "validation", "test"))
+    parts = (
+        task("fc").split(name, torch.device("cpu")) for name in ("train", "validation", "test")
+    )
     return Splits(*parts)
 
 
@@ -68,7 +70,12 @@ def _usual_fc() -> nn.Module:
 def _usual_conv() -> nn.Module:
     layers: list[nn.Module] = []
     for inputs, outputs in ((1, 16), (16, 32)):
-        layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU(), nn.Dropout()]
+        layers += [
+            nn.Conv2d(inputs, outputs, 3, padding=1),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+            nn.Dropout(),
+        ]
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(32 * 28 * 28, 10))
 
 

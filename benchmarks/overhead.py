@@ -62,7 +62,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print, write."""
     bench = begin("overhead", __doc__, argv)
     sizes = TINY if bench.smoke else SIZES
-    finish(bench, [row for size in sizes for row in measure(bench, size)], sizes=[vars(s) for s in sizes])
+    finish(
+        bench,
+        [row for size in sizes for row in measure(bench, size)],
+        sizes=[vars(s) for s in sizes],
+    )
 
 
 if __name__ == "__main__":

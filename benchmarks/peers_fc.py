@@ -48,7 +48,11 @@ TINY = [Size(2, 2, 2, 2, 1.6)]
 def bounded(config: Mapping[str, Any]) -> dict[str, Any]:
     """All hyperparameters, in the space of mnist-fc: Ray's factors lead out of it."""
     lr, keep = config["lr"], config["keep_prob"]
-    return {"lr": min(max(lr, 1e-4), 1e-1), "keep_prob": min(max(keep, 0.5), 1.0), "weight_decay": DECAY}
+    return {
+        "lr": min(max(lr, 1e-4), 1e-1),
+        "keep_prob": min(max(keep, 0.5), 1.0),
+        "weight_decay": DECAY,
+    }
 
 
 def trainable(make: Callable[..., Any], steps: int) -> type:
@@ -148,7 +152,11 @@ def measure(bench: Bench, size: Size) -> list[Row]:
     each = {name: [seconds / epochs for seconds in values] for name, values in found.items()}
     what = f"{size.members} members, {size.workers} workers, {size.intervals} intervals of {size.steps} steps"
     rows = []
-    for other, own_one, goal in ((USUAL, HERE, size.at_least), (OWN, HERE, None), (OWN, ON_RAY, None)):
+    for other, own_one, goal in (
+        (USUAL, HERE, size.at_least),
+        (OWN, HERE, None),
+        (OWN, ON_RAY, None),
+    ):
         both = {name: each[name] for name in (other, own_one)}
         rows.append(Row(f"{what}, a member's epoch", "s", both, (other, own_one), at_least=goal))
     return [*rows, Row(what, "processes an interval", {"Ray": processes})]
@@ -158,7 +166,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print, write."""
     bench = begin("peers-fc", __doc__, argv)
     sizes = TINY if bench.smoke else SIZES
-    finish(bench, [row for size in sizes for row in measure(bench, size)], sizes=[vars(s) for s in sizes])
+    finish(
+        bench,
+        [row for size in sizes for row in measure(bench, size)],
+        sizes=[vars(s) for s in sizes],
+    )
 
 
 if __name__ == "__main__":

@@ -71,7 +71,9 @@ def ray_fit(place: Path, intervals: int) -> None:
     from ray import tune
 
     space = {"h0": tune.uniform(0.0, 1.0), "h1": tune.uniform(0.0, 1.0)}
-    results = fit(trainable(), place, space, space, members=MEMBERS, intervals=intervals, metric="q")
+    results = fit(
+        trainable(), place, space, space, members=MEMBERS, intervals=intervals, metric="q"
+    )
     trained = [result.metrics["training_iteration"] for result in results]
     if trained != [intervals] * MEMBERS:
         raise RuntimeError(f"Ray Tune trained {trained} intervals, not {intervals} of each member")
@@ -117,7 +119,8 @@ def measure(bench: Bench, intervals: int) -> list[Row]:
         bench.repeat,
     )
     cold = alternate(
-        {name: partial(cold_seconds, name.lower(), intervals) for name in ("popgrad", "Ray")}, bench.repeat
+        {name: partial(cold_seconds, name.lower(), intervals) for name in ("popgrad", "Ray")},
+        bench.repeat,
     )
     what = f"{MEMBERS} members, {intervals} intervals"
     both = {name: warm[name] for name in ("Ray", "popgrad")}
@@ -138,6 +141,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] in (["--only-popgrad"], ["--only-warm"], ["--only-ray"]):
-        only(sys.argv[1].removeprefix("--only-"), int(sys.argv[2]), outputs=sys.argv[3:] == ["outputs"])
+        only(
+            sys.argv[1].removeprefix("--only-"),
+            int(sys.argv[2]),
+            outputs=sys.argv[3:] == ["outputs"],
+        )
     else:
         main()

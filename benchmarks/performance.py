@@ -33,7 +33,9 @@ def read(folder: Path) -> list[dict[str, Any]]:
     files = [folder / f"{name}.json" for name in NAMES]
     found = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]
     if not found:
-        raise SystemExit(f"nothing was measured: {folder} has none of {', '.join(f.name for f in files)}")
+        raise SystemExit(
+            f"nothing was measured: {folder} has none of {', '.join(f.name for f in files)}"
+        )
     if smoke := [each["name"] for each in found if each["smoke"]]:
         raise SystemExit(
             f"{', '.join(smoke)}: of a smoke size, whose numbers mean nothing; run it without --smoke"
@@ -43,7 +45,9 @@ def read(folder: Path) -> list[dict[str, Any]]:
 
 def machine(facts: Mapping[str, Any]) -> str:
     """The machine in one line."""
-    versions = ", ".join(f"{n} {facts[n]}" for n in ("popgrad", "torch", "numpy", "ray") if n in facts)
+    versions = ", ".join(
+        f"{n} {facts[n]}" for n in ("popgrad", "torch", "numpy", "ray") if n in facts
+    )
     load = ", ".join(map(str, facts["load_before"]))
     return (
         f"{facts['cpu']}, {facts['cores']} cores; Python {facts['python']}, {versions}; {facts['date']}, "
@@ -80,7 +84,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--page", type=Path, nargs="?", default=PAGE, const=PAGE, help="where (default: docs/performance.md)"
+        "--page",
+        type=Path,
+        nargs="?",
+        default=PAGE,
+        const=PAGE,
+        help="where (default: docs/performance.md)",
     )
     parser.add_argument("--results", type=Path, default=RUNS, help="folder of the JSON files")
     given = parser.parse_args(argv)

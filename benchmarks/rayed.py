@@ -85,7 +85,10 @@ def fit(
             metric=metric, mode="max", num_samples=members, scheduler=scheduler, reuse_actors=True
         ),
         run_config=tune.RunConfig(
-            storage_path=str(place), stop={"training_iteration": intervals}, verbose=0, callbacks=callbacks
+            storage_path=str(place),
+            stop={"training_iteration": intervals},
+            verbose=0,
+            callbacks=callbacks,
         ),
     )
     results = tuner.fit()

@@ -22,12 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import popgrad
-from popgrad.config import parse, read
-from popgrad.original import convert
+from popgrad.config.files import read
+from popgrad.config.model import parse
+from popgrad.config.original import convert
+from popgrad.engine.callbacks import Callbacks
+from popgrad.record import lineage
 from popgrad.report import figures
-from popgrad.run import start
-from popgrad.store import lineage
-from popgrad.watch import Watch
+from popgrad.runs.api import start
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = ROOT / "runs" / "results"
@@ -68,14 +69,18 @@ def original(
     """One of the original's configurations, for as many epochs; without its TensorBoard events."""
     values, _ = convert(read(ROOT / "configs" / file))
     values |= {"epochs": epochs, "events": False}
-    return Experiment(name, title, f"popgrad {command} configs/{file} --epochs {epochs}", values, pictures)
+    return Experiment(
+        name, title, f"popgrad {command} configs/{file} --epochs {epochs}", values, pictures
+    )
 
 
 EXPERIMENTS = [
     population("digits", "digits", 30, "pbt", "digits, PBT", pictures=True),
     population("digits-random", "digits", 30, "random-search", "digits, random search"),
     population("mnist-fc", "mnist-fc", 50, "pbt", "MNIST fully connected, PBT", pictures=True),
-    population("mnist-fc-random", "mnist-fc", 50, "random-search", "MNIST fully connected, random search"),
+    population(
+        "mnist-fc-random", "mnist-fc", 50, "random-search", "MNIST fully connected, random search"
+    ),
     original("fc_PBT", "fc_PBT.json", 50, "run", "original, fc_PBT.json", pictures=True),
     original("fc", "fc.json", 30, "train", "original, fc.json (one network)"),
     original("conv", "conv.json", 15, "train", "original, conv.json (one network)"),
@@ -102,13 +107,18 @@ def train(experiment: Experiment) -> None:
 
     def report(end: popgrad.IntervalEnd) -> None:
         best = max(segment.score for segment in end.segments)
-        print(f"{experiment.name} {end.interval + 1}: best {best:.4f} ({end.seconds:.0f} s)", flush=True)
+        print(
+            f"{experiment.name} {end.interval + 1}: best {best:.4f} ({end.seconds:.0f} s)",
+            flush=True,
+        )
 
     with timed(place):
         if (place / "journal.db").exists():
             result = popgrad.resume(place, on_interval=report)
         else:
-            result = start(parse(experiment.values), directory=place, watch=Watch(interval=report))
+            result = start(
+                parse(experiment.values), directory=place, callbacks=Callbacks(on_interval=report)
+            )
     (place / "test.json").write_text(json.dumps(tested(result), indent=2))
 
 
@@ -116,7 +126,9 @@ def tested(result: popgrad.Result) -> dict[str, float]:
     """Test accuracy of every member that is alive at the end."""
     last = lineage.last_segments(result.segments)
     return {
-        str(m): result.test(m, reader="results page")["accuracy"] for m, s in last.items() if not s.failed
+        str(m): result.test(m, reader="results page")["accuracy"]
+        for m, s in last.items()
+        if not s.failed
     }
 
 
@@ -163,7 +175,9 @@ def draw(experiment: Experiment) -> list[str]:
     winner = lineage.winner(result.segments)
     made = {
         "results": figures.results(result.segments, result.space, score_name=result.score_name),
-        "schedule": figures.schedule(result.segments, result.space, winner, score_name=result.score_name),
+        "schedule": figures.schedule(
+            result.segments, result.space, winner, score_name=result.score_name
+        ),
     }
     PICTURES.mkdir(parents=True, exist_ok=True)
     lines = []
@@ -176,7 +190,9 @@ def draw(experiment: Experiment) -> list[str]:
 
 def write_page() -> None:
     """Write docs/results.md from the experiments that have been run to their end."""
-    done = [experiment for experiment in EXPERIMENTS if (RUNS / experiment.name / "test.json").exists()]
+    done = [
+        experiment for experiment in EXPERIMENTS if (RUNS / experiment.name / "test.json").exists()
+    ]
     lines = [
         "# Results",
         "",
@@ -194,7 +210,14 @@ def write_page() -> None:
         "",
     ]
     for experiment in done:
-        lines += [f"## {experiment.title}", "", "```console no-run", f"$ {experiment.command}", "```", ""]
+        lines += [
+            f"## {experiment.title}",
+            "",
+            "```console no-run",
+            f"$ {experiment.command}",
+            "```",
+            "",
+        ]
         lines += [*draw(experiment), ""] if experiment.pictures else []
     PAGE.write_text("\n".join(lines) + NOTES.read_text(encoding="utf-8"), encoding="utf-8")
     print(f"wrote {PAGE}")
@@ -205,7 +228,9 @@ def cpu() -> str:
     try:
         text = Path("/proc/cpuinfo").read_text()
         return next(
-            line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")
+            line.partition(":")[2].strip()
+            for line in text.splitlines()
+            if line.startswith("model name")
         )
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()

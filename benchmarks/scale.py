@@ -16,22 +16,32 @@ import numpy as np
 from clocked import folder
 from measure import SEED, Bench, Row, begin, finish, seconds
 
-from popgrad.config import parse
+from popgrad.config.model import parse
 from popgrad.core.initial import first_hparams
-from popgrad.core.population import Assignment, Decision, Outcome, Population, Segment, SegmentId, Telemetry
+from popgrad.core.population import (
+    Assignment,
+    Decision,
+    Outcome,
+    Population,
+    Segment,
+    SegmentId,
+    Telemetry,
+)
 from popgrad.core.seeding import Rng
 from popgrad.core.space import Constant, LogUniform, Space, Uniform
+from popgrad.engine.callbacks import Callbacks, IntervalEnd
 from popgrad.executors.fingerprint import fingerprint
-from popgrad.parts import make_parts
+from popgrad.record import lineage
 from popgrad.report import history
-from popgrad.run import start
+from popgrad.runs.api import start
+from popgrad.runs.build import make_parts
 from popgrad.state import State
-from popgrad.store import lineage
 from popgrad.store.journal import Journal
 from popgrad.strategies import pbt
-from popgrad.watch import IntervalEnd, Watch
 
-SPACE = Space({"lr": LogUniform(1e-4, 1e-1), "keep_prob": Uniform(0.5, 1.0), "weight_decay": Constant(1e-5)})
+SPACE = Space(
+    {"lr": LogUniform(1e-4, 1e-1), "keep_prob": Uniform(0.5, 1.0), "weight_decay": Constant(1e-5)}
+)
 SIZES = [10, 100, 1_000, 10_000, 100_000]
 TINY = [10, 100]
 INTERVALS = 2
@@ -52,7 +62,9 @@ def record(population: Population) -> list[Segment]:
     """A record of some intervals; from the second on, a fifth of the members are heirs."""
     rng, size, segments = np.random.default_rng(SEED), len(population), []
     for interval in range(INTERVALS):
-        donors = np.where(rng.random(size) < 0.2, rng.integers(size, size=size), np.arange(size)).tolist()
+        donors = np.where(
+            rng.random(size) < 0.2, rng.integers(size, size=size), np.arange(size)
+        ).tolist()
         for member, score in enumerate(rng.random(size).tolist()):
             source = (donors[member], interval - 1) if interval else None
             hparams = population.hparams[member]
@@ -103,7 +115,9 @@ class Instant:
     def next(self) -> Outcome:
         """The next one, with a score that orders members alike in each interval, and no checkpoint."""
         done = self._queue.pop()
-        return Outcome(done.id, {"q": (done.member * 7919 % self.size) / self.size}, samples=done.steps)
+        return Outcome(
+            done.id, {"q": (done.member * 7919 % self.size) / self.size}, samples=done.steps
+        )
 
     def holds(self, segment: SegmentId) -> bool:
         """Everything."""
@@ -144,7 +158,9 @@ def engine_decisions(size: int, count: int) -> list[float]:
 
     parts = dataclasses.replace(parts, executor=lambda **_: Instant(size))
     with folder() as place:
-        start(parts.config, parts=parts, directory=place / "run", watch=Watch(segment, interval))
+        start(
+            parts.config, parts=parts, directory=place / "run", callbacks=Callbacks(segment, interval)
+        )
     return ends
 
 
@@ -180,7 +196,10 @@ def measure(bench: Bench, size: int, place: Path) -> tuple[list[Row], list[float
         ),
         Row(f"{name}: the same in a whole run, a member", "µs", {"decision": engine}),
         Row(
-            f"{name}: a decision for one ready member", "ms", {"decision": alone}, at_most=1 if goal else None
+            f"{name}: a decision for one ready member",
+            "ms",
+            {"decision": alone},
+            at_most=1 if goal else None,
         ),
         appends,
     ]
@@ -193,7 +212,10 @@ def measure(bench: Bench, size: int, place: Path) -> tuple[list[Row], list[float
 
 def _appends(name: str, places: Sequence[Path], segments: Sequence[Segment]) -> Row:
     """An interval in a transaction a segment, as a run does it, then another at once; a journal each time."""
-    facts, size = Telemetry(1.0, "worker 0", ((275, "train_loss", 0.1),)), len(segments) // INTERVALS
+    facts, size = (
+        Telemetry(1.0, "worker 0", ((275, "train_loss", 0.1),)),
+        len(segments) // INTERVALS,
+    )
     values: dict[str, list[float]] = {"a transaction each": [], "in one transaction": []}
     for place in places:
         journal = Journal(place, create=True)
@@ -218,9 +240,16 @@ def growth(decisions: dict[int, list[float]]) -> list[Row]:
     for small, large in pairwise(decisions):
         ratios = [b / a for a, b in zip(decisions[small], decisions[large], strict=True)]
         most = large * math.log(large) / (small * math.log(small))
-        goal = most if small >= GOAL else None  # below, what every decision costs outweighs the members
+        goal = (
+            most if small >= GOAL else None
+        )  # below, what every decision costs outweighs the members
         rows.append(
-            Row(f"a decision for {large:,} by one for {small:,}", "x", {"growth": ratios}, at_most=goal)
+            Row(
+                f"a decision for {large:,} by one for {small:,}",
+                "x",
+                {"growth": ratios},
+                at_most=goal,
+            )
         )
     return rows
 

@@ -23,7 +23,7 @@ from measure import SEED, Row, begin, finish
 from popgrad.core.interval import Interval
 from popgrad.core.population import Assignment, Hparams, Outcome, Segment, SegmentId, Telemetry
 from popgrad.core.space import Space, Uniform
-from popgrad.engine import Engine, Limits
+from popgrad.engine.loop import Engine, Limits
 from popgrad.executors.simulated import Cluster, Simulated
 from popgrad.state import State
 from popgrad.store.checkpoints import Checkpoints
@@ -43,7 +43,12 @@ ALL = {"members": [100, 1_000, 10_000], "shares": [1, 4], "intervals": 10}
 TINY = {"members": [20], "shares": [1, 2], "intervals": 6}
 """Members; of which one slot is there for so many; intervals of each."""
 CPU = [torch.device("cpu")]
-SYNC, LATE, ASYNC, BEFORE = "sync", "sync with a deadline", "async", "async, until the first member is done"
+SYNC, LATE, ASYNC, BEFORE = (
+    "sync",
+    "sync with a deadline",
+    "async",
+    "async, until the first member is done",
+)
 
 
 @dataclass(frozen=True)
@@ -63,9 +68,13 @@ class Climb:
         """Gradient ascent on the surrogate."""
         del ctx
         both = zip(state["theta"], ("h0", "h1"), strict=True)
-        return {"theta": [x * (1 - 2 * self.rate * float(hparams[name])) ** steps for x, name in both]}
+        return {
+            "theta": [x * (1 - 2 * self.rate * float(hparams[name])) ** steps for x, name in both]
+        }
 
-    def evaluate(self, state: State, hparams: Hparams, split: Split, ctx: Context) -> Mapping[str, float]:
+    def evaluate(
+        self, state: State, hparams: Hparams, split: Split, ctx: Context
+    ) -> Mapping[str, float]:
         """What is left to climb."""
         del hparams, split, ctx
         a, b = state["theta"]
@@ -266,7 +275,9 @@ def record(
 ) -> dict[str, Any]:
     """What the record says of a policy's price, as in `Ran`."""
     by_id = {segment.id: segment for segment in segments}
-    straggled = {each for each, facts in telemetry.items() if int(facts.worker.removeprefix("slot ")) in slow}
+    straggled = {
+        each for each, facts in telemetry.items() if int(facts.worker.removeprefix("slot ")) in slow
+    }
     replaced = []
     for segment in segments:
         before = (segment.member, segment.interval - 1)
@@ -286,7 +297,9 @@ def measure(members: int, slots: int, intervals: int, repeat: int) -> list[Row]:
     """All policies in a cluster where nothing goes wrong, and in one where much does."""
     rows = []
     for goes_wrong in (False, True):
-        policies = [SYNC, LATE, ASYNC] if goes_wrong else [SYNC, ASYNC]  # where nothing does, nobody is late
+        policies = (
+            [SYNC, LATE, ASYNC] if goes_wrong else [SYNC, ASYNC]
+        )  # where nothing does, nobody is late
         ran: dict[str, list[Ran]] = {}
         for policy in policies:
             case = Case(members, slots, intervals, policy, stragglers=goes_wrong, faults=goes_wrong)
@@ -333,7 +346,9 @@ def price(what: str, ran: Mapping[str, Sequence[Ran]]) -> list[Row]:
 def pace(what: str, slots: int, ran: Mapping[str, Sequence[Ran]]) -> list[Row]:
     """Measured: of the controller, next to what slots that are always busy need."""
     needed = 2 * slots / NOMINAL  # a segment, and a decision for its member
-    rates = {policy: [each.events / each.controller for each in runs] for policy, runs in ran.items()}
+    rates = {
+        policy: [each.events / each.controller for each in runs] for policy, runs in ran.items()
+    }
     ratios = {policy: [rate / needed for rate in found] for policy, found in rates.items()}
     return [
         Row(what, "events/s", {"needed": [needed] * len(rates[SYNC]), **rates}),

@@ -57,7 +57,9 @@ class Products:
         for inputs, outputs in CONVOLUTIONS if kind == "conv" else []:
             x, w = random(BATCH, inputs, 28, 28), random(outputs, inputs, 3, 3)
             x.requires_grad_(inputs != 1)
-            self._calls.append(partial(_convolve, x, w.requires_grad_(), random(BATCH, outputs, 28, 28)))
+            self._calls.append(
+                partial(_convolve, x, w.requires_grad_(), random(BATCH, outputs, 28, 28))
+            )
             passes = 3 if inputs != 1 else 2
             self.operations += passes * 2 * BATCH * 28 * 28 * 9 * inputs * outputs
 

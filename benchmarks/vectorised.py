@@ -17,9 +17,9 @@ from popgrad.core.seeding import Rng
 from popgrad.data import Splits
 from popgrad.executors import EXECUTORS
 from popgrad.executors.allocator import keep_memory
-from popgrad.executors.processes import available_cores
+from popgrad.hardware import available_cores
 from popgrad.tasks.digits import digits
-from popgrad.tasks.torch import TorchTask
+from popgrad.tasks.torch_task import TorchTask
 
 CPU = torch.device("cpu")
 ALONE = 16
@@ -82,7 +82,9 @@ def rate(name: str, task: TorchTask, size: Size) -> float:
     try:
         executor.submit([Assignment(m, 0, None, h, SEED, 0, EPOCH) for m, h in enumerate(hparams)])
         _all(executor, members)
-        following = [Assignment(m, 1, (m, 0), h, SEED, EPOCH, size.steps) for m, h in enumerate(hparams)]
+        following = [
+            Assignment(m, 1, (m, 0), h, SEED, EPOCH, size.steps) for m, h in enumerate(hparams)
+        ]
 
         def segment() -> None:
             executor.submit(following)
@@ -142,7 +144,9 @@ def measure(bench: Bench, size: Size) -> list[Row]:
         },
         bench.repeat,
     )
-    what = f"{size.name} {'-'.join(map(str, size.widths))}, {size.members} members, {size.steps} steps"
+    what = (
+        f"{size.name} {'-'.join(map(str, size.widths))}, {size.members} members, {size.steps} steps"
+    )
     unit = "member-steps/s"
     goal = None if size.at_least is None else 1.1
     serial = {name: found[name] for name in ("vectorised", "serial")}
@@ -157,7 +161,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print, write."""
     bench = begin("vectorised", __doc__, argv)
     sizes = TINY if bench.smoke else SIZES
-    finish(bench, [row for size in sizes for row in measure(bench, size)], sizes=[vars(s) for s in sizes])
+    finish(
+        bench,
+        [row for size in sizes for row in measure(bench, size)],
+        sizes=[vars(s) for s in sizes],
+    )
 
 
 if __name__ == "__main__":

@@ -25,10 +25,14 @@ def annealed(space, *, first=2.0, decay=0.8, fraction=0.25):
 
     def step(rng, population, ready, memory):
         factor = 1 + (first - 1) * decay ** memory["decisions"]
-        explore = partial(perturb, space=space, factors=(1 / factor, factor), resample_probability=0.0)
+        explore = partial(
+            perturb, space=space, factors=(1 / factor, factor), resample_probability=0.0
+        )
         exploit = partial(truncation, fraction=fraction)
         plan = generation(rng, population, ready, exploit=exploit, explore=explore)
-        return plan, {"decisions": memory["decisions"] + 1}  # kept with the decision: a resumed run has it
+        return plan, {
+            "decisions": memory["decisions"] + 1
+        }  # kept with the decision: a resumed run has it
 
     return Strategy(init=lambda: {"decisions": 0}, step=step)
 
@@ -37,7 +41,9 @@ def report(end):
     """Who copied whom, while the run goes on."""
     plan = end.decision.plan if end.decision else None
     copies = (
-        [f"{m} from {s}" for m, s in zip(plan.members, plan.sources, strict=True) if m != s] if plan else []
+        [f"{m} from {s}" for m, s in zip(plan.members, plan.sources, strict=True) if m != s]
+        if plan
+        else []
     )
     best = max(segment.score for segment in end.segments)
     print(f"interval {end.interval}: best {best:.4f}  {', '.join(copies)}")
@@ -46,6 +52,11 @@ def report(end):
 if __name__ == "__main__":
     task = digits()
     result = popgrad.run(
-        task, strategy=annealed(task.space), population=8, intervals=5, executor="serial", on_interval=report
+        task,
+        strategy=annealed(task.space),
+        population=8,
+        intervals=5,
+        executor="serial",
+        on_interval=report,
     )
     print(f"test {result.test()}")

@@ -29,19 +29,25 @@ class SoftmaxRegression:
     """The protocol of a task: a space, a score, and three methods. The state is plain data."""
 
     batch_size: int = 50
-    space: Space = field(default=Space({"lr": LogUniform(1e-3, 10.0), "momentum": OneMinus(0.1, 0.99)}))
+    space: Space = field(
+        default=Space({"lr": LogUniform(1e-3, 10.0), "momentum": OneMinus(0.1, 0.99)})
+    )
     score: str = "accuracy"
 
     def init(self, hparams, ctx):
         return {"weights": np.zeros((64, 10)), "velocity": np.zeros((64, 10))}
 
     def train(self, state, hparams, steps, ctx):
-        rng = np.random.default_rng(ctx.seed("batches"))  # never the clock, nor a generator that is kept
+        rng = np.random.default_rng(
+            ctx.seed("batches")
+        )  # never the clock, nor a generator that is kept
         weights, velocity = state["weights"], state["velocity"]
         for _ in range(steps):
             rows = rng.choice(SPLITS["train"], self.batch_size)
             x, target = PIXELS[rows] / 16, np.eye(10)[CLASSES[rows]]
-            velocity = hparams["momentum"] * velocity + x.T @ (probabilities(weights, x) - target) / len(x)
+            velocity = hparams["momentum"] * velocity + x.T @ (
+                probabilities(weights, x) - target
+            ) / len(x)
             weights = weights - hparams["lr"] * velocity
         return {"weights": weights, "velocity": velocity}
 
@@ -53,6 +59,8 @@ class SoftmaxRegression:
 
 if __name__ == "__main__":
     # It counts no epochs, so an interval is a number of steps.
-    result = popgrad.run(SoftmaxRegression(), population=8, intervals=8, interval=24, executor="serial")
+    result = popgrad.run(
+        SoftmaxRegression(), population=8, intervals=8, interval=24, executor="serial"
+    )
     print(f"validation accuracy {result.winner.score:.4f}, test {result.test()['accuracy']:.4f}")
     print(f"ended with {dict(result.winner.hparams)}")

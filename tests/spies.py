@@ -66,17 +66,23 @@ class Spy:
     def init(self, hparams: Any, ctx: Context) -> dict[str, Any]:
         return {"x": torch.rand(3), "seen": [], "at_start": 0.0}
 
-    def train(self, state: dict[str, Any], hparams: Any, steps: int, ctx: Context) -> dict[str, Any]:
+    def train(
+        self, state: dict[str, Any], hparams: Any, steps: int, ctx: Context
+    ) -> dict[str, Any]:
         at_start = fingerprint(state)
         drawn = [random.random(), float(np.random.rand()), float(torch.rand(()))]  # noqa: NPY002
         x = state["x"] + hparams["lr"] * steps * torch.tensor(drawn)
         seen = [*state["seen"], [ctx.member, ctx.interval, ctx.first_step, steps, dict(hparams)]]
         if self.broken.get((ctx.member, ctx.interval)) == "raise":
-            raise ZeroDivisionError(f"broken on purpose: member {ctx.member}, interval {ctx.interval}")
+            raise ZeroDivisionError(
+                f"broken on purpose: member {ctx.member}, interval {ctx.interval}"
+            )
         ctx.log(ctx.first_step + steps, loss=float(x.sum()))
         return {"x": x, "seen": seen, "at_start": at_start}
 
-    def evaluate(self, state: dict[str, Any], hparams: Any, split: str, ctx: Context) -> dict[str, float]:
+    def evaluate(
+        self, state: dict[str, Any], hparams: Any, split: str, ctx: Context
+    ) -> dict[str, float]:
         if split != "validation":
             raise PermissionError(f"the {split} split was read")
         seen = state["seen"][-1]
@@ -103,10 +109,14 @@ class Plain:
     def init(self, hparams: Any, ctx: Context) -> dict[str, Any]:
         return {"x": 0.0}
 
-    def train(self, state: dict[str, Any], hparams: Any, steps: int, ctx: Context) -> dict[str, Any]:
+    def train(
+        self, state: dict[str, Any], hparams: Any, steps: int, ctx: Context
+    ) -> dict[str, Any]:
         return {"x": state["x"] + hparams["lr"] * steps}
 
-    def evaluate(self, state: dict[str, Any], hparams: Any, split: str, ctx: Context) -> dict[str, float]:
+    def evaluate(
+        self, state: dict[str, Any], hparams: Any, split: str, ctx: Context
+    ) -> dict[str, float]:
         return {"q": state["x"]}
 
 
@@ -120,7 +130,9 @@ def _odd_data() -> Splits:
     generator = torch.Generator().manual_seed(5)
     x = torch.randn(97 + 41 + 23, 33, generator=generator)
     y = (x[:, :3] + 0.3 * torch.randn(len(x), 3, generator=generator)).argmax(1)
-    parts = [(x[rows].clone(), y[rows].clone()) for rows in torch.arange(len(x)).split([97, 41, 23])]
+    parts = [
+        (x[rows].clone(), y[rows].clone()) for rows in torch.arange(len(x)).split([97, 41, 23])
+    ]
     return Splits(*parts)
 
 
@@ -128,10 +140,16 @@ def odd() -> TorchTask:
     """A network with 33 features, trained in batches of 1 and 32: the shapes in which kernels differ."""
     return TorchTask(
         space=Space(
-            {"lr": LogUniform(1e-3, 1e-1), "dropout": Uniform(0.0, 0.5), "batch_size": Choice((1, 32))}
+            {
+                "lr": LogUniform(1e-3, 1e-1),
+                "dropout": Uniform(0.0, 0.5),
+                "batch_size": Choice((1, 32)),
+            }
         ),
         model=_odd_model,
-        optimizer=lambda module, hparams: torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9),
+        optimizer=lambda module, hparams: torch.optim.SGD(
+            module.parameters(), lr=0.1, momentum=0.9
+        ),
         data=_odd_data,
     )
 

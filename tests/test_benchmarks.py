@@ -54,7 +54,9 @@ def without_goals(found: dict[str, Any]) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["vectorised", "scale", "scaling"])
-def test_a_tiny_size_runs(bench: Any, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_tiny_size_runs(
+    bench: Any, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     found = run(bench(name), tmp_path / "out.json")
     printed = capsys.readouterr().out
     assert found["name"] == name
@@ -62,9 +64,13 @@ def test_a_tiny_size_runs(bench: Any, name: str, tmp_path: Path, capsys: pytest.
     assert without_goals(found)  # they are for larger sizes
 
 
-def test_inheriting_runs_in_a_tiny_size(bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inheriting_runs_in_a_tiny_size(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     module = bench("exploit")
-    monkeypatch.setattr(module, "keep_memory", lambda **_: None)  # it would hold for all tests that follow
+    monkeypatch.setattr(
+        module, "keep_memory", lambda **_: None
+    )  # it would hold for all tests that follow
     found = run(module, tmp_path / "out.json")
     assert [row["goal"]["text"] for row in found["rows"] if "goal" in row] == ["at most 3x"] * 3
 
@@ -171,7 +177,14 @@ FAST, SLOW = 605.0, 1805.0
         (20, 5, "async", False, 4 * FAST, 20 * FAST),
         (20, 20, "sync", True, SLOW, 18 * FAST + 2 * SLOW),  # all wait for the two stragglers
         (20, 20, "sync with a deadline", True, 1.5 * FAST, 18 * FAST),
-        (20, 10, "sync", True, 3 * FAST, 19 * FAST + SLOW),  # nine slots take the next nine, then the last
+        (
+            20,
+            10,
+            "sync",
+            True,
+            3 * FAST,
+            19 * FAST + SLOW,
+        ),  # nine slots take the next nine, then the last
         (20, 10, "sync with a deadline", True, 3 * FAST, 18 * FAST),  # the straggler loses two
     ],
 )
@@ -197,7 +210,9 @@ def test_utilisation_is_what_can_be_worked_out_by_hand(
     assert ran.events == members * (3 + 2)
 
 
-def test_until_the_first_member_is_done_nobody_waits_for_the_slow(bench: Any, tmp_path: Path) -> None:
+def test_until_the_first_member_is_done_nobody_waits_for_the_slow(
+    bench: Any, tmp_path: Path
+) -> None:
     module = bench("scaling")
     ran = module.simulate(module.Case(20, 20, 3, "async", faults=False), tmp_path / "run")
     assert ran.first.seconds == pytest.approx(3 * FAST)
@@ -210,7 +225,9 @@ def test_until_the_first_member_is_done_nobody_waits_for_the_slow(bench: Any, tm
 def test_what_is_simulated_repeats_itself(bench: Any, tmp_path: Path, policy: str) -> None:
     module = bench("scaling")
     with module.quiet():
-        one, other = (module.simulate(module.Case(20, 10, 6, policy), tmp_path / f"{k}") for k in range(2))
+        one, other = (
+            module.simulate(module.Case(20, 10, 6, policy), tmp_path / f"{k}") for k in range(2)
+        )
     assert one.controller > 0
     assert dataclasses.replace(one, controller=other.controller) == other
     worse = one.whole.utilisation(10)
@@ -267,7 +284,9 @@ def test_the_loop_by_hand_trains_each_member_as_torch_does(bench: Any, batch_nor
         network = nn.Sequential(nn.Linear(6, 5), *norm, nn.ReLU(), nn.Linear(5, 3))
         linear = [each for each in network if isinstance(each, nn.Linear)]
         with torch.no_grad():
-            for layer, weight, bias in zip(linear, population.weights, population.biases, strict=True):
+            for layer, weight, bias in zip(
+                linear, population.weights, population.biases, strict=True
+            ):
                 layer.weight.copy_(weight[member].t())
                 layer.bias.copy_(bias[member, 0])
         networks.append(network)

@@ -5,9 +5,9 @@ import re
 from pathlib import Path
 
 import pytest
+from configuration_page import page
 
-from popgrad.config import RunConfig
-from popgrad.configuration_page import page
+from popgrad.config.model import RunConfig
 from popgrad.core.space import DIMENSIONS
 from popgrad.strategies import STRATEGIES
 from popgrad.tasks import TASKS
@@ -52,7 +52,9 @@ def test_every_setting_of_a_strategy_and_a_task_is_there_with_its_meaning(
 
 
 def test_what_is_as_for_the_task_before_is_said_again() -> None:
-    fc, conv = ({row[0]: row for row in section(f'### task = "mnist-{kind}"')} for kind in ("fc", "conv"))
+    fc, conv = (
+        {row[0]: row for row in section(f'### task = "mnist-{kind}"')} for kind in ("fc", "conv")
+    )
     assert fc.keys() - conv.keys() == {"`n_hiddens`"}
     assert all(conv[key] == fc[key] for key in fc.keys() & conv.keys() - {"`batch_norm`"})
     assert "See there" not in page()

@@ -28,7 +28,9 @@ RUN_PAGES = [page for page in PAGES if page.name == "README.md" or page.parent =
 SECONDS = 300  # for one command; far more than any should need, so that a hang is what fails
 
 FENCE = re.compile(r"^(?P<indent> *)(?P<fence>```+|~~~+) *(?P<info>[^`\n]*)$")
-LINK = re.compile(r"!?\[[^\]]*\]\(\s*<?([^)\s>]+)|^ {0,3}\[[^\]]+\]:\s*(\S+)|(?:src|href)=\"([^\"]+)\"", re.M)
+LINK = re.compile(
+    r"!?\[[^\]]*\]\(\s*<?([^)\s>]+)|^ {0,3}\[[^\]]+\]:\s*(\S+)|(?:src|href)=\"([^\"]+)\"", re.M
+)
 OPTION = re.compile(r"(?<![\w-])--?[A-Za-z][\w-]*")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -50,7 +52,11 @@ def blocks(text: str) -> list[Block]:
         match = FENCE.match(line)
         if opening is None and match:
             start, opening = number, match
-        elif opening is not None and line.strip().startswith(opening["fence"]) and not line.strip("`~ "):
+        elif (
+            opening is not None
+            and line.strip().startswith(opening["fence"])
+            and not line.strip("`~ ")
+        ):
             body = [inner.removeprefix(opening["indent"]) for inner in lines[start + 1 : number]]
             language, *marks = opening["info"].split() or [""]
             found.append(Block(language, tuple(marks), start + 2, "\n".join(body) + "\n"))
@@ -116,7 +122,13 @@ def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     env = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "COLUMNS": "200", "TERM": "dumb"}
     bash = ["bash", "-o", "pipefail", "-c", line]
     return subprocess.run(
-        bash, cwd=folder, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS
+        bash,
+        cwd=folder,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
     )
 
 
@@ -163,7 +175,9 @@ def follow(found: list[Block], page: str, script: Path, main: types.ModuleType) 
     written = ""
     for block in found:
         where = f"{page}:{block.line}"
-        file = next((mark.removeprefix("file=") for mark in block.marks if mark.startswith("file=")), None)
+        file = next(
+            (mark.removeprefix("file=") for mark in block.marks if mark.startswith("file=")), None
+        )
         if file:
             (script.parent / file).write_text(block.text)
             importlib.invalidate_caches()  # they may list the folder from before
@@ -180,7 +194,9 @@ def follow(found: list[Block], page: str, script: Path, main: types.ModuleType) 
                     assert not unknown(command), f"{where} (+{offset}): {unknown(command)}"
                 else:
                     done = run(command, script.parent)
-                    assert done.returncode == 0, f"{where} (+{offset}): {command}\n{done.stdout}{done.stderr}"
+                    assert done.returncode == 0, (
+                        f"{where} (+{offset}): {command}\n{done.stdout}{done.stderr}"
+                    )
 
 
 def name(page: Path) -> str:
@@ -193,7 +209,9 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", RUN_PAGES, ids=name)
-def test_a_page_runs_from_top_to_bottom(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_runs_from_top_to_bottom(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run_page(page, tmp_path, monkeypatch)
 
 
@@ -204,7 +222,9 @@ def test_every_public_name_is_documented() -> None:
     for public in popgrad.__all__:
         value = getattr(popgrad, public)
         documented = inspect.getdoc(value) or ""
-        generated = documented.startswith(f"{public}(")  # what @dataclass writes where there is nothing
+        generated = documented.startswith(
+            f"{public}("
+        )  # what @dataclass writes where there is nothing
         if (inspect.isclass(value) or inspect.isroutine(value)) and (not documented or generated):
             undocumented.append(public)
     assert undocumented == []
@@ -236,7 +256,9 @@ def test_blocks_are_read_with_their_marks_and_lines() -> None:
     ]
 
 
-def test_a_page_is_run_in_order_in_one_namespace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_is_run_in_order_in_one_namespace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     text = (
         "```text file=given.txt\nhello\n```\n"
         "```python file=given.py\nWORD = 'hello'\n```\n"
@@ -261,11 +283,16 @@ def test_a_page_is_run_in_order_in_one_namespace(tmp_path: Path, monkeypatch: py
         "```console no-run\n$ popgrad run digits --no-such-option 3 # a comment\n```\n",
     ],
 )
-def test_a_page_that_is_wrong_is_found(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_that_is_wrong_is_found(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises((AssertionError, SyntaxError)):
         run_page(write_page(tmp_path, text), tmp_path, monkeypatch)
 
 
 def test_commands_are_read_as_a_shell_would() -> None:
     text = "$ popgrad run digits \\\n    --seed 1  # why\nsome output\n$ make demo\n$ popgrad\n$ popgrades\n"
-    assert commands(Block("console", (), 1, text)) == [(0, "popgrad run digits --seed 1"), (4, "popgrad")]
+    assert commands(Block("console", (), 1, text)) == [
+        (0, "popgrad run digits --seed 1"),
+        (4, "popgrad"),
+    ]

@@ -62,7 +62,9 @@ ONE_HOT = torch.tensor([[1, 0], [0, 1], [0, 1], [0, 1]])
 def test_one_hot_targets_give_what_class_indices_give(dtype):
     assert accuracy_onehot(OUTPUTS, ONE_HOT.to(dtype)) == 0.75
     indices = ONE_HOT.argmax(1)
-    assert cross_entropy(OUTPUTS, ONE_HOT.to(dtype)) == pytest.approx(cross_entropy(OUTPUTS, indices))
+    assert cross_entropy(OUTPUTS, ONE_HOT.to(dtype)) == pytest.approx(
+        cross_entropy(OUTPUTS, indices)
+    )
 
 
 def test_a_network_that_diverged_has_no_accuracy_on_one_hot_targets():

@@ -43,7 +43,9 @@ def streams(seed: int, purpose: str, member: int, done: int) -> Any:
     return rng.generator(purpose, member, done)
 
 
-def library(seed: int, size: int, intervals: int, first: Any, **strategy: Any) -> list[list[tuple[Any, ...]]]:
+def library(
+    seed: int, size: int, intervals: int, first: Any, **strategy: Any
+) -> list[list[tuple[Any, ...]]]:
     result = popgrad.run(
         Traced(), population=size, intervals=intervals, interval=4, seed=seed, executor="serial",
         initial=[{"h0": h0, "h1": h1} for h0, h1 in first], **strategy,
@@ -62,8 +64,12 @@ def told(history: list[list[mini.Member]]) -> list[list[tuple[Any, ...]]]:
 
 CORNERS = ((1.0, 0.0), (0.0, 1.0))
 SETTINGS = [
-    pytest.param(2, CORNERS, {"fraction": 0.5, "resample_probability": 1.0}, id="the paper's two workers"),
-    pytest.param(2, CORNERS, {"fraction": 0.5, "resample_probability": 0.0}, id="perturbation, from zero"),
+    pytest.param(
+        2, CORNERS, {"fraction": 0.5, "resample_probability": 1.0}, id="the paper's two workers"
+    ),
+    pytest.param(
+        2, CORNERS, {"fraction": 0.5, "resample_probability": 0.0}, id="perturbation, from zero"
+    ),
     pytest.param(2, CORNERS, {"fraction": 0.0}, id="nobody copies"),
     pytest.param(10, (), {"resample_probability": 0.25}, id="ten, by default"),
     pytest.param(4, (), {"fraction": 0.25}, id="one donor of three"),
@@ -97,7 +103,10 @@ def test_other_draws_give_another_run() -> None:
 
 def test_it_runs_and_prints_what_a_population_gains() -> None:
     run = subprocess.run(
-        [sys.executable, "-W", "error", str(Path(mini.__file__))], capture_output=True, text=True, check=True
+        [sys.executable, "-W", "error", str(Path(mini.__file__))],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     alone, together = (float(line.split(": ")[1].split()[0]) for line in run.stdout.splitlines())
     assert alone == pytest.approx(0.3897, abs=1e-4)

@@ -133,7 +133,9 @@ def test_a_stack_drops_at_each_members_own_rate():
 
 
 def test_xavier_fills_within_glorots_bound_and_zeroes_biases():
-    module = xavier_(nn.Sequential(nn.Linear(30, 20), nn.Conv2d(3, 8, 3), nn.Linear(5, 5, bias=False)))
+    module = xavier_(
+        nn.Sequential(nn.Linear(30, 20), nn.Conv2d(3, 8, 3), nn.Linear(5, 5, bias=False))
+    )
     for layer, fans in ((module[0], 50), (module[1], 11 * 9), (module[2], 10)):
         bound = math.sqrt(6 / fans)
         assert layer.weight.abs().max() <= bound

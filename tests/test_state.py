@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 from popgrad.core.errors import UsageError
 from popgrad.state import clone, digest, flatten, to, unflatten
 
-DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.int64, torch.uint8, torch.bool]
+DTYPES = [
+    torch.float32,
+    torch.float64,
+    torch.bfloat16,
+    torch.float16,
+    torch.int64,
+    torch.uint8,
+    torch.bool,
+]
 SHAPES = [(), (0,), (1,), (3,), (2, 3), (2, 0, 3)]
 
 
@@ -26,7 +34,9 @@ def tensors(draw):
         return torch.empty(shape, dtype=dtype)
     size = count * torch.empty((), dtype=dtype).element_size()
     data = torch.tensor(list(draw(st.binary(min_size=size, max_size=size))), dtype=torch.uint8)
-    return (data % 2).bool().reshape(shape) if dtype == torch.bool else data.view(dtype).reshape(shape)
+    return (
+        (data % 2).bool().reshape(shape) if dtype == torch.bool else data.view(dtype).reshape(shape)
+    )
 
 
 @st.composite
@@ -53,7 +63,12 @@ def bits(node):
     """Something comparable in which every bit of a state counts."""
     match node:
         case torch.Tensor():
-            return "tensor", node.dtype, node.shape, node.contiguous().reshape(-1).view(torch.uint8).tolist()
+            return (
+                "tensor",
+                node.dtype,
+                node.shape,
+                node.contiguous().reshape(-1).view(torch.uint8).tolist(),
+            )
         case np.ndarray():
             return "array", node.dtype, node.shape, node.tobytes()
         case dict():

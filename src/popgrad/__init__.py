@@ -11,18 +11,27 @@ from popgrad import nn as nn
 from popgrad import tasks as tasks
 from popgrad.core.errors import DataError, NobodyLeftError, PopgradError, RunError, UsageError
 from popgrad.core.population import Plan, Population, Segment
-from popgrad.core.space import Choice, Constant, Integer, LogUniform, OneMinus, Ordinal, Space, Uniform
+from popgrad.core.space import (
+    Choice,
+    Constant,
+    Integer,
+    LogUniform,
+    OneMinus,
+    Ordinal,
+    Space,
+    Uniform,
+)
 from popgrad.data.splits import Splits
-from popgrad.mirror import fetch
-from popgrad.pretrained import load_pretrained
-from popgrad.replay import Replay, replay, replay_schedule
-from popgrad.result import Result
-from popgrad.run import load, resume, run
-from popgrad.store.schedule import Schedule
+from popgrad.engine.callbacks import IntervalEnd
+from popgrad.record.schedule import Schedule
+from popgrad.runs.api import load, resume, run
+from popgrad.runs.pretrained import load_pretrained
+from popgrad.runs.replay import Replay, replay, replay_schedule
+from popgrad.runs.result import Result
+from popgrad.runs.winner import Winner, load_model
+from popgrad.store.mirror import fetch
 from popgrad.strategies import Strategy, pbt, random_search
 from popgrad.tasks import Context, Task, TorchTask
-from popgrad.watch import IntervalEnd
-from popgrad.winner import Winner, load_model
 
 __all__ = [
     "run", "resume", "load", "fetch", "replay", "replay_schedule", "load_model", "load_pretrained",

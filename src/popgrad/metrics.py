@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from popgrad.core.errors import UsageError
-from popgrad.named import named
+from popgrad.lookup import import_object
 
 Metric = Callable[[torch.Tensor, torch.Tensor], float]
 
@@ -87,9 +87,11 @@ def metric_named(name: str) -> Metric:
     Raises:
         UsageError: There is no such metric, or it is no function.
     """
-    metric = named(name, "metric", METRICS)
+    metric = import_object(name, "metric", METRICS)
     if not callable(metric):
-        raise UsageError(f"metric {name} is {metric!r}: a function (outputs, targets) -> number is allowed")
+        raise UsageError(
+            f"metric {name} is {metric!r}: a function (outputs, targets) -> number is allowed"
+        )
     return metric  # type: ignore[no-any-return]
 
 
@@ -109,7 +111,9 @@ def evaluating(names: Sequence[str]) -> Callable[[torch.Tensor, torch.Tensor], d
     """
     labels = [label(name) for name in names]
     if twice := sorted({each for each in labels if labels.count(each) > 1}):
-        raise UsageError(f"metrics {', '.join(names)}: {', '.join(twice)} is there twice; give each once")
+        raise UsageError(
+            f"metrics {', '.join(names)}: {', '.join(twice)} is there twice; give each once"
+        )
     metrics = {"loss": cross_entropy} | {label(name): metric_named(name) for name in names}
 
     def evaluate(outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:

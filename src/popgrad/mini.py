@@ -48,13 +48,17 @@ def evaluate(member: Member) -> Member:
     return replace(member, score=1.2 - (a * a + b * b))
 
 
-def exploit(streams: Streams, population: Sequence[Member], done: int, fraction: float) -> list[int]:
+def exploit(
+    streams: Streams, population: Sequence[Member], done: int, fraction: float
+) -> list[int]:
     """Truncation selection: the worst `fraction` go on from the best, others from themselves.
 
     Returns an index vector and copies nobody. Equal scores are ranked at random: the toy starts with them.
     """
     size = len(population)
-    count = min(math.ceil(fraction * size - 1e-9), size // 2)  # floats: 0.07 * 100 is a little above 7
+    count = min(
+        math.ceil(fraction * size - 1e-9), size // 2
+    )  # floats: 0.07 * 100 is a little above 7
     ties = [streams("ties", i, done).random() for i in range(size)]
     order = sorted(range(size), key=lambda i: (population[i].score, ties[i]))  # worst first
     worst, best = order[:count], order[count:][-max(count, 1) :]
@@ -111,7 +115,9 @@ def pbt(
         population = [evaluate(train(member, steps, lr)) for member in population]
         history.append(population)
         sources = exploit(streams, population, done, fraction)
-        population = [replace(population[source], source=source) for source in sources]  # all at once
+        population = [
+            replace(population[source], source=source) for source in sources
+        ]  # all at once
         for i, heir in enumerate(population):
             if heir.source != i:
                 h = explore(streams("explore", i, done), heir.h, factors, resample)

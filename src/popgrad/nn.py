@@ -36,7 +36,9 @@ class Dropout(nn.Module):
         self.hparam = hparam
         self.keep = keep
         self.generator: torch.Generator | None = None
-        self.given: Callable[[torch.Tensor], torch.Tensor] | None = None  # bits that were drawn elsewhere
+        self.given: Callable[[torch.Tensor], torch.Tensor] | None = (
+            None  # bits that were drawn elsewhere
+        )
         self.register_buffer(hparam, torch.tensor(1.0 - p if keep else p), persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

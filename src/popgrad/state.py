@@ -34,7 +34,9 @@ def flatten(state: object) -> tuple[Tree, list[torch.Tensor]]:
 def _flatten(node: object, leaves: list[torch.Tensor], path: str) -> Tree:
     if isinstance(node, torch.Tensor):
         if node.layout != torch.strided:
-            raise UsageError(f"{path} is a tensor of layout {node.layout}: a state holds dense tensors")
+            raise UsageError(
+                f"{path} is a tensor of layout {node.layout}: a state holds dense tensors"
+            )
         leaves.append(node.detach())
         return {"t": len(leaves) - 1}
     if isinstance(node, np.ndarray):
@@ -47,8 +49,12 @@ def _flatten(node: object, leaves: list[torch.Tensor], path: str) -> Tree:
     if isinstance(node, Mapping):
         for key in node:
             if type(key) not in (str, int):
-                raise UsageError(f"{path} has the key {key!r}: keys of a state are strings or integers")
-        return {"d": [[key, _flatten(value, leaves, f"{path}[{key!r}]")] for key, value in node.items()]}
+                raise UsageError(
+                    f"{path} has the key {key!r}: keys of a state are strings or integers"
+                )
+        return {
+            "d": [[key, _flatten(value, leaves, f"{path}[{key!r}]")] for key, value in node.items()]
+        }
     if isinstance(node, list | tuple):
         items = [_flatten(value, leaves, f"{path}[{i}]") for i, value in enumerate(node)]
         return {"l" if isinstance(node, list) else "u": items}

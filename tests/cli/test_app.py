@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popgrad.cli import keeping, training
-from popgrad.run import load
+from popgrad.cli import maintain, training
+from popgrad.runs.api import load
 from program import SMALL, Done, popgrad, refused
 
 
@@ -42,7 +42,9 @@ def test_every_json_output_can_be_parsed() -> None:
     assert tasks.json["quadratic"]["options"] == {"lr": 0.01}
 
 
-def test_tables_are_not_cut_where_standard_output_is_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_are_not_cut_where_standard_output_is_a_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
     space = ", ".join(
         f'hyperparameter_number_{i} = {{kind = "uniform", low = 0.0, high = 1.0}}' for i in range(9)
@@ -79,7 +81,17 @@ def test_what_is_not_there_is_named(argv: tuple[str, ...], said: str) -> None:
 
 WORDS = [
     *("schedule", "--csv", "--merged"),
-    *("train", "convert", "--mode", "parallel", "--epochs", "--events", "--debug", "--member", "--best"),
+    *(
+        "train",
+        "convert",
+        "--mode",
+        "parallel",
+        "--epochs",
+        "--events",
+        "--debug",
+        "--member",
+        "--best",
+    ),
     *(
         "run",
         "show",
@@ -172,11 +184,13 @@ WORDS = [
 
 
 @given(st.lists(st.sampled_from(WORDS), max_size=9), st.booleans())
-def test_no_command_line_ends_in_a_traceback(finished: Path, words: list[str], sensible: bool) -> None:
+def test_no_command_line_ends_in_a_traceback(
+    finished: Path, words: list[str], sensible: bool
+) -> None:
     argv = ["run", "quadratic", "--interval", "4", *words] if sensible else words
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "start", lambda *_, **__: load(finished))
-        patch.setattr(keeping, "download", lambda *_, **__: [])
+        patch.setattr(maintain, "download", lambda *_, **__: [])
         patch.setattr(training, "train_one", lambda *_, **__: load(finished), raising=False)
         done = popgrad(*argv)
     assert done.code in (0, 2)

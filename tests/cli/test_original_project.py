@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from popgrad.config import parse, read
-from popgrad.run import load
+from popgrad.config.files import read
+from popgrad.config.model import parse
+from popgrad.runs.api import load
 from popgrad.store.journal import Journal
 from program import Done, popgrad, refused, start_program
 from spies import record
@@ -43,8 +44,20 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def write(images: Path, name: str = "mine.json", **sections: dict[str, Any]) -> str:
     """A small file in the original's keys: 6 steps an epoch, a checkpoint after the 4th and the 6th."""
-    small = {"data_dir": str(images), "model": "fc", "height": 8, "width": 8, "n_hiddens": "6", "seed": 117}
-    train = {"batch_size": 10, "num_epochs": 2, "num_iters_for_ckpt": 4, "decreasing_lr_epochs": "1"}
+    small = {
+        "data_dir": str(images),
+        "model": "fc",
+        "height": 8,
+        "width": 8,
+        "n_hiddens": "6",
+        "seed": 117,
+    }
+    train = {
+        "batch_size": 10,
+        "num_epochs": 2,
+        "num_iters_for_ckpt": 4,
+        "decreasing_lr_epochs": "1",
+    }
     given = {"general": small, "train": train, "test": {"sleep_time_sec": 0.01}}
     merged = {key: {**given.get(key, {}), **sections.get(key, {})} for key in (*given, *sections)}
     Path(name).write_text(json.dumps(merged))
@@ -80,7 +93,10 @@ def test_train_tests_beside_the_training_and_all_modes_give_one_record(images: P
     tested = rows("parallel/results.csv")
     assert (tested[-1]["epoch"], tested[-1]["iter"]) == ("2", "12")
     last = popgrad("test", "parallel", "--json").json["metrics"]
-    assert (float(tested[-1]["test_loss"]), float(tested[-1]["test_acc"])) == (last["loss"], last["accuracy"])
+    assert (float(tested[-1]["test_loss"]), float(tested[-1]["test_acc"])) == (
+        last["loss"],
+        last["accuracy"],
+    )
     assert popgrad("train", file, "--dir", "train", "--mode", "train").code == 0
     assert popgrad("train", file, "--dir", "turns", "--mode", "traintest").code == 0
     assert record("parallel") == record("train") == record("turns")
@@ -103,18 +119,30 @@ def test_debug_leaves_the_record_and_the_winner_alone(images: Path) -> None:
     assert popgrad("train", file, "--dir", "debug", "--debug").code == 0
     assert popgrad("train", file, "--dir", "usual", "--mode", "train").code == 0
     assert record("debug") == record("usual")
-    assert {path.suffix for path in Path("debug").iterdir()} == {"", ".toml", ".db", ".json", ".safetensors"}
+    assert {path.suffix for path in Path("debug").iterdir()} == {
+        "",
+        ".toml",
+        ".db",
+        ".json",
+        ".safetensors",
+    }
     wanted = {"events", "history.csv", "loss_summary.csv", "results.png", "schedule.png", "lr.png"}
-    assert wanted == {p.name for p in Path("usual").iterdir()} - {p.name for p in Path("debug").iterdir()}
+    assert wanted == {p.name for p in Path("usual").iterdir()} - {
+        p.name for p in Path("debug").iterdir()
+    }
     assert {path.name for path in Path("usual/events").iterdir()} == {"images", "member-00"}
 
 
 def test_load_ckpt_goes_on_in_its_directory(images: Path) -> None:
     whole = popgrad("train", write(images), "--dir", "whole", "--mode", "train", "--json")
-    popgrad("train", write(images), "--dir", "here", "--mode", "train", "--set", "epochs=1", "--debug")
+    popgrad(
+        "train", write(images), "--dir", "here", "--mode", "train", "--set", "epochs=1", "--debug"
+    )
     again = write(images, "again.json", general={"load_ckpt": "here", "seed": 3}, train={"lr": 0.5})
     saved = Path("here/run.toml").read_text()
-    done = popgrad("train", again, "--mode", "train", "--json")  # as configured: nothing is left to train
+    done = popgrad(
+        "train", again, "--mode", "train", "--json"
+    )  # as configured: nothing is left to train
     assert (done.code, done.json["segments"]) == (0, 2)
     assert Path("here/run.toml").read_text() == saved
     assert popgrad("resume", "here", "--intervals", "4", "--no-test").code == 0
@@ -129,28 +157,45 @@ def test_the_modes_test_and_val_read_what_is_there(images: Path) -> None:
     popgrad("train", file, "--dir", "here", "--mode", "train")
     expected = popgrad("test", "here", "--json").json["metrics"]
     checkpoint = next(Path("here/checkpoints").iterdir())
-    assert popgrad("train", file, "--dir", "here", "--mode", "test", "--json").json["metrics"] == expected
-    loading = write(images, "loading.json", test={"load_ckpt": "here"}, val={"load_ckpt": str(checkpoint)})
+    assert (
+        popgrad("train", file, "--dir", "here", "--mode", "test", "--json").json["metrics"]
+        == expected
+    )
+    loading = write(
+        images, "loading.json", test={"load_ckpt": "here"}, val={"load_ckpt": str(checkpoint)}
+    )
     tested = popgrad("train", loading, "--mode", "test", "--json")
     assert (tested.json["split"], tested.json["metrics"]) == ("test", expected)
     validated = popgrad("train", loading, "--mode", "val", "--json")
     assert validated.json["split"] == "validation"
     assert validated.json["of"].startswith("checkpoint of member 0, interval ")
     readers = [reader for reader, _ in readings("here")]
-    assert readers == ["popgrad test", *["popgrad train --mode test"] * 2, "popgrad train --mode val"]
+    assert readers == [
+        "popgrad test",
+        *["popgrad train --mode test"] * 2,
+        "popgrad train --mode val",
+    ]
     assert record("here")[0].count("Segment(") == 4
 
 
 def test_mistakes_are_one_line_and_leave_nothing(images: Path) -> None:
     file = write(images)
     before = sorted(Path().rglob("*"))
-    assert "mode: given 'both'; there is parallel, train, " in refused("train", file, "--mode", "both")
+    assert "mode: given 'both'; there is parallel, train, " in refused(
+        "train", file, "--mode", "both"
+    )
     assert "--mode test: say which run, by --dir or by load_ckpt in mine.json" in refused(
         "train", file, "--mode", "test"
     )
-    assert "given nowhere, which is neither" in refused("train", file, "--mode", "val", "--dir", "nowhere")
-    assert "population: given 2; train trains one network" in refused("train", file, "--set", "population=2")
-    assert "load: given nowhere, which holds no run" in refused("train", file, "--set", "load=nowhere")
+    assert "given nowhere, which is neither" in refused(
+        "train", file, "--mode", "val", "--dir", "nowhere"
+    )
+    assert "population: given 2; train trains one network" in refused(
+        "train", file, "--set", "population=2"
+    )
+    assert "load: given nowhere, which holds no run" in refused(
+        "train", file, "--set", "load=nowhere"
+    )
     missing = refused("train", file, "--set", "device=cuda:98,99")
     assert "device 'cuda:98,99' does not exist here; there is cpu" in missing
     assert sorted(Path().rglob("*")) == before
@@ -192,7 +237,9 @@ def test_what_would_be_drawn_at_random_has_to_be_given() -> None:
 
 
 def children(process: int) -> list[int]:
-    return [int(each) for each in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    return [
+        int(each) for each in Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    ]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -251,7 +298,9 @@ def test_any_member_and_its_best_is_tested(images: Path) -> None:
 
 
 @pytest.mark.parametrize(("command", "train"), [("train", {}), ("run", POPULATION)])
-def test_what_convert_prints_is_the_same_run(command: str, train: dict[str, Any], images: Path) -> None:
+def test_what_convert_prints_is_the_same_run(
+    command: str, train: dict[str, Any], images: Path
+) -> None:
     file = write(images, train=train)
     printed = popgrad("convert", file)
     assert printed.code == 0
@@ -278,7 +327,10 @@ def test_a_file_of_the_originals_is_converted_with_a_line_for_each_note(name: st
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (("convert", "digits"), "FILE: given 'digits'; a .json file of the original project is converted"),
+        (
+            ("convert", "digits"),
+            "FILE: given 'digits'; a .json file of the original project is converted",
+        ),
         (("convert", "gone.json"), "cannot read gone.json"),
         (("convert", "odd.json"), "odd.json: "),
         (("train", "odd.json"), "odd.json: "),
@@ -304,12 +356,21 @@ def test_the_originals_populations_run_on_the_real_images(name: str, mnist_dir: 
     assert 0.2 < done.json["test"]["accuracy"] < 1.0
     assert all(line.startswith(("popgrad: ", "1/2 ", "2/2 ")) for line in done.err.splitlines())
     kept = {path.name for path in Path(name).iterdir()}
-    assert {"history.csv", "loss_summary.csv", "results.png", "lr.png", "events", "run.toml"} <= kept
+    assert {
+        "history.csv",
+        "loss_summary.csv",
+        "results.png",
+        "lr.png",
+        "events",
+        "run.toml",
+    } <= kept
 
 
 def test_the_originals_network_trains_on_the_real_images(mnist_dir: Path) -> None:
     """`--epochs` goes over the file, whose rate is halved in epochs that do not come any more."""
     settings = ("--set", "interval=100", "--data-dir", str(mnist_dir), "--dir", "fc")
-    done = popgrad("train", str(CONFIGS / "fc.json"), *settings, "--set", "epochs=1", "--mode", "train")
+    done = popgrad(
+        "train", str(CONFIGS / "fc.json"), *settings, "--set", "epochs=1", "--mode", "train"
+    )
     assert done.code == 0
     assert load("fc").segments[-1].metrics["accuracy"] > 0.9

@@ -10,7 +10,7 @@ import pytest
 
 from popgrad.cli import training
 from popgrad.core.errors import DataError
-from popgrad.run import load
+from popgrad.runs.api import load
 from program import SMALL, popgrad, record, refused, start_program
 from spies import CLIMB
 
@@ -43,7 +43,9 @@ def test_a_configuration_file_is_what_its_options_are(name: str, finished: Path)
         "run.json": '{"task": "quadratic", "population": 4, "interval": "4", "executor": "serial"}',
     }
     Path(name).write_text(text[name])
-    assert popgrad("run", name, "--intervals", "2", "--set", "intervals=3", "--dir", "here").code == 0
+    assert (
+        popgrad("run", name, "--intervals", "2", "--set", "intervals=3", "--dir", "here").code == 0
+    )
     assert record("here") == record(finished)
 
 
@@ -56,7 +58,9 @@ def test_the_run_toml_of_a_run_repeats_it() -> None:
 
 
 @pytest.mark.parametrize("task", ["toy.py:Toy", "toy.py:ready_made", "toy:Toy"])
-def test_a_task_of_ones_own_is_run_by_file_or_module(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_of_ones_own_is_run_by_file_or_module(
+    task: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.syspath_prepend(Path.cwd())
     assert popgrad("run", task, *SMALL).code == 0
     assert [path.name.partition("-")[0] for path in Path("runs").iterdir()] == [
@@ -102,7 +106,9 @@ def test_nothing_is_written_where_a_mistake_is_found_before_the_run() -> None:
 
 
 def test_what_a_task_prints_keeps_out_of_the_results() -> None:
-    program = start_program("run", "toy.py:Toy", *SMALL[:-1], "processes", "--workers", "1", "--json")
+    program = start_program(
+        "run", "toy.py:Toy", *SMALL[:-1], "processes", "--workers", "1", "--json"
+    )
     out, err = program.communicate(timeout=100)
     assert program.returncode == 0
     assert json.loads(out)["segments"] == 12
@@ -121,11 +127,23 @@ def test_a_run_that_fails_shows_what_the_task_ran_into_and_how_to_go_on() -> Non
     assert popgrad("show", "a b").code == 0
 
 
-@pytest.mark.parametrize(("number", "executor"), [(signal.SIGINT, "serial"), (signal.SIGTERM, "processes")])
+@pytest.mark.parametrize(
+    ("number", "executor"), [(signal.SIGINT, "serial"), (signal.SIGTERM, "processes")]
+)
 def test_a_run_that_is_stopped_is_gone_on_with_as_if_it_never_was(
     number: signal.Signals, executor: str
 ) -> None:
-    small = ("run", "toy.py:Toy", "--population", "3", "--intervals", "4", "--interval", "5", "--dir")
+    small = (
+        "run",
+        "toy.py:Toy",
+        "--population",
+        "3",
+        "--intervals",
+        "4",
+        "--interval",
+        "5",
+        "--dir",
+    )
     program = start_program(*small, "here", "--executor", executor, "--workers", "1", HOLD="yes")
     assert program.stderr is not None
     while not (line := program.stderr.readline()).startswith("2/4 intervals"):
@@ -147,12 +165,18 @@ def test_a_run_that_is_stopped_is_gone_on_with_as_if_it_never_was(
         (("--populatin", "3"), "No such option: --populatin"),
         (("--population", "many"), "'--population': given 'many'; a whole number is allowed"),
         (("--population", "0"), "population: given 0; Input should be greater than or equal to 1"),
-        (("--population", "1"), "population: given 1; pbt copies between members and needs at least 2"),
+        (
+            ("--population", "1"),
+            "population: given 1; pbt copies between members and needs at least 2",
+        ),
         (("--intervals", "1.5"), "'--intervals': given '1.5'; a whole number is allowed"),
         (("--interval", "1 epoch"), "a Quadratic counts no epochs; give a number of steps"),
         (("--interval", "soon"), "interval: given 'soon'; an interval is a number of steps"),
         (("--strategy", "hope"), "strategy: given 'hope'; there is pbt, random-search"),
-        (("--fraction", "0.7"), "fraction = 0.7: the share of members replaced has to be in [0, 0.5]"),
+        (
+            ("--fraction", "0.7"),
+            "fraction = 0.7: the share of members replaced has to be in [0, 0.5]",
+        ),
         (("--fraction", "half"), "'--fraction': given 'half'; a number is allowed"),
         (("--burn-in", "-1"), "burn_in = -1: a number of intervals, 0 or more"),
         (("--seed", "-1"), "seed: given -1; Input should be greater than or equal to 0"),
@@ -174,7 +198,9 @@ def test_a_run_that_is_stopped_is_gone_on_with_as_if_it_never_was(
         (("--set", "space.h0.kind=odd"), "space.h0: kind = 'odd' is not known; use one of "),
     ],
 )
-def test_a_wrong_option_is_named_with_what_was_given_and_is_allowed(argv: tuple[str, ...], said: str) -> None:
+def test_a_wrong_option_is_named_with_what_was_given_and_is_allowed(
+    argv: tuple[str, ...], said: str
+) -> None:
     assert said in refused("run", "quadratic", *SMALL, *argv)
 
 
@@ -183,7 +209,11 @@ def test_a_wrong_option_is_named_with_what_was_given_and_is_allowed(argv: tuple[
     [
         ("c.toml", "x = ", "c.toml is not TOML"),
         ("c.toml", "population = 4", "task is missing"),
-        ("c.toml", 'task = "quadratic"\npopulatoin = 4', "unknown key 'populatoin'; known are task, "),
+        (
+            "c.toml",
+            'task = "quadratic"\npopulatoin = 4',
+            "unknown key 'populatoin'; known are task, ",
+        ),
         ("c.toml", 'task = "quadratic"\nstrategy = 3', "strategy: given 3"),
         ("c.toml", 'task = "quadratic"\nseed = 2020-01-01', "seed: given "),
         ("c.toml", b"\xff\xfe", "cannot read c.toml"),
@@ -218,7 +248,9 @@ def test_wrong_initial_hyperparameters_are_named(text: str, said: str) -> None:
 def test_weights_that_cannot_be_read_are_named(content: bytes | None) -> None:
     if content is not None:
         Path("w.safetensors").write_bytes(content)
-    assert "cannot read weights from w.safetensors" in refused("run", "digits", "--from", "w.safetensors")
+    assert "cannot read weights from w.safetensors" in refused(
+        "run", "digits", "--from", "w.safetensors"
+    )
 
 
 IDX_FILES = (
@@ -229,7 +261,9 @@ IDX_FILES = (
 )
 
 
-@pytest.mark.parametrize("content", [None, b"", b"foreign", gzip.compress(bytes(range(256)) * 9)[:99]])
+@pytest.mark.parametrize(
+    "content", [None, b"", b"foreign", gzip.compress(bytes(range(256)) * 9)[:99]]
+)
 def test_data_files_that_cannot_be_used_are_named(content: bytes | None) -> None:
     Path("files").mkdir()
     if content is not None:
@@ -240,7 +274,9 @@ def test_data_files_that_cannot_be_used_are_named(content: bytes | None) -> None
     assert "-ubyte" in said
 
 
-def test_data_that_is_missing_in_the_middle_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_that_is_missing_in_the_middle_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def start(config: object, parts: object, directory: Path, watch: object) -> None:
         directory.mkdir()
         (directory / "journal.db").touch()
@@ -269,7 +305,9 @@ def test_resume_says_first_what_becomes_of_the_population(
     options: tuple[str, ...], said: str, finished: Path, tmp_path: Path
 ) -> None:
     place = shutil.copytree(finished, tmp_path / "copy")
-    done = popgrad("resume", str(place), "--intervals", "5", "--plain", "--no-test", "--json", *options)
+    done = popgrad(
+        "resume", str(place), "--intervals", "5", "--plain", "--no-test", "--json", *options
+    )
     assert done.code == 0
     assert done.err.splitlines()[0] == f"popgrad: the population {said}"
     members = int(options[1])
@@ -294,7 +332,10 @@ def test_replay_says_whether_the_bits_are_the_same(tmp_path: Path) -> None:
     assert (done.code, "bit-identical to the record (digest " in done.out) == (0, True)
     found = popgrad("replay", run, "--member", "2", "--json", "--dir", str(tmp_path / "again")).json
     assert (found["identical"], found["member"], found["segments"]) == (True, 2, 3)
-    assert {path.name for path in (tmp_path / "again").iterdir()} == {"best.json", "best.safetensors"}
+    assert {path.name for path in (tmp_path / "again").iterdir()} == {
+        "best.json",
+        "best.safetensors",
+    }
     assert "name another one" in refused("replay", run, "--dir", str(tmp_path / "again"))
     assert "member 9 has no finished segment" in refused("replay", run, "--member", "9")
     assert record(run) == before
@@ -318,4 +359,6 @@ def test_replay_with_a_fresh_seed_trains_one_model_under_the_schedule(tmp_path: 
     assert "under the schedule alone, accuracy " in done.out
     assert load(fresh).config.seed == 5
     assert popgrad("schedule", fresh, "--csv").out == popgrad("schedule", run, "--csv").out
-    assert popgrad("replay", run, "--fresh-seed", "5", "--json", "--no-test").json["directory"] is None
+    assert (
+        popgrad("replay", run, "--fresh-seed", "5", "--json", "--no-test").json["directory"] is None
+    )

@@ -32,7 +32,9 @@ from popgrad.state import State, clone, digest, flatten
 from popgrad.store.checkpoints import Checkpoints
 from popgrad.tasks import Context, Split, TorchTask
 
-cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not find test modules by name
+cloudpickle.register_pickle_by_value(
+    sys.modules[__name__]
+)  # workers do not find test modules by name
 
 CPU = (torch.device("cpu"),)
 # The vectorised executor takes only what can be stacked: tests/executors/test_vectorised.py is its contract.
@@ -83,9 +85,15 @@ class Plain:
             str(ctx.device),
             dict(hparams),
         ]
-        return {"steps": state["steps"] + steps, "value": state["value"], "seen": [*state["seen"], told]}
+        return {
+            "steps": state["steps"] + steps,
+            "value": state["value"],
+            "seen": [*state["seen"], told],
+        }
 
-    def evaluate(self, state: State, hparams: Hparams, split: Split, ctx: Context) -> Mapping[str, float]:
+    def evaluate(
+        self, state: State, hparams: Hparams, split: Split, ctx: Context
+    ) -> Mapping[str, float]:
         return {"score": len(flatten(state)[1]), split: 1.0}
 
 
@@ -101,7 +109,9 @@ class Draws(Plain):
     def train(self, state: State, hparams: Hparams, steps: int, ctx: Context) -> State:
         return {"drawn": [*state["drawn"], self.draw()]}
 
-    def evaluate(self, state: State, hparams: Hparams, split: Split, ctx: Context) -> Mapping[str, float]:
+    def evaluate(
+        self, state: State, hparams: Hparams, split: Split, ctx: Context
+    ) -> Mapping[str, float]:
         return {"score": random.random(), "normal": float(torch.randn(()))}
 
 
@@ -126,7 +136,14 @@ class Spy(Plain):
             "weights": {"a": torch.randn(33, 7), "b": torch.randn(()), "none": torch.empty(0, 3)},
             "moments": {0: {"step": torch.tensor(3.0), "avg": torch.randn(5).to(torch.bfloat16)}},
             "array": np.random.rand(4),  # noqa: NPY002
-            "numbers": [random.random(), random.getrandbits(80), math.inf, None, True, ("text", "ü")],
+            "numbers": [
+                random.random(),
+                random.getrandbits(80),
+                math.inf,
+                None,
+                True,
+                ("text", "ü"),
+            ],
         }
 
     def init(self, hparams: Hparams, ctx: Context) -> State:
@@ -183,7 +200,9 @@ class Fails(Plain):
         self.fail("train", hparams)
         return {"x": object()} if hparams["where"] == "state" else state
 
-    def evaluate(self, state: State, hparams: Hparams, split: Split, ctx: Context) -> Mapping[str, float]:
+    def evaluate(
+        self, state: State, hparams: Hparams, split: Split, ctx: Context
+    ) -> Mapping[str, float]:
         self.fail("evaluate", hparams)
         return {"score": 1.0}
 
@@ -201,7 +220,9 @@ class Flaky(Draws):
         state["drawn"].append(self.draw())
         return state
 
-    def evaluate(self, state: State, hparams: Hparams, split: Split, ctx: Context) -> Mapping[str, float]:
+    def evaluate(
+        self, state: State, hparams: Hparams, split: Split, ctx: Context
+    ) -> Mapping[str, float]:
         return {"score": math.nan if hparams["what"] == "nan" else random.random()}
 
 
@@ -212,7 +233,9 @@ def attempts(file: object) -> int:
 
 def network(hparams: Hparams) -> nn.Module:
     norm = nn.BatchNorm1d(17) if hparams["batch_size"] > 1 else nn.Identity()
-    return nn.Sequential(nn.Linear(33, 17), norm, nn.ReLU(), nn.Dropout(hparams["dropout"]), nn.Linear(17, 3))
+    return nn.Sequential(
+        nn.Linear(33, 17), norm, nn.ReLU(), nn.Dropout(hparams["dropout"]), nn.Linear(17, 3)
+    )
 
 
 def standardised() -> Splits:
@@ -263,7 +286,9 @@ class Several(Plain):
         task, rest = self._part(hparams)
         return task.train(state, rest, steps, ctx)
 
-    def evaluate(self, state: State, hparams: Hparams, split: Split, ctx: Context) -> Mapping[str, float]:
+    def evaluate(
+        self, state: State, hparams: Hparams, split: Split, ctx: Context
+    ) -> Mapping[str, float]:
         task, rest = self._part(hparams)
         return task.evaluate(state, rest, split, ctx)
 
@@ -280,7 +305,9 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
 
 
 @pytest.fixture(
-    scope="module", params=STARTS, ids=lambda start: "-".join(map(str, [start[0], *start[1].values()]))
+    scope="module",
+    params=STARTS,
+    ids=lambda start: "-".join(map(str, [start[0], *start[1].values()])),
 )
 def started(request: pytest.FixtureRequest, checkpoints: Checkpoints) -> Iterator[Executor]:
     name, options = request.param
@@ -306,7 +333,9 @@ def assign(
 ) -> Assignment:
     """A segment; `source` is the member whose segment of the interval before it starts from."""
     before = None if source is None else (source, interval - 1)
-    return Assignment(member, interval, before, {"task": task, **hparams}, 117, interval * steps, steps)
+    return Assignment(
+        member, interval, before, {"task": task, **hparams}, 117, interval * steps, steps
+    )
 
 
 def train(executor: Executor, *assignments: Assignment) -> dict[SegmentId, Outcome]:
@@ -335,7 +364,10 @@ def generations(executor: Executor, hparams: Mapping[str, Any]) -> dict[SegmentI
     for interval, sources in ((1, (0, 0, 2, 4, 4)), (2, (3, 1, 3, 3, 0))):
         found |= train(
             executor,
-            *(assign(member=m, interval=interval, source=s, **hparams) for m, s in enumerate(sources)),
+            *(
+                assign(member=m, interval=interval, source=s, **hparams)
+                for m, s in enumerate(sources)
+            ),
         )
     return found
 
@@ -381,7 +413,9 @@ def test_a_task_that_draws_from_global_generators_repeats_itself(executor: Execu
     assert first[0, 0].digest != first[1, 0].digest
 
 
-def test_a_task_is_told_what_was_assigned_and_evaluated_on_validation_data(executor: Executor) -> None:
+def test_a_task_is_told_what_was_assigned_and_evaluated_on_validation_data(
+    executor: Executor,
+) -> None:
     outcomes = train(executor, *(assign("plain", m, steps=3 + m, lr=0.1 * m) for m in range(4)))
     outcomes |= train(executor, assign("plain", 1, 1, 3, steps=2, lr=7.0))
     assert outcomes[1, 1].metrics == {"score": 0.0, "validation": 1.0}
@@ -412,7 +446,9 @@ def test_heirs_are_given_the_state_that_the_decision_saw(executor: Executor) -> 
     seen = train(executor, *(assign("spy", m) for m in range(4)))
     # The donor, member 0, trains on at once, and two others inherit from it.
     train(executor, *(assign("spy", m, 1, source) for m, source in enumerate((0, 0, 0, 3))))
-    assert [executor.state((m, 1))["received"] for m in range(4)] == [seen[s, 0].digest for s in (0, 0, 0, 3)]
+    assert [executor.state((m, 1))["received"] for m in range(4)] == [
+        seen[s, 0].digest for s in (0, 0, 0, 3)
+    ]
     assert len({digest(executor.state((m, 1))) for m in range(4)}) == 4
     # And again, from what is by now a past segment.
     late = Assignment(2, 2, (1, 0), {"task": "spy"}, 117, 8, 4)
@@ -456,14 +492,18 @@ def test_what_is_held_first_stays(executor: Executor) -> None:
     assert digest(executor.state((0, 0))) == digest(state)
 
 
-def test_letting_go_does_not_pull_states_from_under_those_who_start_from_them(executor: Executor) -> None:
+def test_letting_go_does_not_pull_states_from_under_those_who_start_from_them(
+    executor: Executor,
+) -> None:
     seen = train(executor, *(assign("spy", m) for m in range(4)))
     executor.submit([assign("spy", m, 1, 3 - m) for m in range(4)])
     executor.retain([])  # some of them train by now, some wait
     executor.submit([assign("spy", m) for m in range(4, 8)])
     for _ in range(8):
         executor.next()
-    assert [executor.state((m, 1))["received"] for m in range(4)] == [seen[3 - m, 0].digest for m in range(4)]
+    assert [executor.state((m, 1))["received"] for m in range(4)] == [
+        seen[3 - m, 0].digest for m in range(4)
+    ]
     executor.retain([])
     assert not any(executor.holds((m, 0)) for m in range(4))
 
@@ -578,7 +618,10 @@ def drain(executor: Executor, count: int) -> tuple[list[Outcome], list[PopgradEr
 @pytest.mark.parametrize("where", ["init", "train", "evaluate"])
 def test_what_popgrad_raises_on_purpose_is_raised(executor: Executor, where: str) -> None:
     executor.submit(
-        [assign("fails", 0, where=where, what="refusal"), *(assign("draws", m) for m in range(1, 5))]
+        [
+            assign("fails", 0, where=where, what="refusal"),
+            *(assign("draws", m) for m in range(1, 5)),
+        ]
     )
     outcomes, (error,) = drain(executor, 5)
     assert type(error) is UsageError
@@ -592,14 +635,24 @@ def test_a_state_that_is_not_plain_data_is_refused(executor: Executor) -> None:
         executor.next()
 
 
-def test_checkpoints_are_written_under_their_digests(executor: Executor, checkpoints: Checkpoints) -> None:
-    outcomes = train(executor, assign("spy", 11), assign("growing", 12), assign("plain", 13, lr=1.0))
+def test_checkpoints_are_written_under_their_digests(
+    executor: Executor, checkpoints: Checkpoints
+) -> None:
+    outcomes = train(
+        executor, assign("spy", 11), assign("growing", 12), assign("plain", 13, lr=1.0)
+    )
     executor.flush()
     for segment, outcome in outcomes.items():
-        assert digest(checkpoints.load(outcome.digest)) == outcome.digest == digest(executor.state(segment))
+        assert (
+            digest(checkpoints.load(outcome.digest))
+            == outcome.digest
+            == digest(executor.state(segment))
+        )
 
 
-def test_a_checkpoint_that_cannot_be_written_is_raised_and_not_the_members_fault(executor: Executor) -> None:
+def test_a_checkpoint_that_cannot_be_written_is_raised_and_not_the_members_fault(
+    executor: Executor,
+) -> None:
     full = assign("plain", 0, lr=1.0, note="full disk")
     assert not train(executor, full)[0, 0].error  # it is written while training goes on
     with pytest.raises(RunError, match="the disk is full"):

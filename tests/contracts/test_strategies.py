@@ -15,7 +15,11 @@ from popgrad.core.space import Choice, Integer, LogUniform, Space
 from popgrad.strategies import STRATEGIES
 
 SPACE = Space(
-    {"lr": LogUniform(1e-4, 0.1), "width": Integer(1, 64, init_only=True), "act": Choice(("relu", "elu"))}
+    {
+        "lr": LogUniform(1e-4, 0.1),
+        "width": Integer(1, 64, init_only=True),
+        "act": Choice(("relu", "elu")),
+    }
 )
 EVERYONE = np.arange(10)
 
@@ -46,7 +50,9 @@ def test_the_step_names_its_arguments_alike(name):
 def test_the_factory_takes_the_space_and_settings_by_name_with_defaults(name):
     first, *settings = inspect.signature(STRATEGIES[name]).parameters.values()
     assert first.name == "space"
-    assert all(each.kind is each.KEYWORD_ONLY and each.default is not each.empty for each in settings)
+    assert all(
+        each.kind is each.KEYWORD_ONLY and each.default is not each.empty for each in settings
+    )
 
 
 def test_memory_is_small_json(name):
@@ -115,7 +121,9 @@ def test_one_member_goes_on_alone(name):
 def test_a_donor_has_a_finite_score(name):
     scores = [math.nan, math.inf, -math.inf, 0, 1, 2, 3, 4, 5, 6]
     plan, _ = step(name, population(scores))
-    assert all(math.isfinite(scores[s]) for m, s in zip(plan.members, plan.sources, strict=True) if s != m)
+    assert all(
+        math.isfinite(scores[s]) for m, s in zip(plan.members, plan.sources, strict=True) if s != m
+    )
 
 
 def test_nobody_left_is_said(name):

@@ -12,7 +12,9 @@ from popgrad.data import Splits
 from popgrad.state import clone, digest, flatten, unflatten
 from popgrad.tasks import TASKS, Context
 
-STARTS_ALIKE = {"quadratic"}  # every member starts from the point that the paper's figure starts from
+STARTS_ALIKE = {
+    "quadratic"
+}  # every member starts from the point that the paper's figure starts from
 
 
 @pytest.fixture(params=TASKS, scope="module")
@@ -27,7 +29,9 @@ def task(name, request):
         return TASKS[name]()
     made = TASKS[name](data_dir=str(request.getfixturevalue("mnist_dir")), batch_size=20)
     whole = made.data()
-    few = Splits(*(tuple(x[:50].clone() for x in whole[split]) for split in ("train", "validation", "test")))
+    few = Splits(
+        *(tuple(x[:50].clone() for x in whole[split]) for split in ("train", "validation", "test"))
+    )
     return dataclasses.replace(made, data=lambda: few)
 
 
@@ -64,7 +68,10 @@ def test_it_has_a_space_and_a_score(task):
 
 
 def test_its_factory_works_without_arguments(name):
-    assert all(each.default is not each.empty for each in inspect.signature(TASKS[name]).parameters.values())
+    assert all(
+        each.default is not each.empty
+        for each in inspect.signature(TASKS[name]).parameters.values()
+    )
 
 
 def test_its_state_is_plain_data(task, hparams):

@@ -16,7 +16,9 @@ SPACE = Space(
     {"lr": LogUniform(1e-4, 0.1), "width": Integer(1, 8, init_only=True), "act": Choice(("a", "b"))}
 )
 SCORES = st.lists(
-    st.one_of(st.integers(-3, 3).map(float), st.just(math.nan), st.just(math.inf)), min_size=2, max_size=9
+    st.one_of(st.integers(-3, 3).map(float), st.just(math.nan), st.just(math.inf)),
+    min_size=2,
+    max_size=9,
 )
 
 
@@ -29,7 +31,9 @@ def population(scores, interval=3):
 def plan(*sources):
     """A plan whose hyperparameters say for whom they were."""
     n = len(sources)
-    return Plan(tuple(range(n)), sources, tuple({"for": m} for m in range(n)), tuple({} for _ in range(n)))
+    return Plan(
+        tuple(range(n)), sources, tuple({"for": m} for m in range(n)), tuple({} for _ in range(n))
+    )
 
 
 def decided(name, members):
@@ -55,7 +59,11 @@ def test_who_was_to_inherit_still_does_also_in_another_slot_and_from_one_that_le
 
 def test_of_equal_scores_the_lower_member_stays_and_failed_ones_stay_last():
     assert shrunk(plan(0, 1, 2, 3), np.array([math.inf, 1.0, 1.0, 1.0]), 2).sources == (2, 1)
-    assert shrunk(plan(0, 1, 2, 3), np.array([math.nan, 1.0, math.nan, 2.0]), 3).sources == (0, 1, 3)
+    assert shrunk(plan(0, 1, 2, 3), np.array([math.nan, 1.0, math.nan, 2.0]), 3).sources == (
+        0,
+        1,
+        3,
+    )
 
 
 @given(SCORES, st.data())
@@ -65,7 +73,9 @@ def test_whoever_leaves_has_no_better_score_than_whoever_stays(scores, data):
     assert got.members == tuple(range(size))
     stays = got.sources  # everybody keeps here, so that the source is who stays
     assert len(set(stays)) == size
-    rank = [(not math.isfinite(s), -s if math.isfinite(s) else 0.0, m) for m, s in enumerate(scores)]
+    rank = [
+        (not math.isfinite(s), -s if math.isfinite(s) else 0.0, m) for m, s in enumerate(scores)
+    ]
     assert set(stays) == {m for *_, m in sorted(rank)[:size]}
     assert all(source == member for member, source in enumerate(stays) if member in stays)
     moved = [source for member, source in enumerate(stays) if source != member]

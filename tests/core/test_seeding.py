@@ -10,7 +10,9 @@ COUNTS = st.integers(0, 2**31)
 
 
 @given(st.integers(-(2**70), 2**70), st.text(max_size=8), COUNTS, COUNTS)
-def test_one_seed_is_that_of_the_draws_for_many(seed: int, purpose: str, member: int, interval: int) -> None:
+def test_one_seed_is_that_of_the_draws_for_many(
+    seed: int, purpose: str, member: int, interval: int
+) -> None:
     drawn = Rng(seed).uniform(purpose, np.array([member]), np.array([interval]))
     found = derive(seed, purpose, member, interval)
     assert 0 <= found < 2**63

@@ -24,7 +24,11 @@ from popgrad.core.space import (
 
 FACTORS = (0.8, 1.25)
 SPACE = Space(
-    {"lr": LogUniform(1e-4, 0.1), "width": Integer(1, 64, init_only=True), "act": Choice(("relu", "elu"))}
+    {
+        "lr": LogUniform(1e-4, 0.1),
+        "width": Integer(1, 64, init_only=True),
+        "act": Choice(("relu", "elu")),
+    }
 )
 
 
@@ -238,7 +242,10 @@ def test_check_gives_plain_python_numbers():
 @pytest.mark.parametrize(
     ("spec", "says"),
     [
-        ({"kind": "gaussian"}, "space.lr: kind = 'gaussian' is not known; use one of uniform, log_uniform"),
+        (
+            {"kind": "gaussian"},
+            "space.lr: kind = 'gaussian' is not known; use one of uniform, log_uniform",
+        ),
         ({}, "kind = None"),
         (3, "given 3"),
         ({"kind": "uniform", "low": 0}, "missing field high; uniform has low, high, init_only"),

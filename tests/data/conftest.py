@@ -57,7 +57,9 @@ def contents(digits: tuple[np.ndarray, ...]) -> dict[str, bytes]:
 @pytest.fixture
 def tiny(contents: dict[str, bytes]) -> Dataset:
     """Their description, without mirrors."""
-    files = tuple(DataFile(name, hashlib.md5(content).hexdigest()) for name, content in contents.items())
+    files = tuple(
+        DataFile(name, hashlib.md5(content).hexdigest()) for name, content in contents.items()
+    )
     return Dataset(name="tiny", files=files, mirrors=(), mean=0.5, std=0.25, shape=(1, 4, 3))
 
 

@@ -90,12 +90,19 @@ def test_flips_are_independent_and_happen_half_of_the_time():
 
 
 @given(
-    st.integers(1, 4), st.integers(1, 3), st.integers(2, 6), st.integers(2, 6), st.booleans(), st.booleans()
+    st.integers(1, 4),
+    st.integers(1, 3),
+    st.integers(2, 6),
+    st.integers(2, 6),
+    st.booleans(),
+    st.booleans(),
 )
 def test_shape_type_and_pixels_are_kept(batch, channels, height, width, hflip, vflip):
     images = torch.rand(batch, channels, height, width, generator=generator(1), dtype=torch.float64)
     before = images.clone()
-    made = Augment(crop=1, crop_shift=1, hflip=hflip, vflip=vflip, background=7.0)(images, generator(2))
+    made = Augment(crop=1, crop_shift=1, hflip=hflip, vflip=vflip, background=7.0)(
+        images, generator(2)
+    )
     assert (made.shape, made.dtype) == (images.shape, images.dtype)
     assert torch.equal(images, before)
     assert set(made.flatten().tolist()) <= {*images.flatten().tolist(), 7.0}
@@ -123,7 +130,9 @@ def test_the_generator_goes_on_from_batch_to_batch():
     assert not torch.equal(change(images, one), change(images, one))
 
 
-@pytest.mark.parametrize("off", [Augment(), Augment(crop=0, crop_shift=4), Augment(crop=1, crop_shift=0)])
+@pytest.mark.parametrize(
+    "off", [Augment(), Augment(crop=0, crop_shift=4), Augment(crop=1, crop_shift=0)]
+)
 def test_with_everything_off_the_same_tensor_comes_back_and_nothing_is_drawn(off):
     one = generator(5)
     assert off(IMAGE, one) is IMAGE

@@ -71,7 +71,9 @@ def test_named_classes_have_the_labels_of_the_training_folder(tmp_path, tiny, wr
     assert load(tiny, tmp_path).test[1].tolist() == [1]
     (tmp_path / "train" / "cat").rename(tmp_path / "train" / "0")
     (tmp_path / "train" / "dog").rename(tmp_path / "train" / "1")
-    with pytest.raises(DataError, match="test: its classes have names, those of train/ have numbers"):
+    with pytest.raises(
+        DataError, match="test: its classes have names, those of train/ have numbers"
+    ):
         load(tiny, tmp_path)
 
 
@@ -101,7 +103,9 @@ def test_what_is_there_in_part_is_said(idx_dir, tiny):
 def test_the_files_of_another_known_set_are_refused(idx_dir, tiny, contents, monkeypatch):
     digest = hashlib.md5(contents["train-labels-idx1-ubyte"]).hexdigest()
     fashion = DATASETS["fashion-mnist"]
-    files = tuple(DataFile(f.name, digest if "train-labels" in f.name else f.md5) for f in fashion.files)
+    files = tuple(
+        DataFile(f.name, digest if "train-labels" in f.name else f.md5) for f in fashion.files
+    )
     monkeypatch.setitem(DATASETS, "fashion-mnist", replace(fashion, files=files))
     mnist = replace(DATASETS["mnist"], shape=(1, 4, 3))
     with pytest.raises(DataError, match="the labels of fashion-mnist, not of mnist"):
@@ -165,7 +169,9 @@ def test_too_large_a_validation_part_is_said(idx_dir, tiny):
 
 
 def test_an_unknown_name_is_said(tmp_path):
-    with pytest.raises(UsageError, match="data set 'minst' is unknown; known are fashion-mnist, mnist"):
+    with pytest.raises(
+        UsageError, match="data set 'minst' is unknown; known are fashion-mnist, mnist"
+    ):
         load("minst", tmp_path)
 
 
@@ -191,7 +197,11 @@ def test_the_real_mnist_is_split_55_5_10(mnist_dir):
     start = time.perf_counter()
     found = splits("mnist", mnist_dir)
     seconds = time.perf_counter() - start
-    assert [len(found[name][0]) for name in ("train", "validation", "test")] == [55_000, 5_000, 10_000]
+    assert [len(found[name][0]) for name in ("train", "validation", "test")] == [
+        55_000,
+        5_000,
+        10_000,
+    ]
     assert found.train[0].shape[1:] == (1, 28, 28)
     assert abs(float(found.train[0].mean())) < 0.01
     assert abs(float(found.train[0].std()) - 1) < 0.01

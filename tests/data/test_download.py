@@ -95,7 +95,9 @@ def complete(directory: Path, tiny: Dataset, paths: list[Path]) -> bool:
 
 def test_a_fresh_download_is_loadable_and_reports_its_progress(tmp_path, serve, files, tiny):
     server, told = serve(Server(files)), []
-    paths = download(tiny, tmp_path / "new", mirrors=[server.url], progress=lambda *said: told.append(said))
+    paths = download(
+        tiny, tmp_path / "new", mirrors=[server.url], progress=lambda *said: told.append(said)
+    )
     assert complete(tmp_path / "new", tiny, paths)
     assert told == [(name, len(body), len(body)) for name, body in files.items()]
 
@@ -151,7 +153,9 @@ def test_a_later_call_goes_on_with_what_an_earlier_one_left(tmp_path, serve, fil
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-@pytest.mark.parametrize("left", [b"other bytes", b"longer than the file " * 1000], ids=["wrong", "too long"])
+@pytest.mark.parametrize(
+    "left", [b"other bytes", b"longer than the file " * 1000], ids=["wrong", "too long"]
+)
 def test_a_wrong_beginning_is_started_over(tmp_path, serve, files, tiny, left, ranges):
     part = tmp_path / "tiny" / f"{IMAGES}.part"
     part.parent.mkdir()
@@ -173,7 +177,9 @@ def test_a_range_that_was_not_asked_for_is_not_appended(tmp_path, serve, files, 
     server = serve(Server(files, drop={IMAGES}, odd_range=True))
     with pytest.raises(DataError, match="another range than asked for"):
         download(tiny, tmp_path, mirrors=[server.url])
-    assert complete(tmp_path, tiny, download(tiny, tmp_path, mirrors=[server.url, serve(Server(files)).url]))
+    assert complete(
+        tmp_path, tiny, download(tiny, tmp_path, mirrors=[server.url, serve(Server(files)).url])
+    )
 
 
 def test_wrong_content_gives_way_to_the_next_mirror(tmp_path, serve, files, tiny):
@@ -194,7 +200,9 @@ def test_when_all_fail_each_reason_is_given_in_one_line(tmp_path, serve, files, 
         download(tiny, tmp_path, mirrors=[wrong.url, empty.url])
     message = str(caught.value)
     assert "\n" not in message
-    assert re.search(f"{IMAGES} could not be fetched: {wrong.url}: .*MD5.*; {empty.url}: .*404", message)
+    assert re.search(
+        f"{IMAGES} could not be fetched: {wrong.url}: .*MD5.*; {empty.url}: .*404", message
+    )
     assert list((tmp_path / "tiny").iterdir()) == []
 
 
@@ -232,7 +240,9 @@ def test_a_redirection_to_another_http_address_is_followed(tmp_path, serve, cont
     (name,) = [name for name in contents if name == "train-images-idx3-ubyte"]
     elsewhere = serve(Server({"x": contents[name]}))
     server = serve(Server({}, moved_to=f"{elsewhere.url}x"))
-    with pytest.raises(DataError, match=r"train-labels"):  # all names lead to the images: the first is right
+    with pytest.raises(
+        DataError, match=r"train-labels"
+    ):  # all names lead to the images: the first is right
         download(tiny, tmp_path, mirrors=[server.url])
     assert [path.name for path in (tmp_path / "tiny").iterdir()] == [IMAGES]
 

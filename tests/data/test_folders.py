@@ -58,7 +58,9 @@ shapes = st.tuples(st.integers(1, 6), st.integers(1, 6))
 
 
 @given(
-    pixels=st.one_of(shapes, shapes.map(lambda hw: (*hw, 3))).flatmap(lambda s: hnp.arrays(np.uint8, (2, *s)))
+    pixels=st.one_of(shapes, shapes.map(lambda hw: (*hw, 3))).flatmap(
+        lambda s: hnp.arrays(np.uint8, (2, *s))
+    )
 )
 def test_every_pixel_lands_in_its_place(tmp_path_factory, write_png, pixels):
     folder = tmp_path_factory.mktemp("png")
@@ -119,7 +121,10 @@ def test_a_truncated_image_is_named_or_whole_but_never_other_pixels(tmp_path, wr
 def test_a_decompression_bomb_is_not_decoded(tmp_path):
     header = b"IHDR" + struct.pack(">IIBBBBB", 50_000, 50_000, 8, 0, 0, 0, 0)
     (tmp_path / "x_0.png").write_bytes(
-        b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+        b"\x89PNG\r\n\x1a\n"
+        + struct.pack(">I", 13)
+        + header
+        + struct.pack(">I", zlib.crc32(header))
     )
     with pytest.raises(DataError, match=r"x_0\.png: 50000 x 50000 pixels, at most"):
         read_folder(tmp_path)

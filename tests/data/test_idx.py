@@ -15,7 +15,9 @@ from popgrad.core.errors import DataError
 from popgrad.data import content_md5, read_idx
 
 arrays = st.sampled_from(["u1", "i1", "i2", "i4", "f4", "f8"]).flatmap(
-    lambda code: hnp.arrays(np.dtype(code), hnp.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=5))
+    lambda code: hnp.arrays(
+        np.dtype(code), hnp.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=5)
+    )
 )
 
 
@@ -89,7 +91,11 @@ def test_damaged_gzip_is_refused(tmp_path, as_idx):
 @pytest.mark.parametrize("compress", [bytes, gzip.compress])
 def test_a_length_that_differs_is_refused(tmp_path, as_idx, compress):
     whole = as_idx(np.arange(6, dtype="i2").reshape(2, 3))
-    refused(tmp_path / "x", compress(whole[:-1]), r"shape \[2, 3\] takes 12 bytes after the header, found 11")
+    refused(
+        tmp_path / "x",
+        compress(whole[:-1]),
+        r"shape \[2, 3\] takes 12 bytes after the header, found 11",
+    )
     refused(tmp_path / "x", compress(whole + b"\0"), "takes 12 bytes after the header, found more")
     refused(tmp_path / "x", compress(whole[:10]), "ends within the sizes")
     refused(tmp_path / "x", compress(whole[:2]), "too short")

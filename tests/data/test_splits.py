@@ -16,7 +16,9 @@ def test_parts_are_had_by_name():
     assert splits["train"] is splits.train
     assert splits["validation"] is splits.validation
     assert splits["test"] is splits.test
-    with pytest.raises(UsageError, match="split 'val' is unknown; there are train, validation, test"):
+    with pytest.raises(
+        UsageError, match="split 'val' is unknown; there are train, validation, test"
+    ):
         splits["val"]
 
 
@@ -49,7 +51,9 @@ def test_a_split_is_exact_disjoint_complete_and_stratified(counts, share, seed):
     n, k = len(targets), len(counts)
     targets = targets[torch.randperm(n, generator=torch.Generator().manual_seed(3))]
     validation = min(max(round(share * n), k), n - k)
-    (stay, stay_y), (leave, leave_y) = stratified(torch.arange(n), targets, validation=validation, seed=seed)
+    (stay, stay_y), (leave, leave_y) = stratified(
+        torch.arange(n), targets, validation=validation, seed=seed
+    )
     assert len(leave) == validation
     assert sorted(stay.tolist() + leave.tolist()) == list(range(n))
     assert stay.equal(stay.sort().values)
@@ -82,7 +86,9 @@ def test_parts_share_no_memory_with_what_was_split():
 
 @pytest.mark.parametrize("validation", [0, -1, 10, 5000])
 def test_more_than_there_is_cannot_be_split_off(validation):
-    with pytest.raises(UsageError, match=f"validation={validation}: of 10 training samples, 1 to 9 can"):
+    with pytest.raises(
+        UsageError, match=f"validation={validation}: of 10 training samples, 1 to 9 can"
+    ):
         stratified(torch.zeros(10), torch.arange(10) % 2, validation=validation, seed=0)
 
 

@@ -19,7 +19,13 @@ from spies import CLIMB, Spy, odd
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("whole")
     popgrad.run(
-        odd(), population=4, intervals=3, interval=2, executor="serial", fraction=0.25, directory=directory
+        odd(),
+        population=4,
+        intervals=3,
+        interval=2,
+        executor="serial",
+        fraction=0.25,
+        directory=directory,
     )
     return directory
 
@@ -56,13 +62,25 @@ def test_a_whole_run_has_no_problems_and_is_not_changed(whole: Path) -> None:
     [
         ("DELETE FROM segments WHERE interval = 1", "which it lacks"),
         ("UPDATE segments SET source_interval = 1 WHERE interval = 1", "run in a circle"),
-        ("UPDATE segments SET digest = '', score = NULL WHERE interval = 0", "has no state to start from"),
-        ("UPDATE segments SET first_step = 9 WHERE interval = 1 AND member = 0", "begins with step 9"),
-        ("UPDATE segments SET source_member = (source_member + 1) % 4 WHERE interval = 2", "decision 1 says"),
+        (
+            "UPDATE segments SET digest = '', score = NULL WHERE interval = 0",
+            "has no state to start from",
+        ),
+        (
+            "UPDATE segments SET first_step = 9 WHERE interval = 1 AND member = 0",
+            "begins with step 9",
+        ),
+        (
+            "UPDATE segments SET source_member = (source_member + 1) % 4 WHERE interval = 2",
+            "decision 1 says",
+        ),
         ("""UPDATE segments SET hparams = '{"lr": 1}' WHERE interval = 1""", "decision 0 says"),
         ("DELETE FROM decisions WHERE number = 0", "decision 0 is missing"),
         ("UPDATE segments SET hparams = 'nonsense'", "is damaged"),
-        ("CREATE TRIGGER t AFTER INSERT ON segments BEGIN DELETE FROM segments; END", "other tables"),
+        (
+            "CREATE TRIGGER t AFTER INSERT ON segments BEGIN DELETE FROM segments; END",
+            "other tables",
+        ),
     ],
 )
 def test_a_journal_that_contradicts_itself_is_found(run: Path, statement: str, text: str) -> None:
@@ -89,7 +107,8 @@ def alter(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "level", "text"), [(lose, "note", "last states are not"), (alter, "problem", "damaged")]
+    ("damage", "level", "text"),
+    [(lose, "note", "last states are not"), (alter, "problem", "damaged")],
 )
 def test_checkpoints_that_are_not_what_the_journal_says_are_found_and_mended_as_advised(
     run: Path, damage: Callable[[Path], None], level: str, text: str
@@ -111,7 +130,9 @@ def test_what_can_be_collected_is_told(run: Path) -> None:
 
 def test_failures_are_told_with_the_first_reason(tmp_path: Path) -> None:
     broken = Spy(broken={(1, 1): "nan", (2, 1): "raise"})
-    popgrad.run(broken, population=4, intervals=2, interval=2, executor="serial", directory=tmp_path / "run")
+    popgrad.run(
+        broken, population=4, intervals=2, interval=2, executor="serial", directory=tmp_path / "run"
+    )
     finding = found(tmp_path / "run", "failures")
     assert finding.text == "2 of 8 segments; the first: member 1, interval 1: the score (q) is nan"
 
@@ -120,7 +141,12 @@ def test_a_task_that_has_changed_or_gone_is_told_and_not_run(tmp_path: Path) -> 
     file = tmp_path / "climb.py"
     file.write_text(CLIMB)
     popgrad.run(
-        f"{file}:Climb", population=3, intervals=2, interval=2, executor="serial", directory=tmp_path / "run"
+        f"{file}:Climb",
+        population=3,
+        intervals=2,
+        interval=2,
+        executor="serial",
+        directory=tmp_path / "run",
     )
     assert levels(tmp_path / "run")["task"] == "ok"
     file.write_text(f"{CLIMB}\nraise SystemExit\n")
@@ -157,7 +183,10 @@ def test_a_run_of_members_that_decide_one_by_one_is_whole_too(tmp_path: Path) ->
         fraction=0.4, directory=tmp_path / "run",
     )  # fmt: skip
     assert set(levels(tmp_path / "run").values()) == {"ok"}
-    change(tmp_path / "run", "UPDATE segments SET source_member = (source_member + 1) % 5 WHERE interval = 3")
+    change(
+        tmp_path / "run",
+        "UPDATE segments SET source_member = (source_member + 1) % 5 WHERE interval = 3",
+    )
     assert found(tmp_path / "run", "journal").level == "problem"
 
 

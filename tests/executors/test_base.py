@@ -3,8 +3,10 @@ import torch
 
 from popgrad.core.errors import UsageError
 from popgrad.core.population import Assignment, Outcome, Telemetry
-from popgrad.executors.base import RETRIES, Attempt, resolve_devices, seeded
+from popgrad.executors.base import RETRIES, Attempt
+from popgrad.hardware import resolve_devices
 from popgrad.tasks import Context
+from popgrad.tasks.evaluation import seeded
 
 
 @pytest.fixture
@@ -43,7 +45,9 @@ def test_a_device_that_does_not_exist_is_named_with_those_that_do(gpus, device):
 
 def test_without_a_gpu_cuda_is_refused(gpus):
     gpus(0)
-    with pytest.raises(UsageError, match=r"^device 'cuda' does not exist here; there is cpu \(or auto\)$"):
+    with pytest.raises(
+        UsageError, match=r"^device 'cuda' does not exist here; there is cpu \(or auto\)$"
+    ):
         resolve_devices("cuda")
 
 
@@ -67,15 +71,21 @@ def test_the_last_attempt_that_fails_is_handed_on_with_the_first_error():
     for n in range(RETRIES):
         attempt = attempt.settle(failed(n))
     outcome = attempt.settle(failed(RETRIES))
-    assert outcome == Outcome((3, 1), error="attempt 0", telemetry=Telemetry(worker=f"worker {RETRIES}"))
+    assert outcome == Outcome(
+        (3, 1), error="attempt 0", telemetry=Telemetry(worker=f"worker {RETRIES}")
+    )
 
 
 def test_generators_of_gpus_are_given_back_where_cuda_has_started(monkeypatch):
     gpus = ["state of 0", "state of 1"]
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: list(gpus))
-    monkeypatch.setattr(torch.cuda, "set_rng_state_all", lambda states: gpus.__setitem__(slice(2), states))
-    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: gpus.__setitem__(slice(2), [seed] * 2))
+    monkeypatch.setattr(
+        torch.cuda, "set_rng_state_all", lambda states: gpus.__setitem__(slice(2), states)
+    )
+    monkeypatch.setattr(
+        torch.cuda, "manual_seed_all", lambda seed: gpus.__setitem__(slice(2), [seed] * 2)
+    )
     with seeded(Context()):
         assert gpus[0] == gpus[1] == torch.initial_seed()
     assert gpus == ["state of 0", "state of 1"]

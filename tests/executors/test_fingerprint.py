@@ -35,7 +35,9 @@ def test_it_neither_reads_nor_moves_the_callers_settings() -> None:
 def test_other_arithmetic_is_told_apart(monkeypatch) -> None:
     first = fingerprint()
     linear = torch.nn.functional.linear
-    monkeypatch.setattr(torch.nn.functional, "linear", lambda x, w: linear(x.double(), w.double()).float())
+    monkeypatch.setattr(
+        torch.nn.functional, "linear", lambda x, w: linear(x.double(), w.double()).float()
+    )
     found = fingerprint()
     assert found["arithmetic"] != first["arithmetic"]
     assert {**found, "arithmetic": first["arithmetic"]} == first

@@ -56,7 +56,9 @@ class Unlucky:
         state["x"] += torch.rand(3)
         return state
 
-    def evaluate(self, state: State, hparams: Hparams, split: Split, ctx: Context) -> Mapping[str, float]:
+    def evaluate(
+        self, state: State, hparams: Hparams, split: Split, ctx: Context
+    ) -> Mapping[str, float]:
         return {"sum": float(state["x"].sum())}
 
 
@@ -94,7 +96,9 @@ def test_a_run_goes_on_without_a_segment_that_fails_every_time(
     result = run(tmp_path / "here", executor, how, times=99)
     (failed,) = (segment for segment in result.segments if segment.failed)
     assert failed.id == SEGMENT
-    assert failed.error.startswith("the worker process ended with code -9" if how == "die" else "Traceback")
+    assert failed.error.startswith(
+        "the worker process ended with code -9" if how == "die" else "Traceback"
+    )
     assert (tmp_path / "here" / "attempts").read_text() == "." * (RETRIES + 1)
     assert len(result.segments) == 12
     assert result.stopped == "finished"

@@ -32,7 +32,9 @@ class Trained:
     def submit(self, members: int, interval: int) -> None:
         hparams, _ = first_hparams(Spy().space, Rng(0), members, ())
         each = enumerate(hparams)
-        self.executor.submit([Assignment(m, interval, None, h, 0, 0, STEPS, False) for m, h in each])
+        self.executor.submit(
+            [Assignment(m, interval, None, h, 0, 0, STEPS, False) for m, h in each]
+        )
 
     def taken(self, members: int) -> Iterator[Outcome]:
         return (self.executor.next() for _ in range(members))
@@ -73,7 +75,9 @@ def test_what_always_fails_is_tried_again_as_everywhere() -> None:
 
 def test_as_many_attempts_fail_as_are_said_to() -> None:
     ran = Trained(Cluster((1.0,) * 50, failure=0.1), 3000)
-    attempts_in_vain = ran.executor.lost / (STEPS / 2)  # a failure comes half way through, on average
+    attempts_in_vain = ran.executor.lost / (
+        STEPS / 2
+    )  # a failure comes half way through, on average
     assert attempts_in_vain / (attempts_in_vain + 3000) == pytest.approx(0.1, rel=0.15)
 
 
@@ -100,7 +104,12 @@ def test_a_slot_that_was_taken_away_while_idle_is_back_in_time() -> None:
 
 
 def test_more_slots_than_speeds_repeat_them() -> None:
-    assert Trained(Cluster((1.0, 0.5)), 4, workers=4).all == (120.0, 2 * 60 + 2 * 120, 0.0, 4 * STEPS)
+    assert Trained(Cluster((1.0, 0.5)), 4, workers=4).all == (
+        120.0,
+        2 * 60 + 2 * 120,
+        0.0,
+        4 * STEPS,
+    )
 
 
 @given(
@@ -112,7 +121,12 @@ def test_more_slots_than_speeds_repeat_them() -> None:
     seed=st.integers(0, 3),
 )
 def test_time_repeats_itself_and_no_slot_does_two_things_at_once(
-    speeds: list[float], members: int, failure: float, preemption: float, deadline: float | None, seed: int
+    speeds: list[float],
+    members: int,
+    failure: float,
+    preemption: float,
+    deadline: float | None,
+    seed: int,
 ) -> None:
     cluster = Cluster(tuple(speeds), 1.0, failure, preemption, away=30.0, seed=seed)
     one, other = (Trained(cluster, members, deadline=deadline) for _ in range(2))

@@ -71,12 +71,16 @@ class Traced:
         inputs = torch.linspace(-1.0, 1.0, 11 * 33).reshape(11, 33)
         with torch.no_grad():
             return {
-                "loss": float((self.module(state, hparams)(inputs) - inputs[:, :7].tanh()).square().mean())
+                "loss": float(
+                    (self.module(state, hparams)(inputs) - inputs[:, :7].tanh()).square().mean()
+                )
             }
 
     def module(self, state: State, hparams: Any) -> nn.Module:
         made = nn.Linear(33, 7, device="meta")
-        made.load_state_dict({name: value.clone() for name, value in state["model"].items()}, assign=True)
+        made.load_state_dict(
+            {name: value.clone() for name, value in state["model"].items()}, assign=True
+        )
         return made
 
 
@@ -148,7 +152,9 @@ class Controller:
     process: ForkServerProcess
 
     @classmethod
-    def start(cls, directory: Path, session: Session, folder: Path, moment: Moment | None) -> "Controller":
+    def start(
+        cls, directory: Path, session: Session, folder: Path, moment: Moment | None
+    ) -> "Controller":
         """Start or resume the run in a directory; `folder` is a new one for the trace."""
         folder.mkdir(parents=True)
         process = _CONTEXT.Process(target=_main, args=(directory, session, Trace(folder), moment))

@@ -16,8 +16,9 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from popgrad.executors import serial, worker
-from popgrad.executors.slots import Layout, View
+from popgrad.executors import serial
+from popgrad.executors.processes import worker
+from popgrad.executors.processes.shared_memory import Layout, View
 from popgrad.store import checkpoints
 from popgrad.store.journal import Journal
 from popgrad.strategies.base import Strategy
@@ -60,7 +61,12 @@ class Trace:
 
     def tell(self, what: str, **facts: Any) -> None:
         """Append an event. One write to a file that is opened for appending is never torn."""
-        event = {"what": what, "at": time.monotonic(), "pid": os.getpid(), "thread": threading.get_ident()}
+        event = {
+            "what": what,
+            "at": time.monotonic(),
+            "pid": os.getpid(),
+            "thread": threading.get_ident(),
+        }
         fd = os.open(self.folder / "trace", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         try:
             os.write(fd, (json.dumps(event | facts) + "\n").encode())
@@ -236,14 +242,18 @@ def _committing(original: Any) -> Any:
     return transaction
 
 
-_heir = threading.local()  # .trains: whether this thread trains a segment that starts from another member's
+_heir = (
+    threading.local()
+)  # .trains: whether this thread trains a segment that starts from another member's
 
 
 def _of_an_heir(assignment_of: Callable[..., Any]) -> Callable[[Any], Any]:
     def wrap(original: Any) -> Any:
         def train(*given: Any) -> Any:
             assignment = assignment_of(*given)
-            _heir.trains = assignment.source is not None and assignment.source[0] != assignment.member
+            _heir.trains = (
+                assignment.source is not None and assignment.source[0] != assignment.member
+            )
             try:
                 return original(*given)
             finally:

@@ -12,7 +12,8 @@ from popgrad.report import curves, write_csv
 def telemetry(**curve):
     """By "member_interval", e.g. m0_1."""
     return {
-        tuple(map(int, key[1:].split("_"))): Telemetry(curve=tuple(points)) for key, points in curve.items()
+        tuple(map(int, key[1:].split("_"))): Telemetry(curve=tuple(points))
+        for key, points in curve.items()
     }
 
 
@@ -39,7 +40,13 @@ def test_members_follow_each_other_each_in_the_order_of_its_training():
 def test_epochs_are_there_when_their_length_is_known():
     facts = telemetry(m0_0=[(275, "loss", 1.0), (300, "loss", 0.5)])
     assert [row["epoch"] for row in curves.rows(facts, steps_per_epoch=275)] == [1.0, 300 / 275]
-    assert list(curves.rows(facts, steps_per_epoch=275)[0]) == ["member", "interval", "step", "epoch", "loss"]
+    assert list(curves.rows(facts, steps_per_epoch=275)[0]) == [
+        "member",
+        "interval",
+        "step",
+        "epoch",
+        "loss",
+    ]
 
 
 def test_every_row_has_every_column_nan_where_nothing_was_logged():
@@ -50,9 +57,14 @@ def test_every_row_has_every_column_nan_where_nothing_was_logged():
 
 
 def test_what_is_logged_twice_or_under_a_taken_name_is_kept():
-    facts = telemetry(m0_0=[(1, "loss", 0.5), (1, "loss", 0.25), (1, "step", 7.0), (1, "curve_step", 8.0)])
+    facts = telemetry(
+        m0_0=[(1, "loss", 0.5), (1, "loss", 0.25), (1, "step", 7.0), (1, "curve_step", 8.0)]
+    )
     assert [(row["step"], row["loss"]) for row in curves.rows(facts)] == [(1, 0.5), (1, 0.25)]
-    assert (curves.rows(facts)[1]["curve_step"], curves.rows(facts)[1]["curve_curve_step"]) == (7.0, 8.0)
+    assert (curves.rows(facts)[1]["curve_step"], curves.rows(facts)[1]["curve_curve_step"]) == (
+        7.0,
+        8.0,
+    )
 
 
 @pytest.mark.parametrize("facts", [{}, telemetry(m0_0=[])])

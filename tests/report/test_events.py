@@ -20,7 +20,10 @@ LOGGED = Telemetry(curve=((5, "train_loss", 0.5), (10, "train_loss", 0.25)))
 def read(directory):
     """Tag -> [(step, value), ...] of one member."""
     found = EventAccumulator(str(directory)).Reload()
-    return {tag: [(each.step, each.value) for each in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
+    return {
+        tag: [(each.step, each.value) for each in found.Scalars(tag)]
+        for tag in found.Tags()["scalars"]
+    }
 
 
 def write(events, segments, **telemetry):
@@ -56,7 +59,11 @@ def test_every_number_of_a_segment_is_a_curve(tmp_path, segments, space):
 
 def test_members_have_directories_of_their_own(tmp_path, segments, space):
     write(Events(tmp_path, space), segments)
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["member-00", "member-01", "member-02"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == [
+        "member-00",
+        "member-01",
+        "member-02",
+    ]
     assert [step for step, _ in read(tmp_path / "member-01")["score/score"]] == [10, 20, 30]
 
 
@@ -65,7 +72,9 @@ def test_an_heir_of_a_donor_with_fewer_steps_does_not_run_back_in_time(tmp_path,
     donor, slow = segments[0], replace(segments[1], steps=100)
     heir = replace(segments[4], source=donor.id, first_step=donor.last_step)
     logged = {
-        "m1_0": Telemetry(curve=tuple((step, "train_loss", float(step)) for step in range(10, 101, 10))),
+        "m1_0": Telemetry(
+            curve=tuple((step, "train_loss", float(step)) for step in range(10, 101, 10))
+        ),
         "m1_1": Telemetry(curve=((15, "train_loss", 15.0), (20, "train_loss", 20.0))),
     }
     write(Events(tmp_path, space), [donor, slow, heir], **logged)
@@ -103,7 +112,9 @@ def test_a_resumed_run_goes_on_where_the_record_ends(tmp_path, segments, space):
     assert len(list((tmp_path / "cut" / "member-00").iterdir())) == 2
 
 
-def test_what_a_killed_session_wrote_beyond_the_record_is_not_shown_twice(tmp_path, segments, space):
+def test_what_a_killed_session_wrote_beyond_the_record_is_not_shown_twice(
+    tmp_path, segments, space
+):
     mine = of(segments, 0)
     write(Events(tmp_path / "whole", space), mine)
     write(Events(tmp_path / "cut", space), mine[:2])

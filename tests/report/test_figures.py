@@ -9,8 +9,8 @@ from matplotlib.colors import to_hex
 
 from popgrad.core.errors import UsageError
 from popgrad.core.space import Constant, Space
+from popgrad.record.lineage import winner
 from popgrad.report import figures
-from popgrad.store.lineage import winner
 
 
 def only(space, *names):
@@ -33,9 +33,15 @@ def drawn(figure):
 
 
 def test_results_put_two_searched_hyperparameters_on_their_own_scales(segments, space):
-    figure = figures.results(segments, only(space, "batch", "lr", "momentum"), score_name="accuracy")
+    figure = figures.results(
+        segments, only(space, "batch", "lr", "momentum"), score_name="accuracy"
+    )
     axes, bar = figure.axes
-    assert (axes.get_xlabel(), axes.get_ylabel(), bar.get_ylabel()) == ("lr", "momentum", "accuracy")
+    assert (axes.get_xlabel(), axes.get_ylabel(), bar.get_ylabel()) == (
+        "lr",
+        "momentum",
+        "accuracy",
+    )
     assert axes.get_xscale() == "log"
     up = axes.transData.transform([(1e-3, 0.0), (1e-3, 0.9), (1e-3, 0.99)])[:, 1]
     assert up[1] - up[0] == pytest.approx(up[2] - up[1])  # a nine more is as far, wherever
@@ -85,7 +91,10 @@ def test_options_are_ticks_and_members_stay_near_theirs(segments, space):
 
 
 def test_a_few_bad_scores_do_not_take_the_colours(segments, space):
-    many = [replace(segments[0], member=i, score=s) for i, s in enumerate([-1e6, *np.linspace(0, 1, 99)])]
+    many = [
+        replace(segments[0], member=i, score=s)
+        for i, s in enumerate([-1e6, *np.linspace(0, 1, 99)])
+    ]
     norm = figures.results(many, only(space, "lr", "keep")).axes[0].collections[2].norm
     assert -0.1 < norm.vmin < 0.1
     assert norm.vmax == 1
@@ -127,12 +136,18 @@ def test_schedule_draws_out_the_lineage_of_the_winner(segments, space):
     _, scores, taken = figure.axes[-1].lines
     assert (list(scores.get_xdata()), list(scores.get_ydata())) == ([10, 20, 30], [0.5, 0.8, 0.75])
     assert (list(taken.get_xdata()), list(taken.get_ydata())) == ([10], [0.5])
-    assert legend(figure) == ["all members", "lineage of the winner, member 1", "inherited from a donor"]
+    assert legend(figure) == [
+        "all members",
+        "lineage of the winner, member 1",
+        "inherited from a donor",
+    ]
 
 
 def test_schedule_hangs_every_segment_on_its_source(segments, space):
     everyone = figures.schedule(segments, only(space, "lr"), winner(segments)).axes[0].lines[0]
-    strokes = np.column_stack([everyone.get_xdata(), everyone.get_ydata()]).reshape(len(segments), 4, 2)
+    strokes = np.column_stack([everyone.get_xdata(), everyone.get_ydata()]).reshape(
+        len(segments), 4, 2
+    )
     assert strokes[4, :3].tolist() == [[10, 0.1 / 3], [10, 0.08 / 3], [20, 0.08 / 3]]
     assert np.isnan(strokes[:, 3]).all()
 
@@ -149,20 +164,27 @@ def test_rate_is_the_course_of_one_slot_with_a_ring_where_it_inherited(segments,
     assert line.get_xdata().tolist() == [0, 10, 10, 20, 20, 30]
     assert line.get_ydata().tolist() == [1e-3] * 2 + [0.08 / 3] * 4
     assert (rings.get_xdata().tolist(), rings.get_ydata().tolist()) == ([10], [0.08 / 3])
-    assert (axes.get_yscale(), axes.get_xlabel(), axes.get_ylabel()) == ("log", "training steps", "lr")
+    assert (axes.get_yscale(), axes.get_xlabel(), axes.get_ylabel()) == (
+        "log",
+        "training steps",
+        "lr",
+    )
     assert (axes.get_title(), legend(figure)) == ("lr of member 1", ["inherited from a donor"])
     assert figures.rate(segments, space, 0).legends == []
 
 
 def test_rate_counts_epochs_and_never_runs_backwards(segments, space):
     heir = replace(segments[4], source=(0, 0), first_step=10)
-    axes = figures.rate([replace(segments[1], steps=100), heir], space, 1, steps_per_epoch=10).axes[0]
+    axes = figures.rate([replace(segments[1], steps=100), heir], space, 1, steps_per_epoch=10).axes[
+        0
+    ]
     assert axes.get_xlabel() == "epoch"
     assert axes.lines[0].get_xdata().tolist() == [0, 10, 10, 11]
 
 
 @pytest.mark.parametrize(
-    ("name", "scale"), [("keep", "linear"), ("act", "linear"), ("momentum", "function"), ("batch", "linear")]
+    ("name", "scale"),
+    [("keep", "linear"), ("act", "linear"), ("momentum", "function"), ("batch", "linear")],
 )
 def test_rate_draws_every_kind_of_hyperparameter(segments, space, name, scale):
     figure = figures.rate(segments, space, 0, name=name)
@@ -171,9 +193,13 @@ def test_rate_draws_every_kind_of_hyperparameter(segments, space, name, scale):
 
 
 def test_rate_says_what_there_is(segments, space):
-    with pytest.raises(UsageError, match="there is no hyperparameter 'rate' to draw; there is lr, keep"):
+    with pytest.raises(
+        UsageError, match="there is no hyperparameter 'rate' to draw; there is lr, keep"
+    ):
         figures.rate(segments, space, 0, name="rate")
-    with pytest.raises(UsageError, match=r"member 7 has no finished segment; members that have: \[0, 1, 2\]"):
+    with pytest.raises(
+        UsageError, match=r"member 7 has no finished segment; members that have: \[0, 1, 2\]"
+    ):
         figures.rate(segments, space, 7)
     with pytest.raises(UsageError, match="nothing to draw"):
         figures.rate([], space, 0)

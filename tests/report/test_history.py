@@ -52,7 +52,9 @@ def test_what_is_not_there_is_nan_or_none(segments, telemetry, space):
 
 def test_clashing_names_get_a_prefix_and_lose_nothing(segments):
     space = Space({"step": Uniform(0, 1), "loss": Uniform(0, 1)})
-    one = replace(segments[0], hparams={"step": 0.25, "loss": 0.5}, metrics={"loss": 3.0, "score": 4.0})
+    one = replace(
+        segments[0], hparams={"step": 0.25, "loss": 0.5}, metrics={"loss": 3.0, "score": 4.0}
+    )
     (row,) = rows([one], {}, space)
     assert (row["step"], row["hparam_step"], row["loss"]) == (10, 0.25, 0.5)
     assert (row["metric_loss"], row["score"], row["metric_score"]) == (3.0, 0.5, 4.0)

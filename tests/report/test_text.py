@@ -6,9 +6,9 @@ import pytest
 from rich.console import Console
 
 from popgrad.core.errors import NobodyLeftError
+from popgrad.record.lineage import lineage
 from popgrad.report import summary, summary_data
 from popgrad.report.text import lineage_line, numbers, population, schedule_table, winners
-from popgrad.store.lineage import lineage
 
 
 def printed(renderable, width=120):
@@ -102,7 +102,9 @@ def test_summary_without_anybody(segments, space):
 
 
 def test_names_with_brackets_are_printed_as_they_are(segments, space):
-    odd = replace(segments[0], metrics={"acc[top5]": 0.5}, hparams={**segments[0].hparams, "act": "tanh"})
+    odd = replace(
+        segments[0], metrics={"acc[top5]": 0.5}, hparams={**segments[0].hparams, "act": "tanh"}
+    )
     assert "acc[top5]" in printed(summary([odd], space, "[score]"))
     assert "[score]" in printed(summary([odd], space, "[score]"))
 
@@ -133,13 +135,22 @@ def test_data_is_strict_json_with_numbers_as_numbers(segments, space):
         (0, 10, 0.1 / 3),
         (10, 20, 0.08 / 3),
     ]
-    assert [(s["member"], s["score"]) for s in data["population"]] == [(0, 0.7), (1, 0.75), (2, None)]
+    assert [(s["member"], s["score"]) for s in data["population"]] == [
+        (0, 0.7),
+        (1, 0.75),
+        (2, None),
+    ]
     assert [each["alive"] for each in data["founders"]] == [3, 1, 1]
 
 
 def test_data_of_a_run_that_nobody_won(segments, space):
     data = summary_data([replace(segments[0], score=math.inf)], space)
-    assert (data["winner"], data["best_ever"], data["lineage"], data["schedule"]) == (None, None, [], [])
+    assert (data["winner"], data["best_ever"], data["lineage"], data["schedule"]) == (
+        None,
+        None,
+        [],
+        [],
+    )
     assert data["population"][0]["score"] is None
     assert data["failed"] == 1
     assert summary_data([], space)["members"] == 0

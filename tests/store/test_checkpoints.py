@@ -21,7 +21,14 @@ from popgrad.state import State, digest, flatten
 from popgrad.store.checkpoints import Checkpoints
 
 DTYPES = (
-    *(torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128),
+    *(
+        torch.float16,
+        torch.bfloat16,
+        torch.float32,
+        torch.float64,
+        torch.complex64,
+        torch.complex128,
+    ),
     *(
         torch.uint8,
         torch.int8,
@@ -108,7 +115,9 @@ def test_a_whole_state_comes_back(checkpoints: Checkpoints) -> None:
         "rates": [0.1 + 0.2, math.inf, -0.0],
     }
     found = checkpoints.load(checkpoints.save(state))
-    assert same(found, {**state, "model": {name: p.detach() for name, p in module.named_parameters()}})
+    assert same(
+        found, {**state, "model": {name: p.detach() for name, p in module.named_parameters()}}
+    )
 
 
 def test_a_loaded_state_is_its_own(checkpoints: Checkpoints) -> None:
@@ -215,7 +224,9 @@ def test_what_is_no_digest_names_no_file(checkpoints: Checkpoints, digest: str) 
             use(digest)
 
 
-def test_retain_deletes_the_others_and_leaves_those_who_write_alone(checkpoints: Checkpoints) -> None:
+def test_retain_deletes_the_others_and_leaves_those_who_write_alone(
+    checkpoints: Checkpoints,
+) -> None:
     kept, dropped = checkpoints.save(STATE), checkpoints.save({"steps": 1})
     (checkpoints.folder / ".0123.part").write_bytes(b"half")
     (checkpoints.folder / "notes.txt").write_text("the user's own")
@@ -303,7 +314,10 @@ def largest_file(size: int) -> Iterator[None]:
 
 
 def test_a_full_disk_is_said_and_leaves_no_half_file(checkpoints: Checkpoints) -> None:
-    with largest_file(100_000), pytest.raises(RunError, match=r"cannot be written: .*File too large"):
+    with (
+        largest_file(100_000),
+        pytest.raises(RunError, match=r"cannot be written: .*File too large"),
+    ):
         checkpoints.save({"x": torch.zeros(100_000)})
     assert names(checkpoints) == set()
     checkpoints.save({"x": torch.zeros(100_000)})

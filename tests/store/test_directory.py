@@ -38,7 +38,9 @@ def test_one_at_a_time(tmp_path: Path) -> None:
             "import sys, pathlib\nfrom popgrad.store.directory import Directory\n"
             "with Directory(pathlib.Path(sys.argv[1])).locked(): pass"
         )
-        other = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
+        other = subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True
+        )
         assert f"process {os.getpid()} is at work on" in other.stderr
     with place.locked():
         pass

@@ -39,7 +39,12 @@ segments = st.builds(
 
 
 def segment(member: int = 0, interval: int = 0, **changes: object) -> Segment:
-    given = {"hparams": {"lr": 0.1}, "changes": {"lr": "sampled"}, "metrics": {"accuracy": 0.5}, "score": 0.5}
+    given = {
+        "hparams": {"lr": 0.1},
+        "changes": {"lr": "sampled"},
+        "metrics": {"accuracy": 0.5},
+        "score": 0.5,
+    }
     given |= {"source": None, "seed": 1, "first_step": 0, "steps": 5, "samples": 50, "digest": "ab"}
     return Segment(member, interval, **(given | {"status": "done"} | changes))
 
@@ -114,7 +119,14 @@ def test_segments_come_in_order_of_interval_and_member() -> None:
     journal = Journal(None, create=True)
     for member, interval in [(1, 1), (0, 1), (1, 0), (0, 0), (0, 10), (0, 2)]:
         append(journal, segment(member, interval))
-    assert [each.id for each in journal.segments()] == [(0, 0), (1, 0), (0, 1), (1, 1), (0, 2), (0, 10)]
+    assert [each.id for each in journal.segments()] == [
+        (0, 0),
+        (1, 0),
+        (0, 1),
+        (1, 1),
+        (0, 2),
+        (0, 10),
+    ]
     journal.close()
 
 
@@ -166,7 +178,9 @@ def test_the_sizes_of_the_population_are_known_also_from_older_journals(
 
 def test_telemetry_and_readings_come_back(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal.db", create=True)
-    facts = Telemetry(1.5, "worker 1", ((1, "loss", 0.5), (2, "loss", math.inf), (2, "Größe", -0.0)))
+    facts = Telemetry(
+        1.5, "worker 1", ((1, "loss", 0.5), (2, "loss", math.inf), (2, "Größe", -0.0))
+    )
     journal.append_segments([segment(3, 4)], [facts])
     journal.append_reading("2020-01-01", "test", "test", (3, 4), {"accuracy": math.nan})
     journal.append_reading("2020-01-02", "vanilla", "test", (3, 4), {"accuracy": 0.5})
@@ -175,7 +189,13 @@ def test_telemetry_and_readings_come_back(tmp_path: Path) -> None:
     assert repr(journal.telemetry()) == repr({(3, 4): facts})
     first, second = journal.readings()
     assert math.isnan(first.pop("metrics")["accuracy"])
-    assert first == {"at": "2020-01-01", "reader": "test", "split": "test", "member": 3, "interval": 4}
+    assert first == {
+        "at": "2020-01-01",
+        "reader": "test",
+        "split": "test",
+        "member": 3,
+        "interval": 4,
+    }
     assert second["metrics"] == {"accuracy": 0.5}
     journal.close()
 
@@ -192,8 +212,12 @@ def test_a_segment_that_was_computed_again_must_be_equal() -> None:
     journal = Journal(None, create=True)
     first = segment(2, 3, digest="a" * 64)
     append(journal, first)
-    journal.append_segments([first], [Telemetry(9.0, "another worker")])  # telemetry is no part of it
-    with pytest.raises(RunError, match=r"^member 2, interval 3 .* differs .*bbbb.*aaaa.*another machine"):
+    journal.append_segments(
+        [first], [Telemetry(9.0, "another worker")]
+    )  # telemetry is no part of it
+    with pytest.raises(
+        RunError, match=r"^member 2, interval 3 .* differs .*bbbb.*aaaa.*another machine"
+    ):
         append(journal, segment(9), replace(first, digest="b" * 64))
     assert journal.segments() == [first]  # all of a batch, or nothing
     for changes in (
@@ -221,7 +245,9 @@ def test_a_thousand_rows_take_one_transaction(tmp_path: Path) -> None:
     rows = [segment(i) for i in range(1000)]
     begin = time.perf_counter()
     append(journal, *rows)
-    assert time.perf_counter() - begin < 2  # a few hundredths; a transaction each would show on a real disk
+    assert (
+        time.perf_counter() - begin < 2
+    )  # a few hundredths; a transaction each would show on a real disk
     assert journal.segments() == rows
     journal.close()
 
@@ -266,7 +292,10 @@ def test_what_a_killed_run_left_is_read_in_a_read_only_folder(tmp_path: Path) ->
     writer = Journal(tmp_path / "journal.db", create=True)
     append(writer, segment(0), segment(1))
     with read_only_folder() as folder:
-        for name in ("journal.db", "journal.db-wal"):  # as a kill leaves them: the rows are in the log alone
+        for name in (
+            "journal.db",
+            "journal.db-wal",
+        ):  # as a kill leaves them: the rows are in the log alone
             shutil.copy(tmp_path / name, folder)
         forbid_writing(folder)
         journal = Journal(folder / "journal.db", readonly=True)
@@ -299,7 +328,9 @@ FOREIGN = {
 
 @pytest.mark.parametrize("readonly", [False, True])
 @pytest.mark.parametrize("what", FOREIGN)
-def test_what_is_no_journal_is_refused_in_one_line(tmp_path: Path, what: str, readonly: bool) -> None:
+def test_what_is_no_journal_is_refused_in_one_line(
+    tmp_path: Path, what: str, readonly: bool
+) -> None:
     path = tmp_path / "journal.db"
     FOREIGN[what](path)
     with pytest.raises(RunError, match=r"^[^\n]*journal\.db[^\n]*$"):

@@ -59,7 +59,9 @@ def test_a_run_goes_on_from_a_bucket(bucket: str, tmp_path: Path) -> None:
     whole = {"population": 3, "intervals": 4, "interval": 5, "executor": "serial"}
     popgrad.run("digits", directory=tmp_path / "plain", **whole)
     with pytest.raises(LostError):
-        popgrad.run("digits", directory=tmp_path / "run", storage=f"{bucket}/1", on_interval=lost, **whole)
+        popgrad.run(
+            "digits", directory=tmp_path / "run", storage=f"{bucket}/1", on_interval=lost, **whole
+        )
     shutil.rmtree(tmp_path / "run")
     directory = popgrad.fetch(f"{bucket}/1", tmp_path / "back")
     popgrad.resume(directory)
@@ -68,7 +70,15 @@ def test_a_run_goes_on_from_a_bucket(bucket: str, tmp_path: Path) -> None:
     assert names == {f"checkpoints/{path.name}" for path in (directory / "checkpoints").iterdir()}
 
 
-def test_a_bucket_that_is_not_there_is_said_before_anything_is_written(bucket: str, tmp_path: Path) -> None:
+def test_a_bucket_that_is_not_there_is_said_before_anything_is_written(
+    bucket: str, tmp_path: Path
+) -> None:
     with pytest.raises(RunError, match=r"^the storage s3://nobodys/1 cannot be read or written"):
-        popgrad.run("digits", population=2, intervals=1, directory=tmp_path / "run", storage="s3://nobodys/1")
+        popgrad.run(
+            "digits",
+            population=2,
+            intervals=1,
+            directory=tmp_path / "run",
+            storage="s3://nobodys/1",
+        )
     assert not (tmp_path / "run").exists()

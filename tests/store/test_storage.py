@@ -12,7 +12,11 @@ from popgrad.store.storage import Storage
 @pytest.fixture(params=["file", "memory", "path"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
     """Each kind; one that does not lie on a disk is emptied afterwards."""
-    urls = {"file": f"file://{tmp_path}/there", "path": f"{tmp_path}/there", "memory": "memory://there/run"}
+    urls = {
+        "file": f"file://{tmp_path}/there",
+        "path": f"{tmp_path}/there",
+        "memory": "memory://there/run",
+    }
     found = Storage(urls[request.param])
     yield found
     found.delete([*found.sizes()])
@@ -34,7 +38,9 @@ def test_files_go_there_and_come_back(storage: Storage, tmp_path: Path) -> None:
     assert storage.sizes() == {"c": 4}
 
 
-def test_what_was_left_in_the_middle_of_writing_is_no_file(storage: Storage, tmp_path: Path) -> None:
+def test_what_was_left_in_the_middle_of_writing_is_no_file(
+    storage: Storage, tmp_path: Path
+) -> None:
     (tmp_path / "a").write_bytes(b"12345")
     storage.send(tmp_path / "a", "c.part")
     assert storage.sizes() == {}
@@ -43,7 +49,9 @@ def test_what_was_left_in_the_middle_of_writing_is_no_file(storage: Storage, tmp
 
 
 def test_what_cannot_be_read_is_a_run_error(storage: Storage, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"^the storage .* cannot be read or written: FileNotFoundError"):
+    with pytest.raises(
+        RunError, match=r"^the storage .* cannot be read or written: FileNotFoundError"
+    ):
         storage.fetch("nothing", tmp_path / "back")
 
 

@@ -27,7 +27,9 @@ def plan(members, seed=0, **settings):
 
 
 def heirs(got):
-    return [member for member, source in zip(got.members, got.sources, strict=True) if member != source]
+    return [
+        member for member, source in zip(got.members, got.sources, strict=True) if member != source
+    ]
 
 
 def test_by_default_the_worst_fifth_inherits_and_moves_by_four_fifths_or_its_inverse():
@@ -36,13 +38,18 @@ def test_by_default_the_worst_fifth_inherits_and_moves_by_four_fifths_or_its_inv
     assert heirs(got) == [0, 1]
     for heir in (0, 1):
         assert got.changes[heir]["lr"] in (0.8, 1.25)
-        assert got.hparams[heir]["lr"] == members.hparams[got.sources[heir]]["lr"] * got.changes[heir]["lr"]
+        assert (
+            got.hparams[heir]["lr"]
+            == members.hparams[got.sources[heir]]["lr"] * got.changes[heir]["lr"]
+        )
 
 
 def test_a_fraction_of_zero_is_random_search_while_all_are_finite():
     members = population(np.arange(10.0))
     other = random_search(SPACE)
-    assert plan(members, fraction=0.0) == other.step(Rng(0), members, np.arange(10), other.init())[0]
+    assert (
+        plan(members, fraction=0.0) == other.step(Rng(0), members, np.arange(10), other.init())[0]
+    )
 
 
 def test_during_burn_in_only_failed_members_are_replaced():
@@ -65,7 +72,8 @@ def test_resampling_can_replace_perturbation():
 def test_two_heirs_and_two_runs_draw_differently():
     members = population(np.arange(40.0))
     values = [
-        tuple(h["lr"] for h in plan(members, seed, resample_probability=1.0).hparams[:8]) for seed in (0, 1)
+        tuple(h["lr"] for h in plan(members, seed, resample_probability=1.0).hparams[:8])
+        for seed in (0, 1)
     ]
     assert len(set(values[0] + values[1])) == 16
 
@@ -102,7 +110,9 @@ def asked(members, ready, seed=0, **settings):
 def test_with_same_age_a_member_is_ranked_among_its_elders_only():
     members = aged([0.9, 0.1, 0.2, 0.3], [1, 3, 3, 3])
     for seed in range(20):
-        assert asked(members, [1], seed, fraction=0.25, same_age=True).sources[0] == 3  # not the young best
+        assert (
+            asked(members, [1], seed, fraction=0.25, same_age=True).sources[0] == 3
+        )  # not the young best
         assert asked(members, [1], seed, fraction=0.25).sources[0] == 0
         assert asked(members, [2], seed, fraction=0.25, same_age=True).sources[0] == 2
     young = aged([0.1, 0.5, 0.9], [1, 2, 2])
@@ -110,7 +120,9 @@ def test_with_same_age_a_member_is_ranked_among_its_elders_only():
     alone = aged([0.1, 0.5, 0.9], [3, 2, 2])
     assert asked(alone, [0], fraction=0.5, same_age=True).sources[0] == 0  # nobody is as old
     failed = aged([math.nan, 0.5, 0.9], [3, 2, 2])
-    assert asked(failed, [0], fraction=0.5, same_age=True).sources[0] == 0  # it waits for one who is
+    assert (
+        asked(failed, [0], fraction=0.5, same_age=True).sources[0] == 0
+    )  # it waits for one who is
 
 
 def test_where_all_are_of_one_age_same_age_makes_no_difference():

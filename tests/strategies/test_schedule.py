@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from popgrad import LogUniform, Space, Uniform, UsageError
-from popgrad.config import parse
+from popgrad.config.model import parse
 from popgrad.core.errors import NobodyLeftError
 from popgrad.core.population import Population
 from popgrad.core.seeding import Rng
-from popgrad.parts import make_parts
+from popgrad.runs.build import build
 from popgrad.strategies import schedule
 from spies import odd
 
@@ -54,13 +54,19 @@ def test_two_at_the_same_step_count_in_the_order_given():
 
 
 def test_members_are_where_their_own_steps_are():
-    population = Population(np.array([0.5, 0.4]), np.array([1, 1]), np.array([4, 8]), [START, START])
-    plan, _ = schedule(SPACE, phases=[{"step": 8, "lr": 0.1}]).step(Rng(0), population, np.array([0, 1]), {})
+    population = Population(
+        np.array([0.5, 0.4]), np.array([1, 1]), np.array([4, 8]), [START, START]
+    )
+    plan, _ = schedule(SPACE, phases=[{"step": 8, "lr": 0.1}]).step(
+        Rng(0), population, np.array([0, 1]), {}
+    )
     assert [hparams["lr"] for hparams in plan.hparams] == [0.5, 0.1]
     assert plan.sources == (0, 1)
 
 
-@given(st.lists(st.tuples(st.integers(1, 50), st.floats(1e-3, 1.0)), max_size=6), st.integers(1, 60))
+@given(
+    st.lists(st.tuples(st.integers(1, 50), st.floats(1e-3, 1.0)), max_size=6), st.integers(1, 60)
+)
 def test_what_holds_is_the_latest_phase_that_has_begun(pairs, steps):
     begun = [(step, i) for i, (step, _) in enumerate(pairs) if step <= steps]
     expected = pairs[max(begun)[1]][1] if begun else START["lr"]
@@ -98,12 +104,14 @@ def test_it_cannot_go_on_when_all_have_failed():
 def configured(*phases):
     values = {"task": "odd", "population": 1, "executor": "serial", "interval": 2, "intervals": 1}
     space = {"batch_size": {"kind": "constant", "value": 32}}
-    return parse({**values, "space": space, "strategy": {"name": "schedule", "phases": list(phases)}})
+    return parse(
+        {**values, "space": space, "strategy": {"name": "schedule", "phases": list(phases)}}
+    )
 
 
 def test_an_epoch_is_the_step_it_begins_with():
     """97 samples in batches of 32 are 4 steps an epoch."""
-    config = make_parts(configured({"epoch": 1, "lr": 0.1}, {"step": 5, "lr": 0.05}), odd()).config
+    config = build(configured({"epoch": 1, "lr": 0.1}, {"step": 5, "lr": 0.05}), odd()).config
     assert config.strategy.options()["phases"] == [{"step": 4, "lr": 0.1}, {"step": 5, "lr": 0.05}]
 
 
@@ -117,4 +125,4 @@ def test_an_epoch_is_the_step_it_begins_with():
 )
 def test_an_epoch_that_cannot_be_is_refused(phase, said):
     with pytest.raises(UsageError, match=said):
-        make_parts(configured(phase), odd())
+        build(configured(phase), odd())

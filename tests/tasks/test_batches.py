@@ -51,7 +51,9 @@ def test_batches_of_any_size_are_in_order_and_whole(size):
     [
         pytest.param(samples(width=15), id="rows that begin anywhere"),
         pytest.param(samples()[:, ::2], id="every other column"),
-        pytest.param(samples(80).view(80, 4, 2, 2).to(memory_format=torch.channels_last), id="channels last"),
+        pytest.param(
+            samples(80).view(80, 4, 2, 2).to(memory_format=torch.channels_last), id="channels last"
+        ),
         pytest.param(samples(1).expand(39, 16), id="one row, repeated"),
     ],
 )
@@ -106,7 +108,9 @@ class Doubling(nn.Module):
 
 def test_a_network_that_writes_into_its_inputs_evaluates_alike_each_time():
     inputs, targets = samples(), torch.arange(40) % 4
-    splits = Splits(train=(inputs, targets), validation=(inputs.clone(), targets), test=(inputs, targets))
+    splits = Splits(
+        train=(inputs, targets), validation=(inputs.clone(), targets), test=(inputs, targets)
+    )
     task = TorchTask(
         space=Space({"lr": LogUniform(0.01, 0.1)}),
         model=lambda hparams: Doubling(),

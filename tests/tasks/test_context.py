@@ -13,7 +13,17 @@ def test_seeds_are_a_segments_own():
 
 def test_no_seed_of_a_tasks_own_is_one_that_the_library_draws_from():
     ctx = Context(2, 3, run_seed=5)
-    for purpose in ("sample", "explore", "donor", "ties", "init", "train", "dropout", "augment", "order"):
+    for purpose in (
+        "sample",
+        "explore",
+        "donor",
+        "ties",
+        "init",
+        "train",
+        "dropout",
+        "augment",
+        "order",
+    ):
         assert ctx.seed(purpose) not in (derive(5, purpose, 2, 3), ctx.library_seed(purpose))
 
 

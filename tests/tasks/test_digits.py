@@ -25,9 +25,13 @@ def test_the_splits_are_as_promised_and_the_same_for_every_run():
     splits, again, other = digits().data(), digits().data(), digits(split_seed=1).data()
     sizes = [len(splits[split][0]) for split in ("train", "validation", "test")]
     assert sizes == [1197, 300, 300]
-    rows = [tuple(row) for split in ("train", "validation", "test") for row in splits[split][0].tolist()]
+    rows = [
+        tuple(row) for split in ("train", "validation", "test") for row in splits[split][0].tolist()
+    ]
     assert len(set(rows)) == len(rows) == 1797  # no sample is in two splits
-    assert all(torch.equal(splits[split][0], again[split][0]) for split in ("train", "validation", "test"))
+    assert all(
+        torch.equal(splits[split][0], again[split][0]) for split in ("train", "validation", "test")
+    )
     assert not torch.equal(splits.test[0], other.test[0])
     assert splits.train[0].min() == 0.0
     assert splits.train[0].max() == 1.0

@@ -46,7 +46,9 @@ def test_the_fully_connected_network():
         (256, 256),
         (256, 10),
     ]
-    assert parameters(module) == (784 + 1 + 2) * 256 + (256 + 1 + 2) * 256 + (256 + 1) * 10 == 270_346
+    assert (
+        parameters(module) == (784 + 1 + 2) * 256 + (256 + 1 + 2) * 256 + (256 + 1) * 10 == 270_346
+    )
 
 
 def test_the_convolutional_network():
@@ -58,7 +60,11 @@ def test_the_convolutional_network():
         (1, 16, (3, 3), (1, 1)),
         (16, 32, (3, 3), (1, 1)),
     ]
-    assert parameters(module) == (9 + 1 + 2) * 16 + (9 * 16 + 1 + 2) * 32 + (784 * 32 + 1) * 10 == 255_786
+    assert (
+        parameters(module)
+        == (9 + 1 + 2) * 16 + (9 * 16 + 1 + 2) * 32 + (784 * 32 + 1) * 10
+        == 255_786
+    )
     assert module.eval()(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
 
 
@@ -100,7 +106,9 @@ def test_what_is_given_is_fixed_and_what_is_not_is_searched(factory):
 @pytest.mark.parametrize("change", [{"lr": 0.01}, {"keep_prob": 0.5}, {"weight_decay": 0.5}])
 def test_every_hyperparameter_acts(factory, change):
     task = small(factory(batch_size=10))
-    assert digest(train(task, {**HPARAMS, **change})["model"]) != digest(train(task, HPARAMS)["model"])
+    assert digest(train(task, {**HPARAMS, **change})["model"]) != digest(
+        train(task, HPARAMS)["model"]
+    )
 
 
 @BOTH

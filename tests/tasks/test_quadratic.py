@@ -48,7 +48,9 @@ def test_equal_scores_at_the_start_are_told_apart_at_random() -> None:
     assert set(heirs) == {0, 1}
 
 
-@pytest.mark.parametrize(("h", "theta"), [((0.0, 0.0), (0.9, 0.9)), ((1.0, 0.5), (0.9 * 0.98, 0.9 * 0.99))])
+@pytest.mark.parametrize(
+    ("h", "theta"), [((0.0, 0.0), (0.9, 0.9)), ((1.0, 0.5), (0.9 * 0.98, 0.9 * 0.99))]
+)
 def test_a_step_ascends_the_surrogate(h: tuple[float, float], theta: tuple[float, float]) -> None:
     task, ctx, hparams = Quadratic(), Context(), dict(zip(("h0", "h1"), h, strict=True))
     state = task.train(task.init(hparams, ctx), hparams, 1, ctx)

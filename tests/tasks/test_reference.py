@@ -8,7 +8,7 @@ import pytest
 
 from popgrad.core.errors import UsageError
 from popgrad.tasks import TASKS, Quadratic, TorchTask, digits
-from popgrad.tasks.reference import check_options, resolve, source_digest
+from popgrad.tasks.reference import check_options, resolve_task, source_digest
 
 SOURCE = """
 import dataclasses
@@ -39,47 +39,49 @@ def file(tmp_path, monkeypatch):
 
 def refused(*args):
     with pytest.raises(UsageError) as caught:
-        resolve(*args)
+        resolve_task(*args)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_built_in_tasks_have_names(name):
-    assert resolve(name, {}).score
+    assert resolve_task(name, {}).score
 
 
 def test_options_are_handed_on_in_their_declared_types():
-    task = resolve("digits", {"n_hiddens": [8, 4], "batch_size": 16})
+    task = resolve_task("digits", {"n_hiddens": [8, 4], "batch_size": 16})
     assert isinstance(task, TorchTask)
     assert task.batch_size == 16
     assert [layer.out_features for layer in task.model({})[::3]] == [8, 4, 10]
-    assert resolve("quadratic", {"lr": 1}).lr == 1.0
-    assert type(resolve("quadratic", {"lr": 1}).lr) is float
+    assert resolve_task("quadratic", {"lr": 1}).lr == 1.0
+    assert type(resolve_task("quadratic", {"lr": 1}).lr) is float
 
 
 def test_a_class_or_a_function_in_a_module():
-    assert resolve("popgrad.tasks.toys:Quadratic", {"lr": 0.5}).lr == 0.5
-    assert resolve("popgrad.tasks.digits:digits", {}).score == "accuracy"
+    assert resolve_task("popgrad.tasks.toys:Quadratic", {"lr": 0.5}).lr == 0.5
+    assert resolve_task("popgrad.tasks.digits:digits", {}).score == "accuracy"
 
 
 def test_a_class_a_function_or_a_task_in_a_file(file):
-    assert resolve(f"{file}:Mine", {"slope": 2, "names": ["a"]}).slope == 2.0
-    assert resolve(f"{file}:Mine", {"names": ["a"]}).names == ("a",)
-    assert resolve(f"{file}:made", {"width": 8}).batch_size == 32
-    assert resolve(f"{file}:ready", {}).lr == 0.5
+    assert resolve_task(f"{file}:Mine", {"slope": 2, "names": ["a"]}).slope == 2.0
+    assert resolve_task(f"{file}:Mine", {"names": ["a"]}).names == ("a",)
+    assert resolve_task(f"{file}:made", {"width": 8}).batch_size == 32
+    assert resolve_task(f"{file}:ready", {}).lr == 0.5
 
 
 def test_a_file_may_import_what_lies_beside_it(file):
     (file.parent / "beside_it.py").write_text("lr = 0.25")
     file.write_text(f"import beside_it\n{SOURCE}\nready = Quadratic(lr=beside_it.lr)")
-    assert resolve(f"{file}:ready", {}).lr == 0.25
+    assert resolve_task(f"{file}:ready", {}).lr == 0.25
 
 
 def test_the_data_directory_goes_to_tasks_that_take_one(file):
-    assert resolve(f"{file}:made", {"width": 8}, "/there").score == "/there"
-    assert resolve(f"{file}:made", {"width": 8, "data_dir": "/mine"}, "/there").score == "/mine"
-    assert resolve("quadratic", {}, "/there") == Quadratic()
+    assert resolve_task(f"{file}:made", {"width": 8}, "/there").score == "/there"
+    assert (
+        resolve_task(f"{file}:made", {"width": 8, "data_dir": "/mine"}, "/there").score == "/mine"
+    )
+    assert resolve_task("quadratic", {}, "/there") == Quadratic()
 
 
 @pytest.mark.parametrize("reference", ["digit", "", ":", "digits:", ":Name"])
@@ -140,9 +142,9 @@ def test_a_number_is_a_finite_number(value):
 
 
 def test_an_optional_number_may_be_left_open_but_is_no_boolean():
-    assert resolve("mnist-fc", {"lr": None}).space == resolve("mnist-fc", {}).space
+    assert resolve_task("mnist-fc", {"lr": None}).space == resolve_task("mnist-fc", {}).space
     assert "lr" in refused("mnist-fc", {"lr": True})
-    assert resolve("mnist-fc", {"batch_norm": False})
+    assert resolve_task("mnist-fc", {"batch_norm": False})
 
 
 def test_an_option_without_a_default_must_be_given(file):
@@ -158,7 +160,9 @@ def test_the_space_is_no_option():
 
 
 def test_options_of_any_callable_can_be_checked():
-    assert check_options(partial(digits, batch_size=8), {"split_seed": 3}, "it") == {"split_seed": 3}
+    assert check_options(partial(digits, batch_size=8), {"split_seed": 3}, "it") == {
+        "split_seed": 3
+    }
 
     def untyped(a, b=2, *more, **others): ...
 
@@ -177,14 +181,14 @@ def test_built_in_tasks_have_no_source_of_the_users():
 
 
 def test_a_named_task_is_told_by_its_file(file, monkeypatch):
-    one = source_digest(resolve(f"{file}:ready", {}), f"{file}:ready")
+    one = source_digest(resolve_task(f"{file}:ready", {}), f"{file}:ready")
     assert re.fullmatch("[0-9a-f]{64}", one)
-    assert source_digest(resolve(f"{file}:Mine", {}), f"{file}:Mine") == one
+    assert source_digest(resolve_task(f"{file}:Mine", {}), f"{file}:Mine") == one
     file.write_text(SOURCE + "\n# changed\n")
-    assert source_digest(resolve(f"{file}:ready", {}), f"{file}:ready") != one
+    assert source_digest(resolve_task(f"{file}:ready", {}), f"{file}:ready") != one
     monkeypatch.syspath_prepend(file.parent)
     (file.parent / "as_module.py").write_text(SOURCE)
-    assert source_digest(resolve("as_module:ready", {}), "as_module:ready") == one
+    assert source_digest(resolve_task("as_module:ready", {}), "as_module:ready") == one
 
 
 def test_a_task_that_was_handed_over_is_told_by_what_its_user_wrote():
@@ -210,7 +214,10 @@ def test_a_task_that_was_handed_over_is_told_by_what_its_user_wrote():
     assert source_digest(task(), None) == ""
     mine = source_digest(task(loss=other_loss), None)
     assert re.fullmatch("[0-9a-f]{64}", mine)
-    assert source_digest(task(loss=lambda module, batch, hparams: module(batch[0]).mean()), None) != mine
+    assert (
+        source_digest(task(loss=lambda module, batch, hparams: module(batch[0]).mean()), None)
+        != mine
+    )
 
 
 def test_where_there_is_no_source_to_read_there_is_no_digest():

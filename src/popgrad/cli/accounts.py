@@ -13,9 +13,9 @@ from popgrad.cli.printing import err, out, print_json
 from popgrad.core.population import Segment
 from popgrad.doctor import Finding
 from popgrad.doctor.finding import size
-from popgrad.garbage import Garbage
-from popgrad.replay import Replay
-from popgrad.result import Result
+from popgrad.runs.replay import Replay
+from popgrad.runs.result import Result
+from popgrad.store.retention import Garbage
 
 _MARKS = {"ok": ("✓", "green"), "note": ("·", "yellow"), "problem": ("✗", "bold red")}
 
@@ -23,8 +23,15 @@ _MARKS = {"ok": ("✓", "green"), "note": ("·", "yellow"), "problem": ("✗", "
 @contextmanager
 def advancing(what: str, total: int, *, plain: bool) -> Iterator[Callable[[], None]]:
     """A bar for segments that are trained one after the other; gives what moves it on by one."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, disable=plain or not err.is_terminal, transient=True) as progress:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(
+        *columns, console=err, disable=plain or not err.is_terminal, transient=True
+    ) as progress:
         bar = progress.add_task(what, total=total)
         yield lambda: progress.advance(bar)
 
@@ -48,7 +55,9 @@ def show_replay(found: Replay, seconds: float, *, as_json: bool) -> None:
         )
         return
     whose = f"member {segment.member}, interval {segment.interval}"
-    trained = f"{segment.last_step:,} steps in {len(line)} segments trained again in {seconds:.1f} s"
+    trained = (
+        f"{segment.last_step:,} steps in {len(line)} segments trained again in {seconds:.1f} s"
+    )
     if found.identical:
         verdict = f"bit-identical to the record (digest {segment.digest[:16]}…)"
     else:
@@ -64,7 +73,9 @@ def compare_scores(fresh: Result, recorded: Segment) -> None:
     """A model that a schedule has trained anew beside the one whose schedule it was."""
     new = fresh.winner.score
     name = fresh.score_name
-    line = f"under the schedule alone, {name} {new:.4g}; the recorded model has {recorded.score:.4g}"
+    line = (
+        f"under the schedule alone, {name} {new:.4g}; the recorded model has {recorded.score:.4g}"
+    )
     out.print(line, markup=False, soft_wrap=True)
 
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import typer
 
-from popgrad.cli import keeping, looking, options, printing, training
+from popgrad.cli import inspect, maintain, options, printing, training
 from popgrad.core.errors import PopgradError, UsageError
 
 # In the order of the help: how one comes to a run, then what one does with it, then all else.
 _COMMANDS: tuple[Callable[..., None], ...] = (
     *(training.run, training.resume, training.replay, training.train),
-    *(looking.show, looking.schedule, looking.test, looking.tasks),
-    *(keeping.doctor, keeping.gc, keeping.data, keeping.convert),
+    *(inspect.show, inspect.schedule, inspect.test, inspect.tasks),
+    *(maintain.doctor, maintain.gc, maintain.data, maintain.convert),
 )
 
 app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
@@ -33,7 +33,9 @@ def main() -> None:
         if message is None:
             raise
         names = [word for word in sys.argv[1:2] if word in getattr(command, "commands", {})]
-        printing.complain(f"{message().strip().rstrip('.')}; see {' '.join(['popgrad', *names, '--help'])}")
+        printing.complain(
+            f"{message().strip().rstrip('.')}; see {' '.join(['popgrad', *names, '--help'])}"
+        )
         code = 2
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -52,7 +54,13 @@ def _guarded(function: Callable[..., None]) -> Callable[..., None]:
             parts = [said, *getattr(error, "__notes__", [])]
             between = "\n" if "\n" in parts[0] else "; "  # a task's traceback has many lines
             printing.complain(between.join(parts))
-            code = 2 if isinstance(error, UsageError) else 130 if isinstance(error, KeyboardInterrupt) else 1
+            code = (
+                2
+                if isinstance(error, UsageError)
+                else 130
+                if isinstance(error, KeyboardInterrupt)
+                else 1
+            )
             raise typer.Exit(code) from None
 
     return guarded

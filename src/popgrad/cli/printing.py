@@ -16,13 +16,13 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from popgrad.cli.escaped import Escaping
+from popgrad.cli.escape import Escaping
 from popgrad.core.population import Segment
 from popgrad.core.space import Space
-from popgrad.reading import Reading
 from popgrad.report import summary, summary_data
 from popgrad.report.text import lineage_line, schedule_table
-from popgrad.result import Result
+from popgrad.runs.evaluate import Evaluation
+from popgrad.runs.result import Result
 
 _BOUNDLESS = 10_000  # columns
 out = Console(highlight=False, emoji=False)
@@ -38,7 +38,9 @@ def prepare() -> None:
     logger.setLevel(logging.INFO)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # an arrow that the terminal cannot show is no error
+            stream.reconfigure(
+                errors="replace"
+            )  # an arrow that the terminal cannot show is no error
     if not out.is_terminal and "COLUMNS" not in os.environ:
         out.width = _BOUNDLESS  # a file has room for every table
 
@@ -62,14 +64,14 @@ def explain(notes: list[str]) -> None:
         complain(note)
 
 
-def show_reading(found: Reading, as_json: bool) -> None:
+def show_reading(found: Evaluation, as_json: bool) -> None:
     """Metrics of a network on a split, beside those of its card."""
     if as_json:
-        data = {"of": found.of, "split": found.split, "metrics": _plain(found.metrics)}
+        data = {"of": found.subject, "split": found.split, "metrics": _plain(found.metrics)}
         print_json(data | ({} if found.card is None else {"card": _plain(found.card)}))
         return
     card = "" if found.card is None else f" (its card says {_words(found.card)})"
-    line = f"{found.of}, on the {found.split} split: {_words(found.metrics)}{card}"
+    line = f"{found.subject}, on the {found.split} split: {_words(found.metrics)}{card}"
     out.print(line, markup=False, soft_wrap=True)
 
 
@@ -80,7 +82,9 @@ def finish(result: Result, *, read_test: bool, as_json: bool) -> None:
     if as_json:
         return
     if metrics is not None:
-        out.print(f"on the test split, which selection has never seen: {_words(metrics)}", markup=False)
+        out.print(
+            f"on the test split, which selection has never seen: {_words(metrics)}", markup=False
+        )
     place = _near(result.directory)
     if place is not None:
         kept = ", ".join(path.name for path in sorted(place.iterdir()) if path.suffix in _OUTPUTS)
@@ -101,10 +105,10 @@ def show(result: Result, *, as_json: bool, test: Mapping[str, float] | None = No
     if as_json:
         place = None if result.directory is None else str(result.directory)
         data: dict[str, Any] = {"directory": place, "stopped": result.stopped}
-        data |= summary_data(result.segments, result.space, result.score_name, result.last)
+        data |= summary_data(result.record)
         print_json(data | ({"test": _plain(test)} if test is not None else {}))
     else:
-        out.print(summary(result.segments, result.space, result.score_name, result.last))
+        out.print(summary(result.record))
 
 
 def show_schedule(line: Sequence[Segment], space: Space) -> None:
@@ -158,5 +162,7 @@ def describe(factory: Callable[..., Any]) -> dict[str, Any]:
     return {
         "about": (inspect.getdoc(factory) or "").partition("\n")[0],
         "space": {name: each.describe() for name, each in factory().space.items()},
-        "options": {each.name: each.default for each in parameters if each.name not in ("space", "score")},
+        "options": {
+            each.name: each.default for each in parameters if each.name not in ("space", "score")
+        },
     }

@@ -10,22 +10,22 @@ from typing import Any
 import typer
 
 from popgrad.cli import accounts, options, printing
-from popgrad.cli.display import watching
-from popgrad.cli.request import new_directory, open_run, read_config, read_initial
+from popgrad.cli.arguments import new_directory, open_run, read_config, read_initial
+from popgrad.cli.progress import watching
 from popgrad.core.errors import DataError, RunError, UsageError
-from popgrad.mirror import fetch
-from popgrad.parts import make_parts
-from popgrad.reading import read_split
-from popgrad.replay import replay as exactly
-from popgrad.replay import replay_schedule
-from popgrad.run import load, start
-from popgrad.run import resume as go_on
-from popgrad.store import lineage
+from popgrad.record import lineage
+from popgrad.runs.api import load, start
+from popgrad.runs.api import resume as go_on
+from popgrad.runs.build import build
+from popgrad.runs.evaluate import evaluate_split
+from popgrad.runs.replay import replay as exactly
+from popgrad.runs.replay import replay_schedule
+from popgrad.runs.vanilla import check, check_initial
+from popgrad.runs.vanilla import train as train_one
+from popgrad.runs.winner import save_winner
 from popgrad.store.directory import Directory
+from popgrad.store.mirror import fetch
 from popgrad.tasks import Split
-from popgrad.train import check, check_given
-from popgrad.train import train as train_one
-from popgrad.winner import save_winner
 
 _ON_THE_WAY = {
     "intervals",
@@ -107,18 +107,18 @@ def run(
         changes = _on_the_way(given, f"{what} goes on with the run in {config.load}")
         _go_on(Path(config.load), **changes, no_test=no_test, plain=plain, as_json=as_json)
         return
-    parts = make_parts(config)
+    components = build(config)
     place = directory or new_directory(config)
     watched = watching(
         printing.err,
-        members=parts.config.population,
-        intervals=parts.config.intervals,
-        score=parts.task.score,
-        space=parts.task.space,
+        members=components.config.population,
+        intervals=components.config.intervals,
+        score=components.task.score,
+        space=components.task.space,
         plain=plain,
     )
-    with _resumable(place), watched as watch:
-        result = start(config, parts=parts, directory=place, watch=watch)
+    with _resumable(place), watched as callbacks:
+        result = start(config, components=components, directory=place, callbacks=callbacks)
     printing.finish(result, read_test=not no_test, as_json=as_json)
 
 
@@ -126,7 +126,9 @@ def _on_the_way(given: dict[str, Any], why: str) -> dict[str, Any]:
     """Of what was given, what a run that goes on takes anew; the rest is refused, since it keeps its own."""
     changes = {key: value for key, value in given.items() if value is not None}
     if refused := sorted(changes.keys() - _ON_THE_WAY):
-        raise UsageError(f"{', '.join(refused)}: given, but {why}, which keeps its own; leave them out")
+        raise UsageError(
+            f"{', '.join(refused)}: given, but {why}, which keeps its own; leave them out"
+        )
     return changes
 
 
@@ -191,9 +193,13 @@ def _go_on(
         space=found.space,
         plain=plain,
     )
-    with _resumable(directory), watched as watch:
+    with _resumable(directory), watched as callbacks:
         result = go_on(
-            directory, intervals=intervals, on_segment=watch.segment, on_interval=watch.interval, **changes
+            directory,
+            intervals=intervals,
+            on_segment=callbacks.on_segment,
+            on_interval=callbacks.on_interval,
+            **changes,
         )
     printing.finish(result, read_test=not no_test, as_json=as_json)
 
@@ -215,7 +221,11 @@ def replay(
     The run is not changed. Exit code 1 when the bits differ.
     """
     found = open_run(directory)
-    given: dict[str, Any] = {"data_dir": data, "device": device, "allow_changed_task": allow_changed_task}
+    given: dict[str, Any] = {
+        "data_dir": data,
+        "device": device,
+        "allow_changed_task": allow_changed_task,
+    }
     line = found.lineage(lineage.winner(found.last.values()).id if member is None else member)
     if fresh_seed is not None:
         watched = watching(
@@ -226,8 +236,10 @@ def replay(
             space=found.space,
             plain=plain,
         )
-        with watched as watch:
-            result = replay_schedule(directory, fresh_seed, member, keep=place, watch=watch, **given)
+        with watched as callbacks:
+            result = replay_schedule(
+                directory, fresh_seed, member, keep=place, callbacks=callbacks, **given
+            )
         printing.finish(result, read_test=not no_test, as_json=as_json)
         if not as_json:
             accounts.compare_scores(result, line[-1])
@@ -281,25 +293,37 @@ def train(
         split: Split = "test" if mode == "test" else "validation"
         reader = f"popgrad train --mode {mode}"
         printing.show_reading(
-            read_split(known, split=split, data_dir=config.data_dir, reader=reader), as_json
+            evaluate_split(known, split=split, data_dir=config.data_dir, reader=reader), as_json
         )
         return
     if config.load is None:
-        parts = make_parts(config)
-        check_given(parts)
+        components = build(config)
+        check_initial(components)
         place = directory or new_directory(config)
-        total, score, space = parts.config.intervals, parts.task.score, parts.task.space
+        total, score, space = (
+            components.config.intervals,
+            components.task.score,
+            components.task.space,
+        )
     else:
         if directory is not None:
-            raise UsageError(f"--dir: given {directory}, but load goes on in {config.load}; leave one out")
-        _on_the_way({"epochs": epochs, "seed": seed, "device": device}, f"{what} goes on with {config.load}")
+            raise UsageError(
+                f"--dir: given {directory}, but load goes on in {config.load}; leave one out"
+            )
+        _on_the_way(
+            {"epochs": epochs, "seed": seed, "device": device}, f"{what} goes on with {config.load}"
+        )
         place = Path(config.load)
         found = load(place)
         total, score, space = found.config.intervals, found.score_name, found.space
-    plain |= mode == "parallel"  # a table would be drawn over the lines of the monitor, another process
-    watched = watching(printing.err, members=1, intervals=total, score=score, space=space, plain=plain)
-    with _resumable(place), watched as watch:
-        result = train_one(config, place, mode=mode, watch=watch)
+    plain |= (
+        mode == "parallel"
+    )  # a table would be drawn over the lines of the monitor, another process
+    watched = watching(
+        printing.err, members=1, intervals=total, score=score, space=space, plain=plain
+    )
+    with _resumable(place), watched as callbacks:
+        result = train_one(config, place, mode=mode, callbacks=callbacks)
     printing.finish(result, read_test=False, as_json=as_json)
 
 

@@ -10,7 +10,6 @@ import numpy as np
 from popgrad.core.population import Change, Value
 from popgrad.core.values import (
     draw_factor,
-    fraction,
     is_number,
     number,
     position,
@@ -18,6 +17,7 @@ from popgrad.core.values import (
     set_options,
     spec_of,
     suffix,
+    to_unit,
 )
 
 
@@ -49,7 +49,7 @@ class Choice:
         return self.check(value)
 
     def encode(self, value: Value) -> float:
-        return fraction(position(self, self.options, value), 0, len(self.options) - 1)
+        return to_unit(position(self, self.options, value), 0, len(self.options) - 1)
 
     def check(self, value: Value) -> Value:
         return self.options[position(self, self.options, value)]
@@ -94,7 +94,7 @@ class Ordinal:
         return min(self.options, key=lambda option: abs(float(option) - x))
 
     def encode(self, value: Value) -> float:
-        return fraction(position(self, self.options, value), 0, len(self.options) - 1)
+        return to_unit(position(self, self.options, value), 0, len(self.options) - 1)
 
     def check(self, value: Value) -> Value:
         return self.options[position(self, self.options, value)]

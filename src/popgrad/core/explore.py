@@ -62,7 +62,9 @@ def check_factors(factors: Any) -> tuple[float, ...]:
         UsageError: None given, or one is not a finite number above 0 and other than 1.
     """
     if isinstance(factors, str) or not isinstance(factors, Sequence) or not factors:
-        raise UsageError(f"factors = {factors!r}: needs at least one number, for example [0.8, 1.25]")
+        raise UsageError(
+            f"factors = {factors!r}: needs at least one number, for example [0.8, 1.25]"
+        )
     checked = []
     for factor in factors:
         try:

@@ -13,7 +13,9 @@ Explore = Callable[[np.random.Generator, Hparams], tuple[Hparams, Changes]]
 """(rng, the donor's hyperparameters) -> the heir's, and what made them."""
 
 
-def generation(rng: Rng, population: Population, ready: Index, *, exploit: Exploit, explore: Explore) -> Plan:
+def generation(
+    rng: Rng, population: Population, ready: Index, *, exploit: Exploit, explore: Explore
+) -> Plan:
     """Scores in, plan out: the ready members keep, or inherit and explore.
 
     Training and scoring lie between two calls. Synchronous PBT is `ready` = everyone, asynchronous PBT is
@@ -29,7 +31,9 @@ def generation(rng: Rng, population: Population, ready: Index, *, exploit: Explo
     hparams: list[Hparams] = []
     changes: list[Changes] = []
     members, sources = ready.tolist(), exploit(rng, population, ready).tolist()
-    for member, source, interval in zip(members, sources, population.intervals[ready].tolist(), strict=True):
+    for member, source, interval in zip(
+        members, sources, population.intervals[ready].tolist(), strict=True
+    ):
         inherited = population.hparams[source]
         if source == member:
             hparams.append(inherited)

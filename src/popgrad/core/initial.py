@@ -25,7 +25,9 @@ def first_hparams(
     hparams: list[Hparams] = []
     changes: list[Changes] = []
     if len(initial) > size:
-        raise UsageError(f"initial: given {len(initial)} sets of hyperparameters for {size} members")
+        raise UsageError(
+            f"initial: given {len(initial)} sets of hyperparameters for {size} members"
+        )
     for member in range(size):
         given = initial[member] if member < len(initial) else {}
         sampled = space.sample(rng.generator("sample", member, 0))

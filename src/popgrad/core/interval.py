@@ -22,7 +22,11 @@ class Interval:
         """Steps of the interval that begins after `first_step` steps, where an epoch has `epoch_steps`."""
         if self.epochs:
             return self.count * epoch_steps
-        return min(self.count, epoch_steps - first_step % epoch_steps) if self.within_epochs else self.count
+        return (
+            min(self.count, epoch_steps - first_step % epoch_steps)
+            if self.within_epochs
+            else self.count
+        )
 
     def per(self, epochs: int, epoch_steps: int) -> int:
         """Intervals that cover a number of epochs."""

@@ -11,15 +11,15 @@ import numpy as np
 from popgrad.core.errors import UsageError
 from popgrad.core.population import Change, Value
 from popgrad.core.values import (
+    boolean,
+    clamp,
     draw_factor,
-    flag,
-    fraction,
-    nearest,
+    integer,
     number,
     set_bounds,
     spec_of,
     suffix,
-    whole,
+    to_unit,
     within,
 )
 
@@ -43,19 +43,21 @@ class Uniform:
 
     def sample(self, rng: np.random.Generator) -> float:
         u = rng.random()
-        return nearest((1 - u) * self.low + u * self.high, self.low, self.high)
+        return clamp((1 - u) * self.low + u * self.high, self.low, self.high)
 
     def perturb(
         self, rng: np.random.Generator, value: Value, factors: Sequence[float]
     ) -> tuple[float, Change]:
         x = number(value)
-        return _move(x, draw_factor(rng, factors), self.low, self.high, _linear(x, self.low, self.high))
+        return _move(
+            x, draw_factor(rng, factors), self.low, self.high, _linear(x, self.low, self.high)
+        )
 
     def clip(self, value: Value) -> float:
-        return nearest(number(value), self.low, self.high)
+        return clamp(number(value), self.low, self.high)
 
     def encode(self, value: Value) -> float:
-        return fraction(self.clip(value), self.low, self.high)
+        return to_unit(self.clip(value), self.low, self.high)
 
     def check(self, value: Value) -> float:
         return within(self, number(value), self.low, self.high)
@@ -80,10 +82,12 @@ class LogUniform:
     def __post_init__(self) -> None:
         set_bounds(self, number)
         if self.low <= 0:
-            raise UsageError(f"low = {self.low}: a log-uniform needs low above 0 (use uniform to include 0)")
+            raise UsageError(
+                f"low = {self.low}: a log-uniform needs low above 0 (use uniform to include 0)"
+            )
 
     def sample(self, rng: np.random.Generator) -> float:
-        return nearest(_log_uniform(rng, self.low, self.high), self.low, self.high)
+        return clamp(_log_uniform(rng, self.low, self.high), self.low, self.high)
 
     def perturb(
         self, rng: np.random.Generator, value: Value, factors: Sequence[float]
@@ -92,10 +96,10 @@ class LogUniform:
         return _move(x, draw_factor(rng, factors), self.low, self.high, lambda f: x * f)
 
     def clip(self, value: Value) -> float:
-        return nearest(number(value), self.low, self.high)
+        return clamp(number(value), self.low, self.high)
 
     def encode(self, value: Value) -> float:
-        return fraction(math.log(self.clip(value)), math.log(self.low), math.log(self.high))
+        return to_unit(math.log(self.clip(value)), math.log(self.low), math.log(self.high))
 
     def check(self, value: Value) -> float:
         return within(self, number(value), self.low, self.high)
@@ -123,10 +127,12 @@ class OneMinus:
     def __post_init__(self) -> None:
         set_bounds(self, number)
         if self.high >= 1:
-            raise UsageError(f"high = {self.high}: a one-minus needs high below 1, for example 0.999")
+            raise UsageError(
+                f"high = {self.high}: a one-minus needs high below 1, for example 0.999"
+            )
 
     def sample(self, rng: np.random.Generator) -> float:
-        return nearest(1 - _log_uniform(rng, 1 - self.high, 1 - self.low), self.low, self.high)
+        return clamp(1 - _log_uniform(rng, 1 - self.high, 1 - self.low), self.low, self.high)
 
     def perturb(
         self, rng: np.random.Generator, value: Value, factors: Sequence[float]
@@ -135,10 +141,10 @@ class OneMinus:
         return _move(x, draw_factor(rng, factors), self.low, self.high, lambda f: 1 - (1 - x) * f)
 
     def clip(self, value: Value) -> float:
-        return nearest(number(value), self.low, self.high)
+        return clamp(number(value), self.low, self.high)
 
     def encode(self, value: Value) -> float:
-        return fraction(*(-math.log(1 - x) for x in (self.clip(value), self.low, self.high)))
+        return to_unit(*(-math.log(1 - x) for x in (self.clip(value), self.low, self.high)))
 
     def check(self, value: Value) -> float:
         return within(self, number(value), self.low, self.high)
@@ -164,10 +170,12 @@ class Integer:
     kind: ClassVar[str] = "integer"
 
     def __post_init__(self) -> None:
-        set_bounds(self, whole)
-        flag("log", self.log)
+        set_bounds(self, integer)
+        boolean("log", self.log)
         if self.log and self.low < 1:
-            raise UsageError(f"low = {self.low}: a log integer needs low of at least 1 (or log = false)")
+            raise UsageError(
+                f"low = {self.low}: a log integer needs low of at least 1 (or log = false)"
+            )
 
     @property
     def scale(self) -> str:
@@ -179,19 +187,21 @@ class Integer:
         # Half a unit beyond each bound, so that the two ends get the share that rounding gives the others.
         return self._nearest(_log_uniform(rng, self.low - 0.5, self.high + 0.5))
 
-    def perturb(self, rng: np.random.Generator, value: Value, factors: Sequence[float]) -> tuple[int, Change]:
-        x, factor = whole(value), draw_factor(rng, factors)
+    def perturb(
+        self, rng: np.random.Generator, value: Value, factors: Sequence[float]
+    ) -> tuple[int, Change]:
+        x, factor = integer(value), draw_factor(rng, factors)
         move = (lambda f: x * f) if self.log else _linear(x, self.low, self.high)
         for f in (factor, 1 / factor):
             target = move(f)
             near = self._nearest(target)
-            new = near if near != x else nearest(x + (1 if target > x else -1), self.low, self.high)
+            new = near if near != x else clamp(x + (1 if target > x else -1), self.low, self.high)
             if new != x:
                 return new, f
         return x, "kept"  # only a factor of 1, which `check_factors` refuses, gets here
 
     def _nearest(self, x: float) -> int:
-        return round(nearest(x, float(self.low), float(self.high)))
+        return round(clamp(x, float(self.low), float(self.high)))
 
     def clip(self, value: Value) -> int:
         return self._nearest(number(value))
@@ -199,11 +209,11 @@ class Integer:
     def encode(self, value: Value) -> float:
         x = self.clip(value)
         if not self.log:
-            return fraction(x, self.low, self.high)
-        return fraction(math.log(x), math.log(self.low), math.log(self.high))
+            return to_unit(x, self.low, self.high)
+        return to_unit(math.log(x), math.log(self.low), math.log(self.high))
 
     def check(self, value: Value) -> int:
-        return within(self, whole(value), self.low, self.high)
+        return within(self, integer(value), self.low, self.high)
 
     def describe(self) -> str:
         return f"{'log-' if self.log else ''}integer {self.low}..{self.high}{suffix(self)}"
@@ -230,7 +240,7 @@ def _move(
 ) -> tuple[float, Change]:
     """Apply the factor, or its inverse when the value sits at the bound, and clip."""
     for f in (factor, 1 / factor):
-        new = nearest(move(f), low, high)
+        new = clamp(move(f), low, high)
         if new != x:
             return new, f
     # Less than the spacing of floats (at 1 - 1e-16, at 5e-324): the neighbouring float is a move, too.

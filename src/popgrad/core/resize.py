@@ -21,10 +21,14 @@ def sampled(space: Space, rng: Rng, intervals: Mapping[int, int]) -> list[Hparam
         rng: Each draws from a stream of its own.
         intervals: The first interval of each, by member; at least 1, so that no first member has its stream.
     """
-    return [space.sample(rng.generator("sample", member, first)) for member, first in intervals.items()]
+    return [
+        space.sample(rng.generator("sample", member, first)) for member, first in intervals.items()
+    ]
 
 
-def extended(population: Population, hparams: Sequence[Hparams], intervals: Iterable[int]) -> Population:
+def extended(
+    population: Population, hparams: Sequence[Hparams], intervals: Iterable[int]
+) -> Population:
     """The population with new members behind the old ones, each shown as one that has failed.
 
     Args:

@@ -31,7 +31,9 @@ def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 
 @lru_cache(maxsize=1024)
 def _purpose(purpose: str) -> np.uint64:
-    return np.uint64(int.from_bytes(hashlib.blake2b(purpose.encode(), digest_size=8).digest(), "little"))
+    return np.uint64(
+        int.from_bytes(hashlib.blake2b(purpose.encode(), digest_size=8).digest(), "little")
+    )
 
 
 def _hash(seed: int, purpose: str, members: Index, intervals: Index) -> npt.NDArray[np.uint64]:
@@ -52,7 +54,11 @@ def derive(seed: int, purpose: str, member: int = 0, interval: int = 0) -> int:
         interval: Interval, epoch or whatever else counts the streams of this purpose.
     """
     x = seed & _WORD
-    for part in (int(_purpose(purpose)), int(member), int(interval)):  # as `_hash`, of one: ten times as fast
+    for part in (
+        int(_purpose(purpose)),
+        int(member),
+        int(interval),
+    ):  # as `_hash`, of one: ten times as fast
         x = (x + int(_GOLDEN) + part) & _WORD
         for shift, factor in _ROUNDS:
             x = ((x ^ (x >> shift)) * factor) & _WORD
@@ -71,7 +77,9 @@ class Rng:
 
     def uniform(self, purpose: str, members: Index, intervals: Index) -> Floats:
         """[R] draws in [0, 1), one per (member, interval), without building a generator."""
-        return (_hash(self.seed, purpose, members, intervals) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+        return (_hash(self.seed, purpose, members, intervals) >> np.uint64(11)).astype(
+            np.float64
+        ) * 2.0**-53
 
     def integers(self, purpose: str, members: Index, intervals: Index, high: int) -> Index:
         """[R] draws in [0, high), one per (member, interval). `high` at least 1, far below 2**53."""

@@ -109,7 +109,9 @@ def _check_fields(kind: Any, cls: type[Any], given: Mapping[str, Any]) -> None:
     missing = [name for name in allowed if name not in given and name not in optional]
     for what, names in (("unknown", unknown), ("missing", missing)):
         if names:
-            raise UsageError(f"{what} field {', '.join(map(str, names))}; {kind} has {', '.join(allowed)}")
+            raise UsageError(
+                f"{what} field {', '.join(map(str, names))}; {kind} has {', '.join(allowed)}"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,7 +178,9 @@ class Space:
 
     def encode(self, hparams: Hparams) -> Floats:
         """[D] positions in [0, 1], in declared order."""
-        return np.array([each.encode(hparams[name]) for name, each in self.items()], dtype=np.float64)
+        return np.array(
+            [each.encode(hparams[name]) for name, each in self.items()], dtype=np.float64
+        )
 
     def items(self) -> ItemsView[str, Dimension]:
         """(name, dimension) in declared order."""
@@ -201,7 +205,9 @@ class Space:
         return hash(self._key())
 
     def _key(self) -> str:
-        return json.dumps(self.spec())  # tells True from 1 and 1 from 1.0, which Python's == does not
+        return json.dumps(
+            self.spec()
+        )  # tells True from 1 and 1 from 1.0, which Python's == does not
 
     def __reduce__(self) -> tuple[type["Space"], tuple[dict[str, Dimension]]]:
         return Space, (dict(self.dimensions),)  # a mapping proxy cannot be pickled

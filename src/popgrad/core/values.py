@@ -29,22 +29,30 @@ def number(value: Any) -> float:
     return float(value)
 
 
-def whole(value: Any) -> int:
+def integer(value: Any) -> int:
     """An integer of at most 2**53, or UsageError."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or abs(int(value)) > EXACT:
-        raise UsageError(f"given {value!r} ({type(value).__name__}), needs an integer within +-2**53")
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | np.integer)
+        or abs(int(value)) > EXACT
+    ):
+        raise UsageError(
+            f"given {value!r} ({type(value).__name__}), needs an integer within +-2**53"
+        )
     return int(value)
 
 
 def scalar(name: str, value: Any) -> Value:
     """A plain JSON scalar, or UsageError."""
     plain = value.item() if isinstance(value, np.generic) else value
-    if type(plain) not in (bool, int, float, str) or (type(plain) is float and not math.isfinite(plain)):
+    if type(plain) not in (bool, int, float, str) or (
+        type(plain) is float and not math.isfinite(plain)
+    ):
         raise UsageError(f"{name} = {value!r}: needs a string, a boolean or a finite number")
     return plain  # type: ignore[no-any-return]
 
 
-def flag(name: str, value: object) -> None:
+def boolean(name: str, value: object) -> None:
     """Raise UsageError unless the value is a boolean."""
     if not isinstance(value, bool):
         raise UsageError(f"{name} = {value!r}: needs true or false")
@@ -61,7 +69,7 @@ def set_bounds(dimension: Any, typed: Callable[[Any], float]) -> None:
         raise UsageError(
             f"low = {dimension.low}, high = {dimension.high}: low has to be below high (or use a constant)"
         )
-    flag("init_only", dimension.init_only)
+    boolean("init_only", dimension.init_only)
 
 
 def set_options(dimension: Any) -> None:
@@ -76,7 +84,7 @@ def set_options(dimension: Any) -> None:
     if len({(type(option), option) for option in options}) < len(options):
         raise UsageError(f"options = {list(options)}: each option may appear once")
     object.__setattr__(dimension, "options", options)
-    flag("init_only", dimension.init_only)
+    boolean("init_only", dimension.init_only)
 
 
 def position(dimension: Any, options: tuple[Value, ...], value: Any) -> int:
@@ -103,7 +111,9 @@ def spec_of(dimension: Any) -> dict[str, Any]:
     given = {field.name: getattr(dimension, field.name) for field in fields(dimension)}
     flags = {name for name in ("init_only", "log") if given.get(name) is False}
     plain = {name: list(each) if isinstance(each, tuple) else each for name, each in given.items()}
-    return {"kind": dimension.kind} | {name: each for name, each in plain.items() if name not in flags}
+    return {"kind": dimension.kind} | {
+        name: each for name, each in plain.items() if name not in flags
+    }
 
 
 def suffix(dimension: Any) -> str:
@@ -111,15 +121,15 @@ def suffix(dimension: Any) -> str:
     return ", init-only" if dimension.init_only else ""
 
 
-def nearest(x: _T, low: _T, high: _T) -> _T:
+def clamp(x: _T, low: _T, high: _T) -> _T:
     """The number in [low, high] that is nearest to x."""
     return min(max(x, low), high)
 
 
-def fraction(x: float, low: float, high: float) -> float:
+def to_unit(x: float, low: float, high: float) -> float:
     """Where x is in [low, high], 0 to 1; 0 where the two ends are one number. Halved against overflow."""
     width = high / 2 - low / 2
-    return nearest((x / 2 - low / 2) / width, 0.0, 1.0) if width > 0 else 0.0
+    return clamp((x / 2 - low / 2) / width, 0.0, 1.0) if width > 0 else 0.0
 
 
 def draw_factor(rng: np.random.Generator, factors: Sequence[float]) -> float:

@@ -68,7 +68,9 @@ class Augment:
         return padded.reshape(batch, channels, -1).gather(2, wanted).reshape(images.shape)
 
 
-def _sources(batch: int, size: int, shift: int, flip: bool, generator: torch.Generator) -> torch.Tensor:
+def _sources(
+    batch: int, size: int, shift: int, flip: bool, generator: torch.Generator
+) -> torch.Tensor:
     """[b, size] which row (or column) of the padded image each one of the result is."""
     sources = torch.arange(shift, shift + size, device=generator.device).expand(batch, size)
     if shift:

@@ -119,7 +119,9 @@ def dataset_named(dataset: str | Dataset) -> Dataset:
     if isinstance(dataset, Dataset):
         return dataset
     if dataset not in DATASETS:
-        raise UsageError(f"data set {dataset!r} is unknown; known are {', '.join(sorted(DATASETS))}")
+        raise UsageError(
+            f"data set {dataset!r} is unknown; known are {', '.join(sorted(DATASETS))}"
+        )
     return DATASETS[dataset]
 
 
@@ -133,7 +135,9 @@ def find_file(place: Path, name: str) -> Path | None:
     """The file of that name in `place`, in any spelling: compressed first, as a download writes it."""
     dotted = name.replace("-idx", ".idx")
     spellings = (f"{name}.gz", name, f"{dotted}.gz", dotted)
-    return next((place / spelling for spelling in spellings if os.path.isfile(place / spelling)), None)
+    return next(
+        (place / spelling for spelling in spellings if os.path.isfile(place / spelling)), None
+    )
 
 
 def load(dataset: str | Dataset, directory: Path | str | None = None) -> Raw:
@@ -201,7 +205,9 @@ def _load_idx(known: Dataset, paths: list[Path]) -> Raw:
 
 
 def _load_folders(known: Dataset, place: Path) -> Raw:
-    classes = class_names(place / "train")  # those of the others, too: a class may be absent from them
+    classes = class_names(
+        place / "train"
+    )  # those of the others, too: a class may be absent from them
     found: dict[str, Pair] = {}
     for folder in (place / name for name in ("train", "test", "val") if (place / name).is_dir()):
         if classes is None and class_names(folder) is not None:
@@ -228,12 +234,18 @@ def _checked(
         )
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= known.classes:
-        raise DataError(f"{labels_at}: labels from {low} to {high}, allowed are 0 to {known.classes - 1}")
+        raise DataError(
+            f"{labels_at}: labels from {low} to {high}, allowed are 0 to {known.classes - 1}"
+        )
     return images, labels
 
 
 def splits(
-    dataset: str | Dataset, directory: Path | str | None = None, *, validation: int = 5000, seed: int = 0
+    dataset: str | Dataset,
+    directory: Path | str | None = None,
+    *,
+    validation: int = 5000,
+    seed: int = 0,
 ) -> Splits:
     """Training, validation and test data, ready to be trained on.
 

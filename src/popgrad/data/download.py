@@ -51,10 +51,14 @@ def download(
         DataError: The directory cannot be written, or no mirror had a file; with each one's reason.
     """
     known = dataset_named(dataset)
-    addresses = [mirror if mirror.endswith("/") else f"{mirror}/" for mirror in mirrors or known.mirrors]
+    addresses = [
+        mirror if mirror.endswith("/") else f"{mirror}/" for mirror in mirrors or known.mirrors
+    ]
     for address in addresses:
         if not address.startswith(("http://", "https://")):
-            raise UsageError(f"mirror {address!r}: only http:// and https:// addresses are fetched from")
+            raise UsageError(
+                f"mirror {address!r}: only http:// and https:// addresses are fetched from"
+            )
     root = Path(directory).expanduser()
     place = root / known.name
     beside = [find_file(root, file.name) for file in known.files]
@@ -77,12 +81,18 @@ def _obtain(file: DataFile, place: Path, mirrors: Sequence[str], progress: Progr
     reasons = []
     for mirror in mirrors:
         report = partial(progress, target.name) if progress else _unheard
-        reason = None if _is_right(part, file) else _fetch_from(f"{mirror}{target.name}", part, file, report)
+        reason = (
+            None
+            if _is_right(part, file)
+            else _fetch_from(f"{mirror}{target.name}", part, file, report)
+        )
         if reason is None:
             os.replace(part, target)
             return target
         reasons.append(f"{mirror}: {reason}")
-    raise DataError(f"{target.name} could not be fetched: {'; '.join(reasons) or 'no mirror is known'}")
+    raise DataError(
+        f"{target.name} could not be fetched: {'; '.join(reasons) or 'no mirror is known'}"
+    )
 
 
 def _unheard(done: int, total: int | None) -> None:

@@ -54,7 +54,9 @@ def _flat(files: Sequence[Path]) -> list[tuple[Path, int]]:
     for file in files:
         match = re.search(r"_([0-9]+)$", file.stem)
         if match is None:
-            raise DataError(f"{file}: a PNG file beside others ends in _<label>.png, such as 00017_3.png")
+            raise DataError(
+                f"{file}: a PNG file beside others ends in _<label>.png, such as 00017_3.png"
+            )
         labelled.append((file, int(match[1])))
     return labelled
 
@@ -81,15 +83,25 @@ def _read_png(file: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
                 raise DataError(f"{file}: not a PNG image")
             width, height = struct.unpack(">II", start[16:24])
             if width * height > _MOST_PIXELS:
-                raise DataError(f"{file}: {width} x {height} pixels, at most {_MOST_PIXELS} are read")
+                raise DataError(
+                    f"{file}: {width} x {height} pixels, at most {_MOST_PIXELS} are read"
+                )
             stream.seek(0)
             with Image.open(stream, formats=("PNG",)) as image:
                 if image.mode not in _READ_AS:
-                    raise DataError(f"{file}: mode {image.mode}; save it as 8-bit grey or RGB, without alpha")
+                    raise DataError(
+                        f"{file}: mode {image.mode}; save it as 8-bit grey or RGB, without alpha"
+                    )
                 return np.asarray(image.convert(_READ_AS[image.mode]))
     except DataError:
         raise
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:  # what Pillow raises
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+        struct.error,
+    ) as error:  # what Pillow raises
         reason = " ".join(str(error).split())
         raise DataError(f"{file}: not a readable PNG image ({reason})") from None
 
@@ -122,7 +134,9 @@ def read_folder(
         )
     labelled = _flat(files) if files else _classes(folders, classes or class_names(path))
     if not labelled:
-        raise DataError(f"{path}: no images; expected <anything>_<label>.png or <label>/<anything>.png")
+        raise DataError(
+            f"{path}: no images; expected <anything>_<label>.png or <label>/<anything>.png"
+        )
     first = _read_png(labelled[0][0])
     try:
         images = np.empty((len(labelled), *first.shape), np.uint8)

@@ -40,7 +40,9 @@ def _content(path: Path) -> Iterator[tuple[io.BufferedIOBase, int]]:
     except EOFError:
         raise DataError(f"{path}: the gzip data ends too early; fetch the file again") from None
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path}: the gzip data is damaged ({error}); fetch the file again") from None
+        raise DataError(
+            f"{path}: the gzip data is damaged ({error}); fetch the file again"
+        ) from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
 
@@ -105,8 +107,16 @@ def read_idx(path: Path | str) -> torch.Tensor:
         # One byte more than promised: it tells a longer file, and reads gzip to its checksum.
         values = _read_up_to(stream, expected + 1) if expected <= most else bytearray()
     if len(values) != expected:
-        found = "more" if len(values) > expected else str(len(values)) if expected <= most else "far fewer"
-        raise DataError(f"{path}: shape {list(shape)} takes {expected} bytes after the header, found {found}")
+        found = (
+            "more"
+            if len(values) > expected
+            else str(len(values))
+            if expected <= most
+            else "far fewer"
+        )
+        raise DataError(
+            f"{path}: shape {list(shape)} takes {expected} bytes after the header, found {found}"
+        )
     try:
         array = np.frombuffer(values, dtype).reshape(shape)
     except ValueError as error:  # too many dimensions, or huge ones beside a zero

@@ -35,7 +35,11 @@ class Splits:
     def __post_init__(self) -> None:
         for name in _NAMES:
             part = self[name]
-            if not isinstance(part, tuple) or not part or not all(isinstance(x, torch.Tensor) for x in part):
+            if (
+                not isinstance(part, tuple)
+                or not part
+                or not all(isinstance(x, torch.Tensor) for x in part)
+            ):
                 raise UsageError(f"{name}: expected a tuple of tensors such as (inputs, targets)")
             lengths = [len(x) if x.dim() else 0 for x in part]
             if min(lengths) != max(lengths) or lengths[0] == 0:
@@ -82,7 +86,9 @@ def stratified(
     Raises:
         UsageError: The lengths differ, or `validation` leaves a class without a sample on one side.
     """
-    from sklearn.model_selection import train_test_split  # here: it takes longer to import than MNIST to read
+    from sklearn.model_selection import (
+        train_test_split,  # here: it takes longer to import than MNIST to read
+    )
 
     n = len(inputs)
     if targets.shape != (n,):
@@ -90,10 +96,15 @@ def stratified(
             f"targets: shape {list(targets.shape)} for {n} inputs; give one class for each, [{n}]"
         )
     if not 0 < validation < n:
-        raise UsageError(f"validation={validation}: of {n} training samples, 1 to {n - 1} can be split off")
+        raise UsageError(
+            f"validation={validation}: of {n} training samples, 1 to {n - 1} can be split off"
+        )
     try:
         kept, taken = train_test_split(
-            np.arange(n), test_size=validation, stratify=targets.cpu().numpy(), random_state=seed % 2**32
+            np.arange(n),
+            test_size=validation,
+            stratify=targets.cpu().numpy(),
+            random_state=seed % 2**32,
         )
     except ValueError as error:
         reason = " ".join(str(error).split())

@@ -14,12 +14,14 @@ from popgrad.core.errors import PopgradError
 from popgrad.data import DATASETS, data_dir
 from popgrad.doctor.finding import Finding, size
 from popgrad.executors.fingerprint import fingerprint_with
-from popgrad.executors.processes import Processes, available_cores
-from popgrad.parts import versions
-from popgrad.store.mounts import check_local
+from popgrad.executors.processes.pool import Processes
+from popgrad.hardware import available_cores, versions
+from popgrad.store.filesystem import check_local
 from popgrad.tasks.toys import Quadratic
 
-_LITTLE = 2 * 10**9  # bytes; a run of the built-in tasks takes far less, a night of a larger one may not
+_LITTLE = (
+    2 * 10**9
+)  # bytes; a run of the built-in tasks takes far less, a night of a larger one may not
 _EXTRAS = {"tensorboard": "tensorboard", "ray": "ray"}
 
 
@@ -46,7 +48,9 @@ def examine_installation(folder: Path) -> list[Finding]:
 
 
 def _versions() -> Finding:
-    return Finding("versions", "ok", ", ".join(f"{name} {number}" for name, number in versions().items()))
+    return Finding(
+        "versions", "ok", ", ".join(f"{name} {number}" for name, number in versions().items())
+    )
 
 
 def _cores() -> Finding:
@@ -68,7 +72,9 @@ def _worker() -> Finding:
     try:
         Processes(Quadratic(), [torch.device("cpu")], workers=1).close()
     except PopgradError as error:
-        return Finding("workers", "problem", str(error), "train with --executor serial until it is mended")
+        return Finding(
+            "workers", "problem", str(error), "train with --executor serial until it is mended"
+        )
     return Finding("workers", "ok", "one was started, and computes what this process computes")
 
 
@@ -82,9 +88,13 @@ def _space(folder: Path) -> Finding:
     place = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
     free = shutil.disk_usage(place).free
     if not os.access(place, os.W_OK):
-        return Finding("space", "problem", f"{place} cannot be written", "name another directory by --dir")
+        return Finding(
+            "space", "problem", f"{place} cannot be written", "name another directory by --dir"
+        )
     if free < _LITTLE:
-        return Finding("space", "note", f"{size(free)} free in {place}", "make room before a long run")
+        return Finding(
+            "space", "note", f"{size(free)} free in {place}", "make room before a long run"
+        )
     return Finding("space", "ok", f"{size(free)} free in {place}")
 
 
@@ -98,7 +108,9 @@ def _local(folder: Path) -> Finding:
 
 def _open_files() -> Finding:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    text = f"{soft}, and up to {'any number' if hard == resource.RLIM_INFINITY else hard} when needed"
+    text = (
+        f"{soft}, and up to {'any number' if hard == resource.RLIM_INFINITY else hard} when needed"
+    )
     if hard != resource.RLIM_INFINITY and hard < 1024:
         advice = "raise it (ulimit -n): each state in memory takes one"
         return Finding("open files", "note", text, advice)
@@ -109,7 +121,9 @@ def _data() -> Finding:
     place = data_dir()
     there = [name for name in DATASETS if (place / name).is_dir()]
     if not there:
-        return Finding("data", "note", f"no data sets in {place}", "popgrad data mnist downloads MNIST")
+        return Finding(
+            "data", "note", f"no data sets in {place}", "popgrad data mnist downloads MNIST"
+        )
     return Finding("data", "ok", f"{', '.join(there)} in {place}")
 
 

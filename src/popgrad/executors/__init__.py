@@ -5,15 +5,15 @@ from typing import Any
 
 from popgrad.core.errors import UsageError
 from popgrad.executors.base import Executor
-from popgrad.executors.processes import Processes
+from popgrad.executors.processes.pool import Processes
 from popgrad.executors.serial import Serial
-from popgrad.executors.vectorised import Vectorised
+from popgrad.executors.stacked.executor import Vectorised
 
 
 def _ray(*args: Any, **options: Any) -> Executor:
     """The executor on a Ray cluster, imported when it is wanted."""
     try:
-        from popgrad.executors.ray import Ray
+        from popgrad.executors.ray.executor import Ray
     except ImportError as error:
         raise UsageError(
             f"executor: ray needs the extra of that name ({error}): pip install 'popgrad[ray]'"

@@ -19,6 +19,8 @@ def keep_memory(*, keep: bool) -> None:
     with suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(_MMAP_THRESHOLD, 1 << 30 if keep else _USUAL)
-        libc.mallopt(_TRIM_THRESHOLD, -1 if keep else _USUAL)  # -1: nothing is given back, however much it is
+        libc.mallopt(
+            _TRIM_THRESHOLD, -1 if keep else _USUAL
+        )  # -1: nothing is given back, however much it is
         if not keep:
             libc.malloc_trim(0)

@@ -1,23 +1,20 @@
 """What an executor is, and the one way a segment is trained."""
 
 import logging
-import random
 import time
 import traceback
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 
-from popgrad.core.errors import PopgradError, UsageError
-from popgrad.core.population import Assignment, Hparams, Outcome, SegmentId, Telemetry
+from popgrad.core.errors import PopgradError
+from popgrad.core.population import Assignment, Outcome, SegmentId, Telemetry
 from popgrad.core.seeding import derive
 from popgrad.state import State, Tree, digest_leaves, flatten
-from popgrad.tasks.base import Context, Split, Task
+from popgrad.tasks.base import Context, Task
+from popgrad.tasks.evaluation import seed_generators, seeded
 
 Save = Callable[[str, Tree, Sequence[torch.Tensor]], None]
 """Writes a checkpoint: (digest, tree, leaves). Raises `RunError` where it cannot."""
@@ -142,13 +139,17 @@ def train_segment(
         curve.extend((step, name, float(value)) for name, value in numbers.items())
 
     begin = time.perf_counter()
-    ctx = Context(assignment.member, assignment.interval, assignment.first_step, device, assignment.seed, log)
+    ctx = Context(
+        assignment.member, assignment.interval, assignment.first_step, device, assignment.seed, log
+    )
     try:
         with seeded(ctx):
             state = _trained(task, assignment, source, ctx)
             metrics = {
                 str(name): float(value)
-                for name, value in task.evaluate(state, assignment.hparams, "validation", ctx).items()
+                for name, value in task.evaluate(
+                    state, assignment.hparams, "validation", ctx
+                ).items()
             }
         tree, leaves = flatten(state)
         leaves = [leaf.cpu() for leaf in leaves]
@@ -174,65 +175,3 @@ def _trained(task: Task, assignment: Assignment, source: State | None, ctx: Cont
 def _samples(state: State) -> int:
     samples = state.get("position") if isinstance(state, dict) else None
     return samples if isinstance(samples, int) else 0
-
-
-def seed_generators(seed: int) -> None:
-    """Seed Python's, NumPy's and torch's global generators."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002  # the user's code may draw from the global generator
-    started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    if started or torch.cuda.device_count() or torch.backends.mps.is_available():
-        torch.manual_seed(seed)
-    else:  # which would keep a note, with its traceback, for each kind of device that may come to be
-        torch.default_generator.manual_seed(seed)
-
-
-@contextmanager
-def seeded(ctx: Context) -> Iterator[None]:
-    """All global generators seeded for a segment, and given back as they were, like grad mode."""
-    python, legacy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
-    # torch.manual_seed reseeds the GPUs' generators too. Where CUDA has yet to start, there are none.
-    started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    gpus = torch.cuda.get_rng_state_all() if started else []
-    grad = torch.is_grad_enabled()
-    torch.set_grad_enabled(True)
-    seed_generators(ctx.library_seed("train"))
-    try:
-        yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(legacy)  # noqa: NPY002
-        torch.set_rng_state(cpu)
-        if gpus:
-            torch.cuda.set_rng_state_all(gpus)
-        torch.set_grad_enabled(grad)
-
-
-def evaluate(task: Task, state: State, hparams: Hparams, split: Split, ctx: Context) -> dict[str, float]:
-    """Metrics of a state on a split, outside of a run: seeded and on one thread, as executors do it."""
-    threads = torch.get_num_threads()
-    with threadpool_limits(1), seeded(ctx):
-        torch.set_num_threads(1)
-        try:
-            return {name: float(value) for name, value in task.evaluate(state, hparams, split, ctx).items()}
-        finally:
-            torch.set_num_threads(threads)
-
-
-def resolve_devices(device: str) -> list[torch.device]:
-    """The devices that "auto", "cpu", "cuda", "cuda:0" or "cuda:0,1" means; members take turns over them.
-
-    Raises:
-        UsageError: There is no such device; says which exist.
-    """
-    count = torch.cuda.device_count()
-    existing = ["cpu", *(f"cuda:{i}" for i in range(count))]
-    if device == "auto":
-        return [torch.device("cuda:0" if count else "cpu")]
-    kind, _, numbers = device.partition(":")
-    names = [f"{kind}:{number.strip()}" for number in numbers.split(",")] if numbers else [device]
-    if device == "cuda" and count:
-        names = ["cuda:0"]
-    if kind not in ("cpu", "cuda") or any(name not in existing for name in names):
-        raise UsageError(f"device {device!r} does not exist here; there is {', '.join(existing)} (or auto)")
-    return [torch.device(name) for name in names]

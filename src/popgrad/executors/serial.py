@@ -9,7 +9,7 @@ from popgrad.core.errors import RunError, UsageError
 from popgrad.core.population import Assignment, Outcome, SegmentId
 from popgrad.executors.base import Attempt, Save, train_segment
 from popgrad.executors.fingerprint import fingerprint
-from popgrad.executors.line import Line
+from popgrad.executors.queue import TrainingQueue
 from popgrad.executors.writer import Writer
 from popgrad.state import State, Tree, clone, flatten, unflatten
 from popgrad.tasks.base import Task
@@ -35,11 +35,13 @@ class Serial:
         deadline: float | None = None,
     ) -> None:
         if deadline is not None:
-            raise UsageError("deadline: the serial executor cannot give up what it trains; use processes")
+            raise UsageError(
+                "deadline: the serial executor cannot give up what it trains; use processes"
+            )
         self._task = task
         self._devices = devices
         self._save = None if save is None else Writer(save)
-        self._queue: Line[Assignment] = Line()
+        self._queue: TrainingQueue[Assignment] = TrainingQueue()
         self._states: dict[SegmentId, State] = {}
         self._closed = False
         self._threads = torch.get_num_threads()
@@ -68,7 +70,9 @@ class Serial:
     def _train(self, assignment: Assignment) -> Outcome:
         source = None if assignment.source is None else clone(self._states[assignment.source])
         device = self._devices[assignment.member % len(self._devices)]
-        outcome, tree, leaves = train_segment(self._task, assignment, source, device, self._save, "serial")
+        outcome, tree, leaves = train_segment(
+            self._task, assignment, source, device, self._save, "serial"
+        )
         if not outcome.error:
             self._hold(assignment.id, tree, leaves)
         return outcome
@@ -94,7 +98,9 @@ class Serial:
     def retain(self, segments: Collection[SegmentId]) -> None:
         """Let every other state go, but for those that the queue has yet to start from."""
         kept = {*segments, *(assignment.source for assignment in self._queue)}
-        self._states = {segment: state for segment, state in self._states.items() if segment in kept}
+        self._states = {
+            segment: state for segment, state in self._states.items() if segment in kept
+        }
 
     def flush(self) -> None:
         """Wait for the writer."""

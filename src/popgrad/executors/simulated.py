@@ -18,7 +18,7 @@ from popgrad.core.errors import RunError, UsageError
 from popgrad.core.population import Assignment, Outcome, SegmentId, Telemetry
 from popgrad.core.seeding import derive
 from popgrad.executors.base import Attempt, Save
-from popgrad.executors.line import Line
+from popgrad.executors.queue import TrainingQueue
 from popgrad.executors.serial import Serial
 from popgrad.state import State
 from popgrad.tasks.base import Task
@@ -49,7 +49,9 @@ class Cluster:
 
     def __post_init__(self) -> None:
         if not self.speeds or not all(0 < speed < math.inf for speed in self.speeds):
-            raise UsageError(f"speeds: given {self.speeds!r}; steps a second above 0, for at least one slot")
+            raise UsageError(
+                f"speeds: given {self.speeds!r}; steps a second above 0, for at least one slot"
+            )
         if not 0 <= self.failure <= 1:
             raise UsageError(f"failure: given {self.failure}; a chance in [0, 1]")
         for name in ("overhead", "preemption", "away"):
@@ -101,9 +103,11 @@ class Simulated:
         speeds = self._cluster.speeds
         slots = len(speeds) if workers is None else workers
         if slots < 1:
-            raise UsageError(f"workers is {workers}: at least 1 (leave it out for those of the cluster)")
+            raise UsageError(
+                f"workers is {workers}: at least 1 (leave it out for those of the cluster)"
+            )
         self._speeds = [speeds[slot % len(speeds)] for slot in range(slots)]
-        self._line: Line[Attempt] = Line()
+        self._line: TrainingQueue[Attempt] = TrainingQueue()
         self._events: list[tuple[float, int, _Event]] = []
         self._numbers = itertools.count()
         self._idle = list(range(slots))
@@ -176,7 +180,9 @@ class Simulated:
         if event.kind == "late":
             why = f"the segment took longer than the deadline of {self._deadline:g} s"
             return Outcome(assignment.id, error=why, telemetry=facts)
-        settled = event.attempt.settle(Outcome(assignment.id, error="a simulated failure", telemetry=facts))
+        settled = event.attempt.settle(
+            Outcome(assignment.id, error="a simulated failure", telemetry=facts)
+        )
         if isinstance(settled, Outcome):
             return settled
         self._line.push(assignment.first_step, settled)

@@ -18,7 +18,9 @@ MARGIN = 0.05  # of the axis, on each side, as matplotlib's own
 _NINES = (0.0, 0.5, 0.8, *(1 - 10.0**-n for n in range(1, 8)))  # the ticks of a one-minus axis
 
 
-def place(segments: Sequence[Segment], name: str, dimension: Dimension, spread: float = 0.0) -> Floats:
+def place(
+    segments: Sequence[Segment], name: str, dimension: Dimension, spread: float = 0.0
+) -> Floats:
     """[S] each segment's place on the axis of hyperparameter `name`: the value, or the number of the option.
 
     Args:
@@ -61,7 +63,9 @@ def dress(axes: Axes, which: str, label: str, dimension: Dimension | None, value
     elif dimension is not None and dimension.scale == "one-minus":
         rescale("function", functions=(_nines, _from_nines))
         low, high = _nines(values.min()), _nines(values.max())
-        margin = MARGIN * (high - low) or 0.1  # matplotlib's own would reach beyond 1, where the scale ends
+        margin = (
+            MARGIN * (high - low) or 0.1
+        )  # matplotlib's own would reach beyond 1, where the scale ends
         limit(_from_nines(low - margin), _from_nines(high + margin))
         axis.set_major_locator(FixedLocator(_NINES))
         axis.set_minor_locator(NullLocator())

@@ -9,7 +9,9 @@ from popgrad.report.history import Row
 _FIRST = ("member", "interval", "step", "epoch")
 
 
-def rows(telemetry: Mapping[SegmentId, Telemetry], *, steps_per_epoch: int | None = None) -> list[Row]:
+def rows(
+    telemetry: Mapping[SegmentId, Telemetry], *, steps_per_epoch: int | None = None
+) -> list[Row]:
     """One row per logged step, members one after the other, each in the order of its training.
 
     Columns: member, interval, step (training steps behind the weights, along the lineage: it jumps where a
@@ -21,7 +23,9 @@ def rows(telemetry: Mapping[SegmentId, Telemetry], *, steps_per_epoch: int | Non
         telemetry: By segment.
         steps_per_epoch: Steps that visit every training sample once, at least 1.
     """
-    names = dict.fromkeys(name for each in sorted(telemetry) for _, name, _ in telemetry[each].curve)
+    names = dict.fromkeys(
+        name for each in sorted(telemetry) for _, name, _ in telemetry[each].curve
+    )
     columns = _columns(names)
     table: list[Row] = []
     for member, interval in sorted(telemetry):

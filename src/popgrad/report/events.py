@@ -150,4 +150,6 @@ class Events:
 def _scalars(by_tag: Mapping[str, float]) -> Any:
     from tensorboard.compat.proto.summary_pb2 import Summary
 
-    return Summary(value=[Summary.Value(tag=tag, simple_value=value) for tag, value in by_tag.items()])
+    return Summary(
+        value=[Summary.Value(tag=tag, simple_value=value) for tag, value in by_tag.items()]
+    )

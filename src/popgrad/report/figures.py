@@ -19,17 +19,22 @@ from matplotlib.ticker import MaxNLocator
 from popgrad.core.errors import UsageError
 from popgrad.core.population import Segment, SegmentId
 from popgrad.core.seeding import Floats
-from popgrad.core.space import Dimension, Space
+from popgrad.core.space import Dimension
+from popgrad.record.lineage import index, inherited, jumps
+from popgrad.record.record import Record
 from popgrad.report.axes import LABEL, TICKS, TITLE, dress, place
 from popgrad.report.history import searched
-from popgrad.store.aside import replacing
-from popgrad.store.lineage import index, inherited, jumps, lineage
+from popgrad.store.atomic import replacing
 
 DPI = 150
 COLOURS = "viridis"  # ordered by lightness too: it survives colour blindness and grey print
-WINNER = "#D55E00"  # vermilion of Okabe and Ito's palette: far from grey and from viridis, to every eye
+WINNER = (
+    "#D55E00"  # vermilion of Okabe and Ito's palette: far from grey and from viridis, to every eye
+)
 OTHERS = "#9A9A9A"
-LOWEST_SHOWN = 5  # percentile of scores: a few bad ones must not take all the colours or all the height
+LOWEST_SHOWN = (
+    5  # percentile of scores: a few bad ones must not take all the colours or all the height
+)
 
 _DOT: dict[str, Any] = {"linestyle": "none", "marker": "o"}
 _FIRST: dict[str, Any] = {"markersize": 8.5, "markerfacecolor": "none", "markeredgewidth": 2.0}
@@ -41,7 +46,7 @@ _THIN: dict[str, Any] = {"color": OTHERS, "linewidth": 0.8}
 _THICK: dict[str, Any] = {"color": WINNER, "linewidth": 2.6}
 
 
-def results(segments: Sequence[Segment], space: Space, *, score_name: str = "score") -> Figure:
+def results(record: Record) -> Figure:
     """Where the population searched: every member in every interval, coloured by its score.
 
     The axes are the first two hyperparameters that are searched; with one of them it is drawn against the
@@ -49,23 +54,23 @@ def results(segments: Sequence[Segment], space: Space, *, score_name: str = "sco
     where the score is an axis). The colours begin at the 5th percentile of the scores.
 
     Args:
-        segments: The record; at least one segment.
-        space: What was searched.
-        score_name: What the scores are, e.g. "accuracy".
+        record: Record with at least one segment.
 
     Raises:
         UsageError: There is no segment.
     """
-    _some(segments)
+    segments = _segments(record)
     scores = _scores(segments)
     coordinates: list[tuple[str, Dimension | None, Floats]] = [
         (name, each, place(segments, name, each, spread=0.5))
-        for name, each in list(searched(space).items())[:2]
+        for name, each in list(searched(record.space).items())[:2]
     ]
     if not coordinates:
-        coordinates = [("training steps", None, np.array([float(each.last_step) for each in segments]))]
+        coordinates = [
+            ("training steps", None, np.array([float(each.last_step) for each in segments]))
+        ]
     if len(coordinates) == 1:
-        coordinates.append((score_name, None, scores))
+        coordinates.append((record.score_name, None, scores))
     (*_, x), (*_, y) = coordinates
 
     figure = Figure(figsize=(8.0, 6.0), dpi=DPI, layout="constrained")
@@ -76,7 +81,7 @@ def results(segments: Sequence[Segment], space: Space, *, score_name: str = "sco
     axes.set_title(_size(segments), size=TITLE)
     hidden = bool((scores[np.isfinite(scores)] < points.norm.vmin).any())
     bar = figure.colorbar(points, ax=axes, extend="min" if hidden else "neither")
-    bar.set_label(score_name, size=LABEL)
+    bar.set_label(record.score_name, size=LABEL)
     bar.ax.tick_params(labelsize=TICKS)
     figure.legend(
         handles=_marks(segments), loc="outside lower center", ncols=4, frameon=False, fontsize=TICKS
@@ -94,11 +99,22 @@ def _scatter(axes: Axes, segments: Sequence[Segment], x: Floats, y: Floats) -> A
     middle = alive & ~first & ~last
     colour: dict[str, Any] = {"cmap": COLOURS, "norm": _norm(scores)}
 
-    points = axes.scatter(x[middle], y[middle], c=scores[middle], s=26, linewidths=0, zorder=2, **colour)
+    points = axes.scatter(
+        x[middle], y[middle], c=scores[middle], s=26, linewidths=0, zorder=2, **colour
+    )
     rims: Any = points.cmap(points.norm(scores[first]))
-    axes.scatter(x[first], y[first], s=72, facecolors="none", edgecolors=rims, linewidths=2.0, zorder=3)
     axes.scatter(
-        x[last], y[last], c=scores[last], s=76, edgecolors="black", linewidths=1.8, zorder=4, **colour
+        x[first], y[first], s=72, facecolors="none", edgecolors=rims, linewidths=2.0, zorder=3
+    )
+    axes.scatter(
+        x[last],
+        y[last],
+        c=scores[last],
+        s=76,
+        edgecolors="black",
+        linewidths=1.8,
+        zorder=4,
+        **colour,
     )
     placed, edge = ~alive & np.isfinite(y), ~alive & ~np.isfinite(y)
     axes.plot(x[placed], y[placed], zorder=2.5, **_CROSS)
@@ -114,7 +130,9 @@ def _norm(scores: Floats) -> Normalize:
     low, high = float(np.percentile(alive, LOWEST_SHOWN)), float(alive.max())
     if low == high:
         low = float(alive.min())
-    margin = 0.0 if low < high else 0.01 * max(abs(high), 1.0)  # all scores equal: any range will do
+    margin = (
+        0.0 if low < high else 0.01 * max(abs(high), 1.0)
+    )  # all scores equal: any range will do
     return Normalize(low - margin, high + margin)
 
 
@@ -131,9 +149,7 @@ def _marks(segments: Sequence[Segment]) -> list[Line2D]:
     return [Line2D([], [], **style) for seen, style in marks if seen]
 
 
-def schedule(
-    segments: Sequence[Segment], space: Space, winner: Segment, *, score_name: str = "score"
-) -> Figure:
+def schedule(record: Record) -> Figure:
     """The winner's schedule among all others: a panel for each searched hyperparameter, the score below.
 
     The horizontal axis counts training steps along the lineage. Every segment hangs on the one it started
@@ -141,17 +157,16 @@ def schedule(
     took over from a donor.
 
     Args:
-        segments: The record; at least one segment.
-        space: What was searched.
-        winner: The segment whose lineage is drawn out.
-        score_name: What the scores are, e.g. "accuracy".
+        record: Record with at least one segment.
 
     Raises:
         UsageError: There is no segment.
+        NobodyLeftError: There is no winner.
     """
-    _some(segments)
-    shown = searched(space)
-    line = lineage(segments, winner.id)
+    segments = _segments(record)
+    winner = record.winner
+    shown = searched(record.space)
+    line = record.lineage(winner.id)
     figure = Figure(figsize=(9.0, 1.4 + 2.1 * (len(shown) + 1)), dpi=DPI, layout="constrained")
     *panels, bottom = figure.subplots(len(shown) + 1, 1, sharex=True, squeeze=False)[:, 0]
     ids = [segment.id for segment in segments]
@@ -160,7 +175,7 @@ def schedule(
         _draw_values(axes, segments, dict(zip(ids, values.tolist(), strict=True)), line)
         dress(axes, "y", name, dimension, values)
     _draw_scores(bottom, segments, line)
-    dress(bottom, "y", score_name, None, _scores(segments))
+    dress(bottom, "y", record.score_name, None, _scores(segments))
     steps = max(segment.last_step for segment in segments)
     dress(bottom, "x", "training steps", None, np.array([0.0, steps]))
     bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -172,17 +187,14 @@ def schedule(
     ]
     if jumps(line):
         handles.append(Line2D([], [], label="inherited from a donor", markeredgewidth=1.4, **_TICK))
-    figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False, fontsize=TICKS)
+    figure.legend(
+        handles=handles, loc="outside upper center", ncols=3, frameon=False, fontsize=TICKS
+    )
     return figure
 
 
 def rate(
-    segments: Sequence[Segment],
-    space: Space,
-    member: int,
-    *,
-    name: str = "lr",
-    steps_per_epoch: int | None = None,
+    record: Record, member: int, *, name: str = "lr", steps_per_epoch: int | None = None
 ) -> Figure:
     """A hyperparameter of one slot, the learning rate for instance, as it was trained with, step by step.
 
@@ -190,8 +202,7 @@ def rate(
     ring marks each value that it began with on a donor's weights.
 
     Args:
-        segments: The record; at least one segment of the member.
-        space: What was searched.
+        record: Record with at least one segment of the member.
         member: The slot.
         name: The hyperparameter.
         steps_per_epoch: Makes the axis epochs; None = training steps.
@@ -199,10 +210,14 @@ def rate(
     Raises:
         UsageError: There is no such segment or hyperparameter.
     """
-    _some(segments)
+    segments, space = _segments(record), record.space
     if name not in space:
-        raise UsageError(f"there is no hyperparameter {name!r} to draw; there is {', '.join(space)}")
-    own = sorted((each for each in segments if each.member == member), key=lambda each: each.interval)
+        raise UsageError(
+            f"there is no hyperparameter {name!r} to draw; there is {', '.join(space)}"
+        )
+    own = sorted(
+        (each for each in segments if each.member == member), key=lambda each: each.interval
+    )
     if not own:
         there = sorted({each.member for each in segments})
         raise UsageError(f"member {member} has no finished segment; members that have: {there}")
@@ -213,7 +228,9 @@ def rate(
     figure = Figure(figsize=(8.0, 4.5), dpi=DPI, layout="constrained")
     axes = figure.add_subplot()
     axes.plot(np.repeat(edges, 2)[1:-1], np.repeat(values, 2), **_THICK)
-    axes.plot(edges[heirs], values[heirs], zorder=4, **_RING)  # a tick would hide in the vertical strokes
+    axes.plot(
+        edges[heirs], values[heirs], zorder=4, **_RING
+    )  # a tick would hide in the vertical strokes
     dress(axes, "y", name, space[name], values)
     dress(axes, "x", "training steps" if steps_per_epoch is None else "epoch", None, edges)
     axes.set_xlim(0, 1.01 * edges[-1])  # room for the last mark
@@ -225,7 +242,10 @@ def rate(
 
 
 def _draw_values(
-    axes: Axes, segments: Sequence[Segment], values: Mapping[SegmentId, float], line: Sequence[Segment]
+    axes: Axes,
+    segments: Sequence[Segment],
+    values: Mapping[SegmentId, float],
+    line: Sequence[Segment],
 ) -> None:
     """Piecewise constant: a vertical stroke from the source's value, then the segment's own."""
     xs: list[float] = []
@@ -260,7 +280,9 @@ def _draw_scores(axes: Axes, segments: Sequence[Segment], line: Sequence[Segment
     alive = alive[np.isfinite(alive)]
     if len(alive):
         low, high = float(np.percentile(alive, LOWEST_SHOWN)), float(alive.max())
-        if 0 < 3 * (high - low) < high - float(alive.min()):  # a few scores would flatten all others
+        if (
+            0 < 3 * (high - low) < high - float(alive.min())
+        ):  # a few scores would flatten all others
             axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
 
 
@@ -278,9 +300,11 @@ def _size(segments: Sequence[Segment]) -> str:
     return ", ".join(f"{n} {what}{'' if n == 1 else 's'}" for what, n in counts.items())
 
 
-def _some(segments: Sequence[Segment]) -> None:
-    if not segments:
+def _segments(record: Record) -> tuple[Segment, ...]:
+    """The segments of a record, at least one."""
+    if not record.segments:
         raise UsageError("there is nothing to draw yet: the record has no finished segment")
+    return record.segments
 
 
 def save(figure: Figure, path: str | PathLike[str]) -> None:

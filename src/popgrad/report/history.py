@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from popgrad.core.errors import UsageError
-from popgrad.core.population import Segment, SegmentId, Telemetry
+from popgrad.core.population import SegmentId, Telemetry
 from popgrad.core.space import Constant, Dimension, Space
-from popgrad.store.aside import replacing
+from popgrad.record.record import Record
+from popgrad.store.atomic import replacing
 
 Row = dict[str, object]
 
@@ -24,8 +25,8 @@ def searched(space: Space) -> dict[str, Dimension]:
     return {name: each for name, each in space.items() if not isinstance(each, Constant)}
 
 
-def rows(segments: Sequence[Segment], telemetry: Mapping[SegmentId, Telemetry], space: Space) -> list[Row]:
-    """One row per segment, all with the same columns.
+def rows(record: Record, telemetry: Mapping[SegmentId, Telemetry]) -> list[Row]:
+    """Return one row per segment, all with the same columns.
 
     Columns: member, interval, step (training steps behind the final state), samples, score (higher is better;
     nan = failed), every metric (nan where the member was not evaluated), every hyperparameter,
@@ -33,11 +34,17 @@ def rows(segments: Sequence[Segment], telemetry: Mapping[SegmentId, Telemetry], 
     for a fresh member), seconds (wall time; nan where it is not known), status. A hyperparameter or metric
     whose name is taken already is called hparam_<name> or metric_<name>.
     """
-    hparams, changes, metrics = _columns(segments, space)
+    hparams, changes, metrics = _columns(record)
     table: list[Row] = []
-    for segment in segments:
+    for segment in record.segments:
         known = telemetry.get(segment.id)
-        numbers = (segment.member, segment.interval, segment.last_step, segment.samples, segment.score)
+        numbers = (
+            segment.member,
+            segment.interval,
+            segment.last_step,
+            segment.samples,
+            segment.score,
+        )
         source = segment.source or (None, None)
         end = (*source, known.seconds if known else math.nan, segment.status)
         row: Row = dict(zip(_BEFORE, numbers, strict=True))
@@ -49,14 +56,12 @@ def rows(segments: Sequence[Segment], telemetry: Mapping[SegmentId, Telemetry], 
     return table
 
 
-def _columns(
-    segments: Sequence[Segment], space: Space
-) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
-    """Name -> column: of hyperparameters, of their changes, of metrics."""
+def _columns(record: Record) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+    """Columns of hyperparameters, of their changes, and of metrics, each by name."""
     taken = {*_BEFORE, *_AFTER}
-    hparams = {name: _free(name, "hparam_", taken) for name in space}
-    changes = {name: _free(f"change_{name}", "hparam_", taken) for name in space}
-    names = dict.fromkeys(name for segment in segments for name in segment.metrics)
+    hparams = {name: _free(name, "hparam_", taken) for name in record.space}
+    changes = {name: _free(f"change_{name}", "hparam_", taken) for name in record.space}
+    names = dict.fromkeys(name for segment in record.segments for name in segment.metrics)
     return hparams, changes, {name: _free(name, "metric_", taken) for name in names}
 
 
@@ -74,7 +79,9 @@ def write_csv(path: str | PathLike[str], rows: Iterable[Mapping[str, object]]) -
     """
     table = list(rows)
     with replacing(Path(path)) as aside, aside.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(table[0]) if table else [], lineterminator="\n")
+        writer = csv.DictWriter(
+            file, fieldnames=list(table[0]) if table else [], lineterminator="\n"
+        )
         if table:
             writer.writeheader()
         writer.writerows(table)  # the csv module writes floats by repr

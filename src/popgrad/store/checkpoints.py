@@ -17,7 +17,7 @@ from safetensors.torch import save as serialise
 
 from popgrad.core.errors import RunError
 from popgrad.state import State, Tree, digest_leaves, flatten, unflatten
-from popgrad.store.aside import flush, overwrite
+from popgrad.store.atomic import flush, overwrite
 
 SUFFIX = ".safetensors"
 _ASIDE = ".part"
@@ -27,7 +27,15 @@ _SPARES = 64
 """Files of states that nobody needs any more, at most, that are written over by the next ones."""
 _WORTH = 2**16
 """Bytes of a file from which on that takes less time than to delete one and make another."""
-_FOREIGN = (OSError, LookupError, TypeError, ValueError, OverflowError, RecursionError, RuntimeError)
+_FOREIGN = (
+    OSError,
+    LookupError,
+    TypeError,
+    ValueError,
+    OverflowError,
+    RecursionError,
+    RuntimeError,
+)
 """What comes of a file that somebody else has made up."""
 
 
@@ -73,8 +81,13 @@ class Checkpoints:
             if self.durable:  # it may be from a process that was killed before it had flushed it
                 self._flush(path)
             return
-        parts = [i for i, leaf in enumerate(leaves) if leaf.is_complex()]  # the format lacks complex128
-        tensors = {str(i): torch.view_as_real(leaf) if i in parts else leaf for i, leaf in enumerate(leaves)}
+        parts = [
+            i for i, leaf in enumerate(leaves) if leaf.is_complex()
+        ]  # the format lacks complex128
+        tensors = {
+            str(i): torch.view_as_real(leaf) if i in parts else leaf
+            for i, leaf in enumerate(leaves)
+        }
         content = serialise(
             {name: tensor.cpu().contiguous() for name, tensor in _apart(tensors).items()},
             metadata={"popgrad": "1", "tree": json.dumps(tree), "complex": json.dumps(parts)},
@@ -139,10 +152,14 @@ class Checkpoints:
                 raise _missing(path) from None
             reason = " ".join(str(error).split())[:200]  # it may quote what is in the file
             raise RunError(f"{path} is not a checkpoint that can be read: {reason}") from error
-        if state is None and not path.exists():  # its run has let go of it meanwhile, and written over it
+        if (
+            state is None and not path.exists()
+        ):  # its run has let go of it meanwhile, and written over it
             raise _missing(path)
         if state is None:
-            raise RunError(f"the checkpoint {path} was altered: its content has the digest {found[:12]}…")
+            raise RunError(
+                f"the checkpoint {path} was altered: its content has the digest {found[:12]}…"
+            )
         return state
 
     def unneeded(self, digests: Collection[str]) -> list[Path]:
@@ -169,7 +186,9 @@ class Checkpoints:
         for path in unneeded:
             with suppress(FileNotFoundError):
                 known = path.stat()
-                spare = next(free, None) if known.st_nlink == 1 and known.st_size >= _WORTH else None
+                spare = (
+                    next(free, None) if known.st_nlink == 1 and known.st_size >= _WORTH else None
+                )
                 if spare is None:
                     path.unlink()
                 else:
@@ -201,7 +220,9 @@ def _read(path: Path) -> tuple[Tree, list[torch.Tensor]]:
     with safe_open(path, framework="pt") as file:
         tree, parts = (json.loads(file.metadata()[key]) for key in ("tree", "complex"))
         leaves = [file.get_tensor(str(i)).clone() for i in range(len(file.keys()))]
-    return tree, [torch.view_as_complex(leaf) if i in parts else leaf for i, leaf in enumerate(leaves)]
+    return tree, [
+        torch.view_as_complex(leaf) if i in parts else leaf for i, leaf in enumerate(leaves)
+    ]
 
 
 def _whole(tree: Tree, leaves: Sequence[torch.Tensor]) -> State:

@@ -1,4 +1,4 @@
-"""The file behind a journal: made as a whole, brought to the present format, checked, copied for readers."""
+"""The database file of a journal: created as a whole, checked, and copied for readers."""
 
 import os
 import shutil
@@ -9,10 +9,10 @@ from contextlib import closing
 from pathlib import Path
 
 from popgrad.core.errors import RunError
-from popgrad.store.aside import flush
+from popgrad.store.atomic import flush
 
 FORMAT = 2
-"""Of the tables. 1: without failures."""
+"""Format of the tables; 1 was never released."""
 
 _ABOUT = "CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL)"
 _SEGMENTS = """CREATE TABLE segments (
@@ -21,7 +21,9 @@ _SEGMENTS = """CREATE TABLE segments (
     hparams TEXT NOT NULL, changes TEXT NOT NULL, score REAL, metrics TEXT NOT NULL,
     digest TEXT NOT NULL, status TEXT NOT NULL, error TEXT NOT NULL, PRIMARY KEY (interval, member)
 ) WITHOUT ROWID"""
-_DECISIONS = "CREATE TABLE decisions (number INTEGER PRIMARY KEY, plan TEXT NOT NULL, memory TEXT NOT NULL)"
+_DECISIONS = (
+    "CREATE TABLE decisions (number INTEGER PRIMARY KEY, plan TEXT NOT NULL, memory TEXT NOT NULL)"
+)
 _TELEMETRY = """CREATE TABLE telemetry (
     interval INTEGER NOT NULL, member INTEGER NOT NULL, seconds REAL NOT NULL, worker TEXT NOT NULL,
     curve TEXT NOT NULL, PRIMARY KEY (interval, member)
@@ -35,14 +37,14 @@ _FAILURES = (
     "error TEXT NOT NULL)"
 )
 _TABLES = (_ABOUT, _SEGMENTS, _DECISIONS, _TELEMETRY, _READINGS, _FAILURES)
-_MIGRATIONS = {1: (_FAILURES,)}
-"""What brings a file of each older format to the next one."""
 
 _LOOKS = 20
 """How often a reader looks again when a run has begun to write meanwhile. Beginning takes milliseconds."""
 
 
-def create(path: Path | None, about: Mapping[str, str], *, durable: bool = False) -> sqlite3.Connection:
+def create(
+    path: Path | None, about: Mapping[str, str], *, durable: bool = False
+) -> sqlite3.Connection:
     """A new journal, there as a whole or not at all.
 
     Args:
@@ -59,7 +61,9 @@ def create(path: Path | None, about: Mapping[str, str], *, durable: bool = False
         left.unlink(missing_ok=True)
     with closing(sqlite3.connect(aside)) as made:
         _fill(made, about)
-        made.execute("PRAGMA journal_mode=WAL")  # stays with the file; the log goes when this is closed
+        made.execute(
+            "PRAGMA journal_mode=WAL"
+        )  # stays with the file; the log goes when this is closed
     if durable:
         flush(aside)
     os.replace(aside, path)
@@ -128,25 +132,24 @@ def _read(path: Path, how: str) -> sqlite3.Connection:
 
 
 def check(database: sqlite3.Connection, path: Path | None) -> None:
-    """Bring a file of an older format to the present one, and refuse what is none of ours.
+    """Refuse a file that is not a journal of this format.
 
     Raises:
-        RunError: It was written by a newer popgrad, or has other tables than a journal.
+        RunError: The file has another format, or tables other than those of a journal.
     """
     database.execute("PRAGMA trusted_schema=OFF")
     found = _format(database, path)
-    if not 1 <= found <= FORMAT:
-        raise RunError(
-            f"{path} has format {found}, this popgrad reads 1 to {FORMAT}: it was written by a newer one; "
-            "update popgrad"
+    if found != FORMAT:
+        writer = (
+            "a newer popgrad; update popgrad"
+            if found > FORMAT
+            else "a development version of popgrad"
         )
-    with database:
-        for older in range(found, FORMAT):
-            for statement in _MIGRATIONS[older]:
-                database.execute(statement)
-            database.execute("UPDATE about SET value = ? WHERE key = 'format'", (str(older + 1),))
+        raise RunError(f"{path} has format {found}, expected {FORMAT}: it was written by {writer}")
     if _schema(database) != set(_TABLES):
-        raise RunError(f"{path} has other tables than the journal of a run: it is damaged, or none of ours")
+        raise RunError(
+            f"{path} has other tables than the journal of a run: it is damaged, or not a journal"
+        )
 
 
 def _format(database: sqlite3.Connection, path: Path | None) -> int:
@@ -154,7 +157,7 @@ def _format(database: sqlite3.Connection, path: Path | None) -> int:
         rows = database.execute("SELECT value FROM about WHERE key = 'format'").fetchall()
         return int(rows[0][0])
     except (IndexError, ValueError, TypeError):
-        raise RunError(f"{path} does not say its format: it is damaged, or none of ours") from None
+        raise RunError(f"{path} does not say its format: it is damaged, or not a journal") from None
 
 
 def _schema(database: sqlite3.Connection) -> set[str]:

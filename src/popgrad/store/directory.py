@@ -1,25 +1,27 @@
-"""The directory of a run: where the journal, the checkpoints and what can be made from them lie."""
+"""The directory of a run: paths of its files, the lock, and the one way to open a run for reading."""
 
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
 from popgrad.core.errors import RunError, UsageError
-from popgrad.store.aside import flush
+from popgrad.record.record import Record
+from popgrad.store.atomic import flush
 from popgrad.store.checkpoints import Checkpoints
-from popgrad.store.mounts import check_local
+from popgrad.store.filesystem import check_local
+from popgrad.store.journal import Journal
 
-_BEGUN = {"lock", ".journal.db.part", ".journal.db.part-journal"}
-"""What a run leaves that is killed before it has a journal."""
+_UNSTARTED = {"lock", ".journal.db.part", ".journal.db.part-journal"}
+"""Files of a run that was killed before it had a journal."""
 
 
 @dataclass(frozen=True)
 class Directory:
-    """Names within a run's directory.
+    """Paths within the directory of a run.
 
     Attributes:
         path: The directory.
@@ -31,35 +33,36 @@ class Directory:
 
     @classmethod
     def create(cls, path: Path, *, durable: bool = False) -> "Directory":
-        """Make a new one, also where a run was killed before it had a journal.
+        """Create the directory of a new run, or reuse that of a run killed before it had a journal.
 
         Raises:
-            UsageError: There is something at `path` already; nothing of it is touched.
-            RunError: It lies on a network file system.
+            UsageError: Something exists at `path` already; it is left untouched.
+            RunError: The path lies on a network file system.
         """
-        if os.path.exists(path) and (
-            not path.is_dir() or any(each.name not in _BEGUN for each in path.iterdir())
-        ):
-            what = (
-                "holds a run: go on with it by `popgrad resume`, or"
-                if (path / "journal.db").exists()
-                else "exists:"
-            )
-            raise UsageError(f"the directory {path} {what} name another one with --dir")
+        if os.path.exists(path) and not _is_unstarted(path):
+            if (path / "journal.db").exists():
+                what = "holds a run: continue it with `popgrad resume`, or"
+            else:
+                what = "exists:"
+            raise UsageError(f"the directory {path} {what} choose another one with --dir")
+
         check_local(path.absolute())
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UsageError(f"the directory {path} cannot be made: {error.strerror}") from None
+            raise UsageError(f"the directory {path} cannot be created: {error.strerror}") from None
+
         if durable:
-            for parent in path.absolute().parents:  # where the names of the folders are that have been made
-                with suppress(PermissionError):  # what one may not even read, one has not made
+            for (
+                parent
+            ) in path.absolute().parents:  # these hold the names of the folders just created
+                with suppress(PermissionError):  # a folder that cannot be read was not created here
                     flush(parent)
-        return cls(path.absolute(), durable)  # a task may change the working directory
+        return cls(path.absolute(), durable)  # absolute: a task may change the working directory
 
     @property
     def journal(self) -> Path:
-        """The only truth."""
+        """The journal, the only truth about the run."""
         return self.path / "journal.db"
 
     @property
@@ -69,51 +72,66 @@ class Directory:
 
     @property
     def configuration(self) -> Path:
-        """The resolved configuration, for people, and to run again."""
+        """The resolved configuration, to be read, and to start the same run again."""
         return self.path / "run.toml"
 
     @property
     def history(self) -> Path:
-        """One row per segment."""
+        """The record as a table, one row per segment."""
         return self.path / "history.csv"
 
     @property
     def curves(self) -> Path:
-        """One row per point of the training curves."""
+        """The training curves as a table, one row per point."""
         return self.path / "loss_summary.csv"
 
     @property
+    def tests(self) -> Path:
+        """Tests that the monitor of vanilla training has made, one row per checkpoint."""
+        return self.path / "results.csv"
+
+    @property
     def events(self) -> Path:
-        """For TensorBoard."""
+        """Folder of TensorBoard events."""
         return self.path / "events"
 
     @property
     def index(self) -> Path:
-        """Which checkpoint is each member's last, and which its best."""
+        """Digests of each member's last and best checkpoint."""
         return self.path / "checkpoints.json"
 
     @property
     def weights(self) -> Path:
-        """The winner's network."""
+        """Weights of the winner's network."""
         return self.path / "best.safetensors"
 
     def figure(self, name: str) -> Path:
-        """A picture."""
+        """Path of a figure."""
         return self.path / f"{name}.png"
 
+    @contextmanager
+    def reading(self) -> Iterator[Journal]:
+        """Open the journal for reading; a run in progress is not disturbed.
+
+        Raises:
+            RunError: There is no journal, or it cannot be read.
+        """
+        with closing(Journal(self.journal, readonly=True)) as journal:
+            yield journal
+
     def holder(self) -> str:
-        """The number of the process that works on the run; "" where none does."""
+        """Number of the process that works on the run; "" = none does."""
         try:
             with open(self.path / "lock") as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 return ""
         except BlockingIOError:
             return (self.path / "lock").read_text() or "?"
-        except OSError:  # there is no lock: nobody has ever worked on it, or it is a copy
+        except OSError:  # no lock file: no process has ever worked on it, or it is a copy
             return ""
 
     def _open_lock(self) -> TextIO:
-        """The lock's file; not what a link leads to, which would be emptied."""
+        """Open the lock file itself, never the target of a link, which would be emptied."""
         try:
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
             return os.fdopen(os.open(self.path / "lock", flags, 0o666), "a+")
@@ -122,10 +140,10 @@ class Directory:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Held by the one process that works on the run; given back however the process ends.
+        """Hold the lock of the run; it is released however the process ends.
 
         Raises:
-            RunError: Another process holds it, or it lies on a network file system.
+            RunError: Another process holds the lock, or the run lies on a network file system.
         """
         check_local(self.path)
         with self._open_lock() as file:
@@ -136,8 +154,44 @@ class Directory:
                 raise RunError(
                     f"process {file.read() or '?'} is at work on {self.path}; wait for it, or stop it"
                 ) from None
+
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
             yield
             file.truncate(0)
+
+
+def _is_unstarted(path: Path) -> bool:
+    """Whether a path is a directory with nothing but the files of a run that never started."""
+    return path.is_dir() and all(each.name in _UNSTARTED for each in path.iterdir())
+
+
+def find_run(path: Path, key: str) -> Directory:
+    """Return the directory of an existing run.
+
+    Args:
+        path: Path that the user gave.
+        key: Key or argument that it was given as, for the message.
+
+    Raises:
+        UsageError: The path holds no run.
+    """
+    directory = Directory(path.absolute())
+    if not os.path.isfile(directory.journal):  # Path.is_file raises if a name is too long
+        raise UsageError(f"{key}: {str(path)[:200]} holds no run (there is no journal.db in it)")
+    return directory
+
+
+def open_record(path: Path, *, all_decisions: bool = False) -> Record:
+    """Read the record of the run in a directory, as far as the run has come.
+
+    Args:
+        path: Directory of the run.
+        all_decisions: Whether to read the decisions in any case, as in `Journal.record`.
+
+    Raises:
+        RunError: There is no run, or its journal is damaged.
+    """
+    with Directory(path.absolute()).reading() as journal:
+        return journal.record(all_decisions=all_decisions)

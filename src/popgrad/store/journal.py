@@ -11,11 +11,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from popgrad.core.errors import RunError
+from popgrad.core.errors import RunError, UsageError
 from popgrad.core.population import Decision, Segment, SegmentId, Telemetry
+from popgrad.core.space import Space
+from popgrad.record.check import check_facts
+from popgrad.record.record import Record
 from popgrad.store import database, rows
 
-_INSERT = f"INSERT INTO segments VALUES ({', '.join('?' * len(rows.COLUMNS))}) ON CONFLICT DO NOTHING"
+_INSERT = (
+    f"INSERT INTO segments VALUES ({', '.join('?' * len(rows.COLUMNS))}) ON CONFLICT DO NOTHING"
+)
 _SELECT = f"SELECT {', '.join(rows.COLUMNS)} FROM segments"
 
 
@@ -55,7 +60,9 @@ class Journal:
                 known = {key: json.dumps(value) for key, value in (about or {}).items()}
                 self._db = database.create(path, known, durable=durable)
             else:
-                self._db = database.copy(path) if readonly else database.connect(path, durable=durable)
+                self._db = (
+                    database.copy(path) if readonly else database.connect(path, durable=durable)
+                )
         try:
             with self._said():
                 database.check(self._db, path)
@@ -69,7 +76,9 @@ class Journal:
         try:
             yield
         except sqlite3.Error as error:
-            raise RunError(f"the journal {self._path} cannot be read or written: {error}") from error
+            raise RunError(
+                f"the journal {self._path} cannot be read or written: {error}"
+            ) from error
 
     def _rows(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         with self._said():
@@ -102,11 +111,39 @@ class Journal:
             self._db.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (key, json.dumps(value)))
 
     def sizes(self) -> list[int]:
-        """Sizes that the population has had, the first one first, the present one last; [] = not known."""
-        about = self.about()
-        if "sizes" in about or "config" not in about:
-            return list(about.get("sizes", []))
-        return [about["config"]["population"]]  # an older popgrad began the run, and changed none
+        """Sizes of the population, from the first to the present one; empty if none is recorded."""
+        return list(self.about().get("sizes", []))
+
+    def record(self, *, all_decisions: bool = False) -> Record:
+        """Read the record of the run.
+
+        Args:
+            all_decisions: Whether to read the decisions in any case. Without it they are read only if the
+                population has changed its size, since only then the state of the members depends on them.
+
+        Raises:
+            RunError: The journal is damaged.
+        """
+        facts = self.about()
+        check_facts(facts)
+        try:
+            space = Space.from_spec(facts["space"])
+        except (UsageError, AttributeError, TypeError) as error:
+            raise RunError(f"the journal {self._path} is damaged: {error}") from None
+
+        resized = len(facts["sizes"]) > 1
+        return Record(
+            space=space,
+            score_name=facts["score"],
+            segments=tuple(self.segments()),
+            decisions=tuple(self.decisions()) if all_decisions or resized else (),
+            sizes=tuple(facts["sizes"]),
+            config=facts["config"],
+            given_task=facts["given_task"],
+            task_digest=facts["task_digest"],
+            fingerprint=facts.get("fingerprint", {}),
+            stopped=facts["stopped"],
+        )
 
     def append_segments(self, segments: Sequence[Segment], telemetry: Sequence[Telemetry]) -> None:
         """Append finished segments in one transaction. One that is there already and equal is left alone.
@@ -144,7 +181,9 @@ class Journal:
         """
         row = rows.decision_row(decision)
         with self._transaction():
-            found = self._rows("SELECT number, plan, memory FROM decisions WHERE number = ?", row[:1])
+            found = self._rows(
+                "SELECT number, plan, memory FROM decisions WHERE number = ?", row[:1]
+            )
             if not found:
                 self._db.execute("INSERT INTO decisions VALUES (?, ?, ?)", row)
                 if decision.size is not None:
@@ -181,7 +220,9 @@ class Journal:
         """Every reading of a split outside of training, in order."""
         names = ("at", "reader", "split", "member", "interval", "metrics")
         found = self._rows(f"SELECT {', '.join(names)} FROM readings ORDER BY rowid")
-        return [dict(zip(names, row, strict=True)) | {"metrics": rows.numbers(row[-1])} for row in found]
+        return [
+            dict(zip(names, row, strict=True)) | {"metrics": rows.numbers(row[-1])} for row in found
+        ]
 
     def set_failures_aside(self, segments: Sequence[SegmentId]) -> None:
         """Take failed segments out of the record, to be trained again; keep when, and their errors, apart.

@@ -3,26 +3,28 @@
 import json
 import math
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from popgrad.core.errors import RunError
-from popgrad.core.population import Decision, Hparams, Plan, Segment, Telemetry
-from popgrad.store.lineage import founders
+from popgrad.core.population import Decision, Plan, Segment, Telemetry
 
 COLUMNS = (
-    *("interval", "member", "source_member", "source_interval", "seed", "first_step", "steps", "samples"),
+    *(
+        "interval",
+        "member",
+        "source_member",
+        "source_interval",
+        "seed",
+        "first_step",
+        "steps",
+        "samples",
+    ),
     *("hparams", "changes", "score", "metrics", "digest", "status", "error"),
 )
 """Of the table of segments, in order."""
 
 _DIGEST = re.compile(r"[0-9a-f]{0,64}")
-_ABOUT = {
-    **{"config": dict, "space": dict, "score": str, "stopped": str},
-    **{"given_task": bool, "task_digest": str},
-}
-_MOST = 100_000
-"""Members of a population, as the configuration allows."""
 _Made = TypeVar("_Made")
 
 
@@ -62,7 +64,9 @@ def _segment(row: Sequence[Any]) -> Segment:
     values["source"] = None if member is None else (member, interval)
     _check(isinstance(values["score"], float | None), "score")
     values["score"] = math.nan if values["score"] is None else values["score"]
-    values["hparams"], values["changes"] = (_scalars(json.loads(values[n])) for n in ("hparams", "changes"))
+    values["hparams"], values["changes"] = (
+        _scalars(json.loads(values[n])) for n in ("hparams", "changes")
+    )
     values["metrics"] = numbers(values["metrics"])
     # A digest names a file: nothing else than one may reach a path.
     _check(_DIGEST.fullmatch(values["digest"]) is not None, "digest")
@@ -132,72 +136,6 @@ def _numbers(text: str) -> dict[str, float]:
     return {name: float(value) for name, value in json.loads(text).items()}
 
 
-def check_about(about: Mapping[str, Any]) -> None:
-    """Hold what a journal says of the run as a whole to what a run has written.
-
-    Raises:
-        RunError: Something is missing, or is of another kind.
-    """
-    for key, kind in _ABOUT.items():
-        if not isinstance(about.get(key), kind):
-            raise RunError(f"the journal is damaged: given {_short(about.get(key))} as the {key} of the run")
-    sizes = about.get("sizes", [about["config"].get("population")])
-    if not isinstance(sizes, list) or not sizes or not all(type(n) is int and 0 < n <= _MOST for n in sizes):
-        raise RunError(f"the journal is damaged: given {_short(sizes)} as the sizes of the population")
-    if not isinstance(about.get("fingerprint", {}), dict):
-        raise RunError(f"the journal is damaged: given {_short(about['fingerprint'])} as the fingerprint")
-
-
-def check_record(
-    segments: Sequence[Segment],
-    decisions: Sequence[Decision],
-    *,
-    names: Collection[str],
-    sizes: Sequence[int],
-) -> None:
-    """Hold a record to what a run can have written: what cannot be gone on with is said before it is tried.
-
-    Args:
-        segments: All of them.
-        decisions: Those that are wanted.
-        names: Of the hyperparameters.
-        sizes: That the population has had, in order.
-
-    Raises:
-        RunError: A member, a source or a hyperparameter is there that the run does not have, or is missing.
-    """
-    largest = max(sizes)
-    for each in segments:
-        counts = each.interval >= 0 and each.first_step >= 0 and each.steps >= 1 and each.samples >= 0
-        if each.member not in range(largest) or not counts or not _has(each.hparams, names):
-            raise RunError(
-                f"the record is damaged: no run of {largest} members has segment {each.id} as it is"
-            )
-    founders(segments)  # which finds sources that are missing, or run in a circle
-    before = sizes[0]
-    for decision in decisions:
-        plan, after = decision.plan, decision.size or before
-        known = all(each in range(after) for each in plan.members)
-        known &= all(each in range(max(before, after)) for each in plan.sources)
-        if not known or decision.number < 0 or not all(_has(each, names) for each in plan.hparams):
-            raise RunError(
-                f"the record is damaged: no run of {after} members has decision {decision.number} as it is"
-            )
-        before = after
-    if decisions and (made := [d.size for d in decisions if d.size is not None]) != list(sizes[1:]):
-        raise RunError(
-            f"the record is damaged: the population had the sizes {[*sizes]}, but decisions made it {made}"
-        )
-
-
-def _has(hparams: Hparams, names: Collection[str]) -> bool:
-    return hparams.keys() == set(names)
-
-
-def _short(value: object) -> str:
-    return f"{value!r:.60}"
-
-
 def _plain(value: float) -> float | str:
     return float(value) if math.isfinite(value) else str(float(value))
 
@@ -216,6 +154,15 @@ def _check(holds: bool, name: str) -> None:
 def _read(make: Callable[[Any], _Made], row: Any) -> _Made:
     try:
         return make(row)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        RecursionError,
+        OverflowError,
+    ) as error:
         why = " ".join(str(error).split())[:200]
-        raise RunError(f"the journal is damaged: a row {str(row[:2])[:80]} cannot be read: {why}") from None
+        raise RunError(
+            f"the journal is damaged: a row {str(row[:2])[:80]} cannot be read: {why}"
+        ) from None

@@ -45,7 +45,9 @@ class Storage:
         try:
             yield self._files
         except (FileExistsError, NotADirectoryError) as error:
-            raise UsageError(f"storage: given {self.url!r}, which is no folder; name one") from error
+            raise UsageError(
+                f"storage: given {self.url!r}, which is no folder; name one"
+            ) from error
         except Exception as error:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
             raise RunError(f"the storage {self.url} cannot be read or written: {reason}") from error
@@ -58,7 +60,9 @@ class Storage:
         with self._said() as files:
             files.invalidate_cache()
             found = files.find(self._root, detail=True)
-            sizes = {path.removeprefix(f"{self._root}/"): each["size"] for path, each in found.items()}
+            sizes = {
+                path.removeprefix(f"{self._root}/"): each["size"] for path, each in found.items()
+            }
         return {name: size for name, size in sizes.items() if not name.endswith(_ASIDE)}
 
     def send(self, path: Path, name: str) -> None:

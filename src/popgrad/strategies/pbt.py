@@ -46,7 +46,9 @@ def pbt(
         exploring.perturb,
         space=space,
         factors=exploring.check_factors(factors),
-        resample_probability=exploring.check_probability("resample_probability", resample_probability),
+        resample_probability=exploring.check_probability(
+            "resample_probability", resample_probability
+        ),
     )
     _check_count("burn_in", burn_in, "intervals")
     _check_count("min_donor_steps", min_donor_steps, "steps")
@@ -55,7 +57,11 @@ def pbt(
 
     def exploit(rng: Rng, population: Population, ready: Index) -> Index:
         check_somebody_left(population, ready)
-        grown, sources, ages = population.steps >= min_donor_steps, ready.copy(), population.intervals[ready]
+        grown, sources, ages = (
+            population.steps >= min_donor_steps,
+            ready.copy(),
+            population.intervals[ready],
+        )
         for age in np.unique(ages) if same_age else [0]:
             own = ages == age if same_age else np.full(len(ready), True)
             among = np.flatnonzero(population.intervals >= age)

@@ -16,6 +16,8 @@ def random_search(space: Space) -> Strategy:  # noqa: ARG001  # every factory is
     """
 
     def step(rng: Rng, population: Population, ready: Index, memory: Memory) -> tuple[Plan, Memory]:
-        return generation(rng, population, ready, exploit=keep, explore=lambda _, h: (h, {})), memory
+        return generation(
+            rng, population, ready, exploit=keep, explore=lambda _, h: (h, {})
+        ), memory
 
     return Strategy(init=dict, step=step, copies=False)

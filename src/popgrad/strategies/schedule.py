@@ -22,14 +22,18 @@ def schedule(space: Space, *, phases: Sequence[Mapping[str, Value]] = ()) -> Str
     Raises:
         UsageError: A phase has no step, or a name or value that is not in the space.
     """
-    given = sorted((_check(space, phase, i) for i, phase in enumerate(phases)), key=lambda each: each[0])
+    given = sorted(
+        (_check(space, phase, i) for i, phase in enumerate(phases)), key=lambda each: each[0]
+    )
 
     def step(rng: Rng, population: Population, ready: Index, memory: Memory) -> tuple[Plan, Memory]:
         del rng
         check_somebody_left(population, ready)
         members = tuple(ready.tolist())
         moved = [_at(given, population.hparams[m], int(population.steps[m])) for m in members]
-        return Plan(members, members, tuple(h for h, _ in moved), tuple(c for _, c in moved)), memory
+        return Plan(
+            members, members, tuple(h for h, _ in moved), tuple(c for _, c in moved)
+        ), memory
 
     return Strategy(init=dict, step=step, copies=False)
 
@@ -46,7 +50,8 @@ def _check(space: Space, phase: Mapping[str, Value], number: int) -> tuple[int, 
             f"phases[{number}]: unknown hyperparameter {', '.join(unknown)}; has {', '.join(space)}"
         )
     return step, {
-        name: _value(space, name, value, f"phases[{number}].{name}") for name, value in values.items()
+        name: _value(space, name, value, f"phases[{number}].{name}")
+        for name, value in values.items()
     }
 
 
@@ -57,7 +62,9 @@ def _value(space: Space, name: str, value: Value, where: str) -> Value:
         raise UsageError(f"{where}: {error}") from None
 
 
-def _at(phases: Sequence[tuple[int, Hparams]], before: Hparams, steps: int) -> tuple[Hparams, Changes]:
+def _at(
+    phases: Sequence[tuple[int, Hparams]], before: Hparams, steps: int
+) -> tuple[Hparams, Changes]:
     """The hyperparameters after `steps` steps, and which of them are other than before."""
     now = dict(before)
     for step, values in phases:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from popgrad.tasks.base import Context, Split, Task
 from popgrad.tasks.digits import digits
 from popgrad.tasks.mnist import mnist_conv, mnist_fc
-from popgrad.tasks.torch import TorchTask
+from popgrad.tasks.torch_task import TorchTask
 from popgrad.tasks.toys import Quadratic
 
 TASKS: Mapping[str, Callable[..., Task]] = {
@@ -15,4 +15,14 @@ TASKS: Mapping[str, Callable[..., Task]] = {
     "quadratic": Quadratic,
 }
 
-__all__ = ["TASKS", "Context", "Quadratic", "Split", "Task", "TorchTask", "digits", "mnist_conv", "mnist_fc"]
+__all__ = [
+    "TASKS",
+    "Context",
+    "Quadratic",
+    "Split",
+    "Task",
+    "TorchTask",
+    "digits",
+    "mnist_conv",
+    "mnist_fc",
+]

@@ -54,7 +54,10 @@ class Context:
     def epoch_seed(self, epoch: int, *, shared: bool = False) -> int:
         """A seed in [0, 2**63) for the order of data in an epoch: a member's own, or one for all."""
         return derive(
-            self.run_seed, "shared order" if shared else "order", 0 if shared else self.member, epoch
+            self.run_seed,
+            "shared order" if shared else "order",
+            0 if shared else self.member,
+            epoch,
         )
 
 
@@ -80,7 +83,9 @@ class Task(Protocol):
     def train(self, state: State, hparams: Hparams, steps: int, ctx: Context) -> State:
         """Train `steps` steps. May change the state that it is given: nobody else holds it."""
 
-    def evaluate(self, state: State, hparams: Hparams, split: Split, ctx: Context) -> Mapping[str, float]:
+    def evaluate(
+        self, state: State, hparams: Hparams, split: Split, ctx: Context
+    ) -> Mapping[str, float]:
         """Metrics of a state on a split; must not change the state."""
 
 
@@ -96,7 +101,9 @@ class Epochal(Protocol):
 class Modular(Protocol):
     """A task whose states are networks."""
 
-    def module(self, state: State, hparams: Hparams, device: torch.device | str = "cpu") -> nn.Module:
+    def module(
+        self, state: State, hparams: Hparams, device: torch.device | str = "cpu"
+    ) -> nn.Module:
         """The trained module of a state, in evaluation mode; reads only `state["model"]`, tensors by name."""
 
 
@@ -118,5 +125,7 @@ def epoch_steps(task: Task, hparams: Hparams) -> int:
         UsageError: The task counts no epochs.
     """
     if not isinstance(task, Epochal):
-        raise UsageError(f"interval: a {type(task).__name__} counts no epochs; give a number of steps")
+        raise UsageError(
+            f"interval: a {type(task).__name__} counts no epochs; give a number of steps"
+        )
     return task.epoch_steps(hparams)

@@ -29,7 +29,9 @@ def batches(tensors: Sequence[torch.Tensor], size: int) -> Iterator[tuple[torch.
     for begin in range(0, len(tensors[0]), size):
         rows = [tensor[begin : begin + size] for tensor in tensors]
         batch = tuple(
-            row if lend and _lies_as_a_copy(row) else row.clone(memory_format=torch.contiguous_format)
+            row
+            if lend and _lies_as_a_copy(row)
+            else row.clone(memory_format=torch.contiguous_format)
             for row in rows
         )
         before = _versions([*batch, *tensors])
@@ -46,7 +48,11 @@ def batches(tensors: Sequence[torch.Tensor], size: int) -> Iterator[tuple[torch.
 
 def _lies_as_a_copy(tensor: torch.Tensor) -> bool:
     """Only on the CPU: elsewhere a copy costs little, and libraries ask for other alignments."""
-    return tensor.device.type == "cpu" and tensor.is_contiguous() and tensor.data_ptr() % ALIGNMENT == 0
+    return (
+        tensor.device.type == "cpu"
+        and tensor.is_contiguous()
+        and tensor.data_ptr() % ALIGNMENT == 0
+    )
 
 
 def _versions(tensors: Sequence[torch.Tensor]) -> list[int]:

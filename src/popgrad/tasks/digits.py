@@ -11,10 +11,12 @@ from popgrad.core.population import Hparams
 from popgrad.core.space import LogUniform, Space, Uniform
 from popgrad.data.splits import Splits, stratified
 from popgrad.nn import Dropout, xavier_
-from popgrad.tasks.torch import TorchTask
+from popgrad.tasks.torch_task import TorchTask
 
 
-def digits(*, n_hiddens: tuple[int, ...] = (64, 64), batch_size: int = 32, split_seed: int = 0) -> TorchTask:
+def digits(
+    *, n_hiddens: tuple[int, ...] = (64, 64), batch_size: int = 32, split_seed: int = 0
+) -> TorchTask:
     """Classify 1,797 digits of 8x8 pixels (UCI ML hand-written digits): 1,197 / 300 / 300.
 
     Args:
@@ -28,7 +30,11 @@ def digits(*, n_hiddens: tuple[int, ...] = (64, 64), batch_size: int = 32, split
         layers: list[nn.Module] = []
         widths = (64, *n_hiddens)
         for inputs, outputs in pairwise(widths):
-            layers += [nn.Linear(inputs, outputs), nn.ReLU(), Dropout(0.0, hparam="keep_prob", keep=True)]
+            layers += [
+                nn.Linear(inputs, outputs),
+                nn.ReLU(),
+                Dropout(0.0, hparam="keep_prob", keep=True),
+            ]
         return xavier_(nn.Sequential(*layers, nn.Linear(widths[-1], 10)))
 
     return TorchTask(

@@ -16,7 +16,7 @@ from popgrad.data import Dataset, dataset_named, splits
 from popgrad.data.augment import Augment
 from popgrad.metrics import evaluating, label
 from popgrad.nn import Dropout, xavier_
-from popgrad.tasks.torch import TorchTask
+from popgrad.tasks.torch_task import TorchTask
 
 Measure = Callable[[torch.Tensor, torch.Tensor], Mapping[str, float]]
 
@@ -159,7 +159,10 @@ def _convolutional(
     for filters in _widths("n_filters", n_filters, hparams):
         layers.append(nn.Conv2d(inputs, filters, 3, padding=1))
         layers += [nn.BatchNorm2d(filters)] if hparams.get("batch_norm", batch_norm) else []
-        layers += [nn.ReLU(inplace=True), _dropout()]  # in place: large tensors cost more to allocate
+        layers += [
+            nn.ReLU(inplace=True),
+            _dropout(),
+        ]  # in place: large tensors cost more to allocate
         inputs = filters
     features = _pixels(data) // data.shape[0] * inputs
     return xavier_(nn.Sequential(*layers, nn.Flatten(), nn.Linear(features, data.classes)))
@@ -201,7 +204,9 @@ def _task(
     )
 
 
-def _augment(data: Dataset, crop: bool, crop_shift: int, hflip: bool, vflip: bool) -> Augment | None:
+def _augment(
+    data: Dataset, crop: bool, crop_shift: int, hflip: bool, vflip: bool
+) -> Augment | None:
     augment = Augment(crop, crop_shift, hflip, vflip, background=-data.mean / data.std)
     return augment if (crop and crop_shift) or hflip or vflip else None
 

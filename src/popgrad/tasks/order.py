@@ -11,7 +11,9 @@ def permutation(samples: int, seed: int) -> torch.Tensor:
     return torch.randperm(samples, generator=torch.Generator().manual_seed(seed))
 
 
-def batch(position: int, samples: int, size: int, *, drop_last: bool = False) -> tuple[int, int, int]:
+def batch(
+    position: int, samples: int, size: int, *, drop_last: bool = False
+) -> tuple[int, int, int]:
     """Where the batch at a position lies.
 
     An epoch visits every sample once; its last batch holds what is left, or is left out when `drop_last`. The

@@ -14,12 +14,12 @@ from typing import Any
 from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
 from popgrad.core.errors import UsageError
-from popgrad.named import named
+from popgrad.lookup import import_object
 from popgrad.tasks import TASKS
 from popgrad.tasks.base import Task
 
 
-def resolve(reference: str, options: Mapping[str, Any], data_dir: str | None = None) -> Task:
+def resolve_task(reference: str, options: Mapping[str, Any], data_dir: str | None = None) -> Task:
     """The task that a reference names, made with its arguments.
 
     Args:
@@ -33,7 +33,7 @@ def resolve(reference: str, options: Mapping[str, Any], data_dir: str | None = N
     """
     if not isinstance(reference, str):  # it may come from a file
         raise UsageError(f"task: given {reference!r:.80}; a text is allowed")
-    factory = named(reference, "task", TASKS)
+    factory = import_object(reference, "task", TASKS)
     if callable(factory) and not _makes_tasks(factory):
         raise UsageError(
             f"task {reference} makes no task: allowed is a class with init, train and evaluate, a task, "
@@ -62,7 +62,9 @@ def _makes_tasks(factory: Callable[..., Any]) -> bool:
     function = factory.func if isinstance(factory, functools.partial) else factory
     module = sys.modules.get(getattr(function, "__module__", None) or "")
     file = getattr(module, "__file__", None)
-    if file is None:  # of the interpreter, or compiled into it; a session that is typed in has functions too
+    if (
+        file is None
+    ):  # of the interpreter, or compiled into it; a session that is typed in has functions too
         return module is sys.modules["__main__"]
     return not _is_installed(Path(file)) or _is_task(_hints(function).get("return"))
 
@@ -74,7 +76,8 @@ def _is_task(made: Any) -> bool:
 def _is_installed(file: Path) -> bool:
     """Whether it belongs to Python, or was installed into it."""
     places = {
-        Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")
+        Path(sysconfig.get_path(name)).resolve()
+        for name in ("stdlib", "platstdlib", "purelib", "platlib")
     }
     return any(file.resolve().is_relative_to(place) for place in places)
 
@@ -85,7 +88,7 @@ def check_outside(reference: str, options: Mapping[str, Any], directory: Path) -
     Whoever hands a run on could have put it there. It is told without importing anything.
 
     Args:
-        reference: As `resolve` takes it.
+        reference: As `resolve_task` takes it.
         options: The task's arguments; texts among them may name functions of one's own, such as metrics.
         directory: The run's.
 
@@ -136,7 +139,9 @@ def _places(reference: str) -> Iterator[Path]:
         )
 
 
-def check_options(factory: Callable[..., Any], options: Mapping[str, Any], what: str) -> dict[str, Any]:
+def check_options(
+    factory: Callable[..., Any], options: Mapping[str, Any], what: str
+) -> dict[str, Any]:
     """Options in the types that a factory's parameters declare.
 
     Raises:
@@ -151,9 +156,13 @@ def check_options(factory: Callable[..., Any], options: Mapping[str, Any], what:
     checked = {}
     for name, value in options.items():
         if name not in parameters:
-            raise UsageError(f"{what} has no option {name!r}; it has {', '.join(parameters) or 'none'}")
+            raise UsageError(
+                f"{what} has no option {name!r}; it has {', '.join(parameters) or 'none'}"
+            )
         checked[name] = _check_option(hints.get(name, Any), name, value, what)
-    missing = [n for n, each in parameters.items() if each.default is each.empty and n not in options]
+    missing = [
+        n for n, each in parameters.items() if each.default is each.empty and n not in options
+    ]
     if missing:
         raise UsageError(f"{what} needs the option {', '.join(missing)}")
     return checked
@@ -175,7 +184,9 @@ def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
 
 def _check_option(hint: Any, name: str, value: Any, what: str) -> Any:
     try:
-        adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False))
+        adapter = TypeAdapter(
+            hint, config=ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
+        )
         checked = adapter.validate_python(value)
     except PydanticSchemaGenerationError:
         return value
@@ -191,7 +202,11 @@ def _became_number(given: Any, checked: Any) -> bool:
     """Whether a boolean was taken for 0 or 1, in a sequence too."""
     if isinstance(given, list | tuple) and isinstance(checked, list | tuple):
         return any(map(_became_number, given, checked))
-    return isinstance(given, bool) and isinstance(checked, int | float) and not isinstance(checked, bool)
+    return (
+        isinstance(given, bool)
+        and isinstance(checked, int | float)
+        and not isinstance(checked, bool)
+    )
 
 
 def source_digest(task: Task, reference: str | None) -> str:
@@ -211,7 +226,9 @@ def source_digest(task: Task, reference: str | None) -> str:
         *(each for _, each in sorted(vars(task).items()) if inspect.isfunction(each)),
     ]
     theirs = [each for each in written if not str(each.__module__).startswith("popgrad.")]
-    plain = {n: each for n, each in vars(task).items() if isinstance(each, str | int | float | tuple)}
+    plain = {
+        n: each for n, each in vars(task).items() if isinstance(each, str | int | float | tuple)
+    }
     try:
         text = "".join(map(inspect.getsource, theirs)) + repr(sorted(plain.items()))
         return hashlib.sha256(text.encode()).hexdigest() if theirs else ""

@@ -39,7 +39,9 @@ class Quadratic:
             a, b = a - self.lr * 2.0 * h0 * a, b - self.lr * 2.0 * h1 * b
         return {"theta": [a, b]}
 
-    def evaluate(self, state: State, hparams: Hparams, split: Split, ctx: Context) -> Mapping[str, float]:
+    def evaluate(
+        self, state: State, hparams: Hparams, split: Split, ctx: Context
+    ) -> Mapping[str, float]:
         """Q, the same on every split."""
         del hparams, split, ctx
         a, b = state["theta"]

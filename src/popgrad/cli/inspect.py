@@ -1,0 +1,60 @@
+"""Commands that look at what there is: show, schedule, test, tasks."""
+
+from popgrad.cli import options, printing
+from popgrad.cli.arguments import open_run
+from popgrad.core.errors import UsageError
+from popgrad.record import lineage
+from popgrad.runs.evaluate import evaluate_split
+from popgrad.tasks import TASKS, Split
+
+
+def show(directory: options.Run, as_json: options.Json = False) -> None:
+    """Show the winner, its schedule and its lineage; of a run in progress too.
+
+    No code of the task is run.
+    """
+    printing.show(open_run(directory), as_json=as_json)
+
+
+def schedule(
+    directory: options.Run,
+    member: options.Member = None,
+    merged: options.Merged = False,
+    as_csv: options.Csv = False,
+    as_json: options.Json = False,
+) -> None:
+    """Print the schedule that trained the winner, or any member.
+
+    No code of the task is run.
+    """
+    if as_csv and as_json:
+        raise UsageError("--csv, --json: given both; give one")
+    found = open_run(directory)
+    line = found.lineage(lineage.winner(found.last.values()).id if member is None else member)
+    if as_csv or as_json:
+        whole = lineage.schedule(line)
+        whole = whole.merged() if merged else whole
+        printing.print_text(whole.to_csv() if as_csv else whole.to_json())
+    else:
+        printing.show_schedule(line, found.space)
+
+
+def test(
+    what: options.Tested,
+    member: options.Member = None,  # noqa: PT028  # a command, no test
+    best: options.Best = False,  # noqa: PT028
+    validation: options.Validation = False,  # noqa: PT028
+    data: options.DataDir = None,  # noqa: PT028
+    as_json: options.Json = False,  # noqa: PT028
+) -> None:
+    """Test a run's winner, one of its members or checkpoints, or a pretrained network."""
+    split: Split = "validation" if validation else "test"
+    found = evaluate_split(
+        what, split=split, member=member, best=best, data_dir=data, reader="popgrad test"
+    )
+    printing.show_reading(found, as_json)
+
+
+def tasks(as_json: options.Json = False) -> None:
+    """List the built-in tasks, what they search, and their options."""
+    printing.show_tasks(TASKS, as_json)

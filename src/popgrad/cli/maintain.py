@@ -1,0 +1,64 @@
+"""Commands that keep things in order: doctor, gc, data, convert."""
+
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+from popgrad import config as configuration
+from popgrad.cli import accounts, options, printing
+from popgrad.cli.arguments import of_run, read_config
+from popgrad.core.errors import UsageError
+from popgrad.data import data_dir, download
+from popgrad.doctor import examine_installation, examine_run
+from popgrad.store.retention import collect
+
+
+def doctor(directory: options.Examined = None, as_json: options.Json = False) -> None:
+    """Check the installation, or a run, and say what to do.
+
+    No code of the task is run. Exit code 1 when there is a problem.
+    """
+    findings = (
+        examine_installation(Path("runs")) if directory is None else examine_run(of_run(directory))
+    )
+    accounts.show_findings(findings, as_json=as_json)
+    if any(finding.level == "problem" for finding in findings):
+        raise typer.Exit(1)
+
+
+def gc(
+    directory: options.Run,
+    only_winner: options.OnlyWinner = False,
+    dry_run: options.DryRun = False,
+    as_json: options.Json = False,
+) -> None:
+    """Delete the checkpoints of a run that nothing needs, and say what that frees."""
+    found = collect(of_run(directory), only_winner=only_winner, dry_run=dry_run)
+    accounts.show_garbage(found, directory, dry_run=dry_run, as_json=as_json)
+
+
+def data(name: options.Dataset, directory: options.DownloadTo = None) -> None:
+    """Download a data set; what is there already is checked and kept."""
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    with Progress(*columns, console=printing.err, disable=not printing.err.is_terminal) as progress:
+        bars: dict[str, Any] = {}
+
+        def report(file: str, done: int, total: int | None) -> None:
+            if file not in bars:
+                bars[file] = progress.add_task(file, total=total)
+            progress.update(bars[file], completed=done, total=total)
+
+        files = download(name, data_dir(directory), progress=report)
+    for file in files:
+        printing.out.print(str(file), markup=False, soft_wrap=True)
+
+
+def convert(file: options.Original) -> None:
+    """Print a JSON file of the original project as TOML, with notes on what has no effect."""
+    if not file.endswith((".json", ".toml")):
+        raise UsageError(f"FILE: given {file!r}; a .json file of the original project is converted")
+    config, notes = read_config(file, {}, {}, [])
+    printing.explain(notes)
+    printing.out.out(configuration.write(config, brief=True), highlight=False)

@@ -1,0 +1,1 @@
+"""The training loop: joins a strategy, an executor and the record."""

@@ -1,0 +1,408 @@
+"""The training loop: the only place in which strategy, executor and record meet."""
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from popgrad.core.initial import first_hparams
+from popgrad.core.interval import Interval
+from popgrad.core.population import Assignment, Decision, Hparams, Outcome, Segment, SegmentId
+from popgrad.core.seeding import Rng
+from popgrad.engine.callbacks import Callbacks, IntervalEnd
+from popgrad.engine.members import MemberTable
+from popgrad.engine.outcomes import finished_segment
+from popgrad.engine.planning import make_plan
+from popgrad.engine.states import StateSource
+from popgrad.executors.base import Executor
+from popgrad.record.progress import PendingSegment, first_starts, progress_after
+from popgrad.state import State
+from popgrad.store.checkpoints import Checkpoints
+from popgrad.store.journal import Journal
+from popgrad.strategies.base import Growth, Strategy
+from popgrad.tasks.base import Task, epoch_steps
+
+log = logging.getLogger("popgrad")
+
+Mode = Literal["sync", "async"]
+StopReason = Literal["finished", "target score", "time"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits at which a run stops.
+
+    Attributes:
+        intervals: Intervals that each member trains, at least 1.
+        max_seconds: Seconds after which no further interval is started; None = no limit.
+        target_score: Score of a member at which no further interval is started; None = no target.
+    """
+
+    intervals: int
+    max_seconds: float | None = None
+    target_score: float | None = None
+
+
+class Engine:
+    """The training loop of one run.
+
+    In mode "sync" all members train an interval, then all decide; in mode "async" each member decides as soon
+    as it has trained. The loop continues from whatever the record holds, so a new run, a resumed one, and one
+    with more intervals or members are the same loop.
+
+    Args:
+        task: Task to train.
+        strategy: Makes the plans.
+        make_executor: Starts the executor; called when there is something to train.
+        journal: Journal of the run: the record so far is read from it, new segments are appended.
+        checkpoints: Checkpoints of states that the executor does not hold; None = there are none.
+        seed: Seed of the run.
+        size: Target population size. If the record has a different size, the next decision resizes it; all
+            members take part in that decision.
+        interval: Length of an interval.
+        mode: "sync" or "async".
+        grow: How new members start; None = the strategy's default.
+        initial: Hyperparameters of the first members; names may be missing.
+        checkpoint_every: Intervals between two checkpoints of a member, at least 1.
+        callbacks: Functions to call as segments and intervals finish.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        strategy: Strategy,
+        make_executor: Callable[[], Executor],
+        journal: Journal,
+        checkpoints: Checkpoints | None,
+        *,
+        seed: int,
+        size: int,
+        interval: Interval,
+        mode: Mode = "sync",
+        grow: Growth | None = None,
+        initial: Sequence[Hparams] = (),
+        checkpoint_every: int = 1,
+        callbacks: Callbacks | None = None,
+    ) -> None:
+        self._task = task
+        self._strategy = strategy
+        self._journal = journal
+        self._rng = Rng(seed)
+        self._size = size
+        self._interval_length = interval
+        self._synchronous = mode == "sync"
+        self._growth = strategy.growth(grow)
+        self._checkpoint_every = checkpoint_every
+        self._callbacks = callbacks or Callbacks()
+        self._limits = Limits(1)  # replaced by `run`
+        self._begin = time.perf_counter()
+
+        # The record so far.
+        decisions = journal.decisions()
+        sizes = journal.sizes()
+        hparams, changes = first_hparams(
+            task.space, self._rng, sizes[0] if sizes else size, initial
+        )
+        first = first_starts(hparams, changes)
+        self._segments = {segment.id: segment for segment in journal.segments()}
+        self._set_failures_aside(first, decisions)
+        self._decided = len(decisions)  # decisions made
+        self._memory = decisions[-1].memory if decisions else strategy.init()
+        self._progress = progress_after(first, decisions, self._segments)
+        self._states = StateSource(make_executor, checkpoints, journal, self._segments)
+        self._members = self._make_table()
+
+        # The work ahead: every member's newest segment is pending, in training, or done.
+        newest = self._progress.newest
+        done = {member for member, start in newest.items() if start.id in self._segments}
+        undecided = (
+            self._decided if self._synchronous else 0
+        )  # members that kept a failure have decided
+        self._pending = {member: start for member, start in newest.items() if member not in done}
+        self._training: dict[SegmentId, Assignment] = {}
+        self._undecided = sorted(member for member in done if newest[member].interval >= undecided)
+        self._without_donor: set[int] = set()  # failed members that wait for a donor
+        self._unreleased = 0  # segments finished since states were last dropped
+        self._reported = min(
+            (start.interval for start in newest.values()), default=0
+        )  # intervals reported
+
+    def run(self, limits: Limits) -> StopReason:
+        """Train until a limit is reached, and return which one.
+
+        Raises:
+            NobodyLeftError: No member has a finite score; the record stays and can be resumed.
+        """
+        self._limits = limits
+        self._undecided = [member for member in self._undecided if self._has_intervals_left(member)]
+        self._restore_sources()
+
+        while True:
+            # Submit the segments that have been decided on.
+            self._submit()
+
+            # Collect: everyone if all members decide at once, else the next one to finish.
+            self._collect(everyone=self._decide_together)
+            reason = self._stop_reason()
+            if reason is not None:
+                self._collect(everyone=True)
+            self._check_survivors()
+
+            # Stop for that reason, or decide what the ready members do next.
+            if reason is not None:
+                return self._finish(reason)
+            decision = self._decide()
+            self._report(decision)
+            self._apply(decision)
+
+    def state(self, segment: SegmentId) -> State:
+        """Return the final state of a segment: from the executor, its checkpoint, or retrained."""
+        return self._states.state(segment)
+
+    def close(self) -> None:
+        """Close the executor, if it was started."""
+        self._states.close()
+
+    # --- the record so far ----------------------------------------------------------------------------------
+
+    def _set_failures_aside(
+        self, first: Mapping[int, PendingSegment], decisions: Sequence[Decision]
+    ) -> None:
+        """Let the members that crashed try again if the run stopped since nobody was left.
+
+        By now the disk may have room again, or the code may be mended. A score that is not finite stays.
+        """
+        if not any(segment.broke for segment in self._segments.values()):
+            return
+
+        last = progress_after(first, decisions, self._segments).last(self._segments.values())
+        undecided = len(decisions) if self._synchronous else 0
+        crashed = [
+            segment.id
+            for segment in last.values()
+            if segment.broke and segment.interval >= undecided
+        ]
+        if not crashed or not all(segment.failed for segment in last.values()):
+            return
+
+        self._journal.set_failures_aside(crashed)
+        for segment in crashed:
+            del self._segments[segment]
+
+    def _make_table(self) -> MemberTable:
+        """Return the table of the present members, from the record."""
+        newest, refilled = self._progress.newest, self._progress.refilled
+        table = MemberTable(
+            (newest[member].hparams for member in sorted(newest)),
+            {member: slot.interval for member, slot in refilled.items()},
+        )
+        for member, slot in refilled.items():
+            if slot.holds is not None:
+                table.hold(member, self._segments[slot.holds], slot.interval)
+        for segment in self._segments.values():  # in order of intervals, so that the last ones stay
+            if segment.member in newest:
+                table.update(segment)
+        return table
+
+    # --- queries --------------------------------------------------------------------------------------------
+
+    @property
+    def _resizes(self) -> bool:
+        """Whether the next decision changes the size of the population."""
+        return len(self._progress.newest) != self._size
+
+    @property
+    def _decide_together(self) -> bool:
+        """Whether all members take part in the next decision; it waits for the slowest."""
+        return self._synchronous or self._resizes
+
+    @property
+    def _intervals_left(self) -> bool:
+        """Whether any member has an interval left to train."""
+        return any(map(self._has_intervals_left, self._progress.newest))
+
+    def _has_intervals_left(self, member: int) -> bool:
+        return self._progress.newest[member].interval + 1 < self._limits.intervals
+
+    def _needed(self) -> set[SegmentId]:
+        """Segments that a member may continue from."""
+        with_state = {segment.id for segment in self._members.last.values() if segment.digest}
+        return with_state | self._progress.ahead(self._segments)
+
+    def _stop_reason(self) -> StopReason | None:
+        """Reason to start no further interval; None = continue."""
+        target, seconds = self._limits.target_score, self._limits.max_seconds
+        reached: StopReason | None = None
+        if target is not None and self._members.best_score >= target:
+            reached = "target score"
+        elif seconds is not None and time.perf_counter() - self._begin >= seconds:
+            reached = "time"
+
+        if reached is not None and self._intervals_left:
+            return reached
+        return None if self._undecided else "finished"
+
+    # --- training -------------------------------------------------------------------------------------------
+
+    def _restore_sources(self) -> None:
+        """Restore what an asynchronous run needs before it trains: members must not wait for each other."""
+        unfinished = self._pending or self._intervals_left
+        if not self._synchronous and self._segments and unfinished:
+            self._states.executor(sorted(self._needed()))
+
+    def _submit(self) -> None:
+        """Submit the pending segments, after the executor holds their sources."""
+        starts = [
+            start for start in self._pending.values() if start.interval < self._limits.intervals
+        ]
+        if not starts:
+            return
+
+        assignments = [self._assign(start) for start in starts]
+        executor = self._states.executor(
+            [start.source for start in starts if start.source is not None]
+        )
+        executor.submit(assignments)
+        for assignment in assignments:
+            self._training[assignment.id] = assignment
+            del self._pending[assignment.member]
+
+    def _assign(self, start: PendingSegment) -> Assignment:
+        first_step = 0 if start.source is None else self._segments[start.source].last_step
+        length = self._interval_length
+        depends_on_epochs = length.epochs or length.within_epochs
+        steps_per_epoch = epoch_steps(self._task, start.hparams) if depends_on_epochs else 1
+        done = start.interval + 1
+
+        return Assignment(
+            member=start.member,
+            interval=start.interval,
+            source=start.source,
+            hparams=start.hparams,
+            seed=self._rng.seed,
+            first_step=first_step,
+            steps=length.steps(first_step, steps_per_epoch),
+            checkpoint=done % self._checkpoint_every == 0 or done == self._limits.intervals,
+        )
+
+    def _collect(self, *, everyone: bool) -> None:
+        """Record finished segments: all that are in training, or as many as it takes for a decision."""
+        while self._training and (everyone or not self._undecided):
+            outcome = self._states.executor().next()
+            segment = self._record(outcome)
+            self._members.update(segment)
+            if self._has_intervals_left(segment.member):
+                self._undecided.append(segment.member)
+
+            self._unreleased += 1
+            if self._unreleased >= len(self._progress.newest):
+                self._release_states()
+        if self._synchronous and self._unreleased:
+            self._release_states()
+
+    def _release_states(self) -> None:
+        """Drop the states that no member can start from; each member's best state stays on disk."""
+        self._unreleased = 0
+        self._states.retain(self._needed(), self._members.best.values())
+
+    def _record(self, outcome: Outcome) -> Segment:
+        """Append the segment of an outcome to the record, and call the callbacks."""
+        start = self._progress.newest[outcome.id[0]]
+        assignment = self._training.pop(outcome.id)
+        segment = finished_segment(start, assignment, outcome, self._task.score)
+        self._journal.append_segments([segment], [outcome.telemetry])
+        self._segments[segment.id] = segment
+
+        if segment.failed:
+            last_line = segment.error.strip().rpartition("\n")[2]
+            log.warning(
+                "member %d failed in interval %d: %s", segment.member, segment.interval, last_line
+            )
+        if self._callbacks.on_record is not None:
+            self._callbacks.on_record(segment, outcome.telemetry)
+        if self._callbacks.on_segment is not None:
+            self._callbacks.on_segment(segment)
+        return segment
+
+    def _check_survivors(self) -> None:
+        """Raise `NobodyLeftError` if nothing is in training and no member has a finite score."""
+        if not self._training and math.isnan(self._members.best_score):
+            raise self._members.nobody_left(
+                f"none of the {len(self._progress.newest)} members has a finite score, so no member is left "
+                "to continue from: check the learning rate's range and the score"
+            )
+
+    def _finish(self, reason: StopReason) -> StopReason:
+        """Report the last intervals, and write the last states as checkpoints."""
+        self._report(None)
+        self._states.write_checkpoints(self._members.last.values())
+        self._release_states()
+        return reason
+
+    # --- deciding -------------------------------------------------------------------------------------------
+
+    def _decide(self) -> Decision:
+        """Make the next decision of the ready members. It is recorded before it is obeyed."""
+        ready = {*self._undecided, *self._without_donor}
+        newest = self._progress.newest
+        plan, memory = make_plan(
+            self._strategy,
+            self._memory,
+            self._rng,
+            self._members,
+            self._task.space,
+            sorted(newest if self._decide_together else ready),
+            size=self._size,
+            joining={
+                member: self._first_interval(member) for member in range(len(newest), self._size)
+            },
+            growth=self._growth,
+        )
+
+        last = self._members.last
+        starts: tuple[SegmentId | None, ...] = ()
+        if not self._synchronous:
+            starts = tuple(last[source].id if source in last else None for source in plan.sources)
+        # Memory goes through JSON, so that a resumed run sees exactly what this one sees.
+        memory = json.loads(json.dumps(memory))
+        decision = Decision(
+            self._decided, plan, memory, starts, self._size if self._resizes else None
+        )
+        self._journal.append_decision(decision)
+        return decision
+
+    def _first_interval(self, member: int) -> int:
+        return self._progress.first_interval(
+            member, self._decided, self._segments, synchronous=self._synchronous
+        )
+
+    def _apply(self, decision: Decision) -> None:
+        """Make the segments of a decision pending."""
+        self._decided += 1
+        self._memory = decision.memory
+        starts = self._progress.apply(decision, self._segments)
+        if decision.size is not None:
+            self._members = self._make_table()
+
+        self._pending |= {start.member: start for start in starts}
+        self._undecided = []
+        self._without_donor = set(decision.plan.members) - self._pending.keys()
+
+    def _report(self, decision: Decision | None) -> None:
+        """Call `on_interval` for each interval that all members without a failure have finished by now."""
+        finished = self._members.completed
+        if self._synchronous or decision is None:
+            finished = 1 + max(segment.interval for segment in self._members.last.values())
+
+        seconds = time.perf_counter() - self._begin
+        for interval in range(self._reported, finished):
+            if self._callbacks.on_interval is not None:
+                ids = ((member, interval) for member in sorted(self._progress.newest))
+                segments = tuple(
+                    self._segments[segment] for segment in ids if segment in self._segments
+                )
+                self._callbacks.on_interval(IntervalEnd(interval, segments, decision, seconds))
+        self._reported = max(self._reported, finished)

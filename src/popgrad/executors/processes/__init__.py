@@ -1,0 +1,1 @@
+"""The executor `processes`: a pool of persistent worker processes."""

@@ -1,0 +1,249 @@
+"""Optimizers of a stack: what torch's do for one member, done for all in a few passes over memory.
+
+The parameters that an optimizer treats alike are one matrix [N, P], a row for each member, and so are their
+gradients and moments; or, where a rule is as fast on many tensors as on one, a matrix for each parameter,
+which spares a copy of the gradients. Hyperparameters are columns [N, 1] in float64, since a member's own
+optimizer computes its factors in Python's floats.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from popgrad.core.errors import UsageError
+from popgrad.state import State
+
+Options = Mapping[str, Any]
+"""A parameter group, without regard to its parameters."""
+
+Matrices = list[torch.Tensor]
+"""[N, P] each."""
+
+
+class Rule(Protocol):
+    """What an optimizer keeps of each parameter, and how it makes a step.
+
+    A rule is made of the options of N rows, the keys in which rows can differ, and what is saved of each
+    parameter of each row. What it computes must not depend on whether they do differ: a row's bits would then
+    depend on the others.
+
+    Attributes:
+        kept: Names of the tensors that it keeps, in the order of torch's own state.
+        apart: It is given a matrix for each parameter, and leaves the gradients as they are; else one matrix
+            of all parameters, whose gradients it may spoil.
+    """
+
+    kept: tuple[str, ...]
+    apart: bool
+
+    def step(self, values: Matrices, gradients: Matrices, moments: Mapping[str, Matrices]) -> None:
+        """One step, in place."""
+
+    def state(self, row: int, moments: State) -> State:
+        """What torch's own optimizer has in its state for one parameter of a row, given its moments."""
+
+
+class _Columns:
+    """Options of N rows as columns [N, 1] float64 on a device."""
+
+    def __init__(self, options: Sequence[Options], device: torch.device) -> None:
+        self._options, self._device = options, device
+
+    def __call__(self, name: str, place: int | None = None) -> torch.Tensor:
+        values = [row[name] if place is None else row[name][place] for row in self._options]
+        return self.of(values)
+
+    def of(self, values: Sequence[Any]) -> torch.Tensor:
+        return torch.tensor(
+            [[float(each)] for each in values], dtype=torch.float64, device=self._device
+        )
+
+
+class AdamRule:
+    """Adam (Kingma and Ba 2015) and AdamW (Loshchilov and Hutter 2019), with or without AMSGrad."""
+
+    def __init__(
+        self,
+        options: Sequence[Options],
+        varied: Collection[str],
+        saved: Sequence[Sequence[State]],
+        device: torch.device,
+    ) -> None:
+        columns = _Columns(options, device)
+        self._lr, self._decay, self._eps = columns("lr"), columns("weight_decay"), columns("eps")
+        self._beta1, self._beta2 = columns("betas", 0), columns("betas", 1)
+        self._decays = "weight_decay" in varied or bool((self._decay != 0).any())
+        self._decoupled = bool(options[0].get("decoupled_weight_decay"))
+        self._amsgrad = bool(options[0]["amsgrad"])
+        self.kept: tuple[str, ...] = (
+            "exp_avg",
+            "exp_avg_sq",
+            *(("max_exp_avg_sq",) if self._amsgrad else ()),
+        )
+        self._steps = columns.of([_steps(row) for row in saved])
+        self._kinds = [_kind_of_step(*each, device) for each in zip(options, saved, strict=True)]
+        alike = not {"betas", "eps"} & set(varied) and bool((self._steps == self._steps[0]).all())
+        self._options = options[0] if alike else None
+        # A GPU would rather have one large kernel than many small ones.
+        self.apart = alike and device.type == "cpu"
+        self._moved: list[torch.Tensor] | None = None
+        self._counts: list[torch.Tensor] | None = None
+
+    def step(self, values: Matrices, gradients: Matrices, moments: Mapping[str, Matrices]) -> None:
+        """Moments, then m / (sqrt(v) + eps), both corrected for their bias towards the zeros at the start."""
+        dtype = values[0].dtype
+        self._steps += 1
+        self._counts = None
+        if self._decays and self._decoupled:
+            factor = (1.0 - self._lr * self._decay).to(dtype)
+            for value in values:
+                value.mul_(factor)
+        elif self._decays:
+            add = torch.Tensor.addcmul if self.apart else torch.Tensor.addcmul_
+            both, decay = zip(gradients, values, strict=True), self._decay.to(dtype)
+            gradients = [add(gradient, value, decay) for gradient, value in both]
+        kept = [moments[name] for name in self.kept]
+        if self._options is not None:
+            self._fused(values, gradients, kept, self._options)
+        else:
+            for value, gradient, *own in zip(values, gradients, *kept, strict=True):
+                self._update(value, gradient, *own)
+
+    def _update(
+        self,
+        value: torch.Tensor,
+        gradient: torch.Tensor,
+        mean: torch.Tensor,
+        square: torch.Tensor,
+        most: torch.Tensor | None = None,
+    ) -> None:
+        """With factors of each row's own."""
+        dtype = value.dtype
+        mean.lerp_(gradient, (1.0 - self._beta1).to(dtype))
+        square.lerp_(gradient.mul_(gradient), (1.0 - self._beta2).to(dtype))
+        if most is not None:
+            square = torch.maximum(most, square, out=most)
+        # The root of v's correction is taken out of the fraction, which saves a pass over [N, P].
+        root = (1.0 - self._beta2**self._steps).sqrt()
+        size = self._lr / (1.0 - self._beta1**self._steps) * root
+        fraction = torch.sqrt(square, out=gradient).add_((self._eps * root).to(dtype))
+        torch.div(mean, fraction, out=fraction)
+        value.addcmul_(fraction, size.neg().to(dtype))
+
+    def _fused(
+        self, values: Matrices, gradients: Matrices, kept: Sequence[Matrices], options: Options
+    ) -> None:
+        """The same in one pass, where only rates differ: torch's own step of size 1, then times the rates."""
+        if self._moved is None:
+            self._moved = [torch.zeros_like(value) for value in values]
+        mean, square, *most = kept
+        torch._fused_adam_(
+            self._moved,
+            gradients,
+            mean,
+            square,
+            most[0] if most else [],
+            [self._steps[0, 0].float()] * len(values),
+            lr=1.0,
+            beta1=float(options["betas"][0]),
+            beta2=float(options["betas"][1]),
+            weight_decay=0.0,
+            eps=float(options["eps"]),
+            amsgrad=self._amsgrad,
+            maximize=False,
+        )
+        rate = self._lr.to(values[0].dtype)
+        for value, moved in zip(values, self._moved, strict=True):
+            value.addcmul_(moved, rate)
+        torch._foreach_zero_(self._moved)
+
+    def state(self, row: int, moments: State) -> State:
+        """`step`, and the moments."""
+        if self._counts is None:
+            counts = zip(self._steps[:, 0].tolist(), self._kinds, strict=True)
+            self._counts = [
+                torch.tensor(step, dtype=dtype, device=device) for step, (dtype, device) in counts
+            ]
+        return {"step": self._counts[row], **moments}
+
+
+class SGDRule:
+    """Gradient descent with momentum, dampening and Nesterov's variant as torch defines them."""
+
+    apart = False
+
+    def __init__(
+        self,
+        options: Sequence[Options],
+        varied: Collection[str],
+        saved: Sequence[Sequence[State]],
+        device: torch.device,
+    ) -> None:
+        columns = _Columns(options, device)
+        self._lr, self._decay = columns("lr"), columns("weight_decay")
+        self._momentum, self._dampening = columns("momentum"), columns("dampening")
+        self._decays = "weight_decay" in varied or bool((self._decay != 0).any())
+        self._nesterov, self._moves = bool(options[0]["nesterov"]), self._momentum != 0
+        begun = [any("momentum_buffer" in each for each in row) for row in saved]
+        self._begun = columns.of(begun).bool()
+        self._some = "momentum" in varied or bool(self._moves.any())
+        kept = self._some or any(begun)
+        self.kept: tuple[str, ...] = ("momentum_buffer",) if kept else ()
+
+    def step(self, values: Matrices, gradients: Matrices, moments: Mapping[str, Matrices]) -> None:
+        """The buffer begins as the first gradient, undampened; rows without momentum leave theirs."""
+        ((value,), (gradient,)) = values, gradients
+        dtype = value.dtype
+        if self._decays:
+            gradient.addcmul_(value, self._decay.to(dtype))
+        moved = gradient
+        if self._some:
+            (buffer,) = moments["momentum_buffer"]
+            one = torch.ones_like(self._momentum)
+            old = torch.where(self._moves, self._momentum, one)
+            new = torch.where(self._begun, 1.0 - self._dampening, one) * self._moves
+            buffer.mul_(old.to(dtype)).addcmul_(gradient, new.to(dtype))
+            moved = (
+                gradient.addcmul_(buffer, self._momentum.to(dtype))
+                if self._nesterov
+                else torch.where(self._moves, buffer, gradient)
+            )
+            self._begun |= self._moves
+        value.addcmul_(moved, self._lr.neg().to(dtype))
+
+    def state(self, row: int, moments: State) -> State:
+        """The buffer, where there is one."""
+        return moments if bool(self._begun[row]) else {}
+
+
+Made = Callable[[Sequence[Options], Collection[str], Sequence[Sequence[State]], torch.device], Rule]
+
+RULES: Mapping[type[Optimizer], Made] = {Adam: AdamRule, AdamW: AdamRule, SGD: SGDRule}
+"""The optimizers that can be stacked, by their exact type."""
+
+FLAGS = ("amsgrad", "nesterov", "maximize", "decoupled_weight_decay", "differentiable")
+"""Options that must be the same in every row."""
+
+
+def _steps(saved: Sequence[State]) -> float:
+    found = {float(each["step"]) if each else 0.0 for each in saved}
+    if len(found) > 1:
+        raise UsageError(
+            "parameters of one group have been stepped a different number of times, which a stack cannot go "
+            "on with; use the executor processes or serial"
+        )
+    return found.pop()
+
+
+def _kind_of_step(
+    options: Options, saved: Sequence[State], device: torch.device
+) -> tuple[torch.dtype, torch.device]:
+    """How torch keeps the number of steps: with the parameters where it is fused, else on the CPU."""
+    if options.get("fused") or options.get("capturable"):
+        return torch.float32, device
+    if saved[0]:
+        return saved[0]["step"].dtype, torch.device("cpu")
+    wide = torch.get_default_dtype() == torch.float64
+    return torch.float64 if wide else torch.float32, torch.device("cpu")

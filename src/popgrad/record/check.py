@@ -1,0 +1,143 @@
+"""Checks whether data can be the record of a run."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from popgrad.core.errors import RunError
+from popgrad.core.population import Decision, Hparams, Segment
+from popgrad.record.lineage import founders
+from popgrad.record.progress import Progress, recorded_starts
+from popgrad.record.record import Record
+
+_FACTS: Mapping[str, type] = {
+    "config": dict,
+    "space": dict,
+    "score": str,
+    "stopped": str,
+    "given_task": bool,
+    "task_digest": str,
+}
+"""Types of what a run records about itself, by key."""
+
+_MAX_MEMBERS = 100_000  # as the configuration allows
+
+
+def check_facts(facts: Mapping[str, Any]) -> None:
+    """Refuse facts about a run that no run has written.
+
+    Args:
+        facts: Configuration, space, score and the rest, by key, as the journal holds them.
+
+    Raises:
+        RunError: A fact is missing or has another type; names it.
+    """
+    for key, kind in _FACTS.items():
+        if not isinstance(facts.get(key), kind):
+            raise _damaged(key, facts.get(key))
+
+    sizes = facts.get("sizes")
+    if not isinstance(sizes, list) or not sizes:
+        raise _damaged("sizes", sizes)
+    if not all(type(size) is int and 0 < size <= _MAX_MEMBERS for size in sizes):
+        raise _damaged("sizes", sizes)
+    if not isinstance(facts.get("fingerprint", {}), dict):
+        raise _damaged("fingerprint", facts["fingerprint"])
+
+
+def _damaged(key: str, value: object) -> RunError:
+    return RunError(f"the journal is damaged: {key} of the run cannot be {value!r:.60}")
+
+
+def check_record(record: Record) -> None:
+    """Refuse a record that no run can continue from.
+
+    Raises:
+        RunError: The record lacks or has a member, a source or a hyperparameter that the run cannot have.
+    """
+    for problem in problems(record):
+        raise RunError(f"the record is damaged: {problem}")
+
+
+def problems(record: Record) -> Iterator[str]:
+    """Parts of a record that do not fit its run, one line each. One pass over segments and decisions."""
+    largest = max(record.sizes)
+    for segment in record.segments:
+        if not _fits(segment, largest, record):
+            yield f"segment {segment.id} does not fit a run of {largest} members"
+            return
+
+    try:
+        founders(record.segments)  # finds sources that are missing or run in a circle
+    except RunError as error:
+        yield str(error).removeprefix("the record is damaged: ")
+        return
+
+    if not record.decisions:
+        return
+    size = record.sizes[0]
+    for decision in record.decisions:
+        after = decision.size or size
+        if not _applies(decision, size, after, record):
+            yield f"decision {decision.number} does not fit a run of {after} members"
+            return
+        size = after
+    sizes = [decision.size for decision in record.decisions if decision.size is not None]
+    if sizes != list(record.sizes[1:]):
+        yield f"the recorded sizes are {list(record.sizes)}, but the decisions made it {sizes}"
+
+
+def _fits(segment: Segment, largest: int, record: Record) -> bool:
+    counts = (
+        segment.interval >= 0
+        and segment.first_step >= 0
+        and segment.steps >= 1
+        and segment.samples >= 0
+    )
+    return segment.member in range(largest) and counts and _complete(segment.hparams, record)
+
+
+def _applies(decision: Decision, before: int, after: int, record: Record) -> bool:
+    """Whether a decision can be made in a population of `before` members that has `after` from then on."""
+    plan = decision.plan
+    members = all(member in range(after) for member in plan.members)
+    sources = all(source in range(max(before, after)) for source in plan.sources)
+    complete = all(_complete(hparams, record) for hparams in plan.hparams)
+    return members and sources and complete and decision.number >= 0
+
+
+def _complete(hparams: Hparams, record: Record) -> bool:
+    return hparams.keys() == set(record.space)
+
+
+def contradictions(record: Record) -> Iterator[str]:
+    """Segments that contradict their sources or the decisions, one line each.
+
+    Args:
+        record: A record without `problems`, with all decisions.
+    """
+    for segment in record.segments:
+        name = f"member {segment.member}, interval {segment.interval}"
+        source = None if segment.source is None else record.by_id[segment.source]
+        begin = 0 if source is None else source.last_step
+        if source is not None and source.broke:
+            yield f"{name} starts from {segment.source}, which has no state to start from"
+        elif segment.first_step != begin:
+            yield f"{name} begins with step {segment.first_step}, but its source ends with step {begin}"
+
+    progress = Progress(recorded_starts(record.segments))
+    for number, decision in enumerate(record.decisions):
+        if decision.number != number:
+            yield f"decision {number} is missing"
+            return
+        try:
+            starts = progress.apply(decision, record.by_id)
+        except RunError as error:
+            yield str(error)
+            return
+        for start in starts:
+            segment_ = record.by_id.get(start.id)
+            if segment_ and (segment_.source, dict(segment_.hparams)) != (
+                start.source,
+                dict(start.hparams),
+            ):
+                yield f"member {start.member}, interval {start.interval} is not what decision {number} says"

@@ -1,0 +1,113 @@
+"""The record of a run as one value: what it was given, its segments, and the decisions between them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from popgrad.core.population import Decision, Segment, SegmentId
+from popgrad.core.space import Space
+from popgrad.record import lineage
+from popgrad.record.progress import Progress, progress_after, recorded_starts
+from popgrad.record.schedule import Schedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What a run has recorded so far. Equal runs have equal segments and decisions.
+
+    Attributes:
+        space: Dimensions that the run searches.
+        score_name: Metric that ranks, higher is better; "-loss" ranks by the lowest loss.
+        segments: Finished segments, ordered by (interval, member).
+        decisions: Decisions in order. They may be left out if the population has never changed its size.
+        sizes: Sizes of the population, from the first to the present one; () = never recorded.
+        config: Resolved configuration as plain values, by key.
+        given_task: Whether the run was given a task instance, which a configuration cannot name.
+        task_digest: SHA-256 of the task's source; "" = the task is built in, or its source cannot be read.
+        fingerprint: Arithmetic of the machine that started the run; empty = nothing has trained yet.
+        stopped: Reason the run ended: "finished", "target score", "time", or "unfinished".
+    """
+
+    space: Space
+    score_name: str
+    segments: tuple[Segment, ...] = field(default=(), repr=False)
+    decisions: tuple[Decision, ...] = field(default=(), repr=False)
+    sizes: tuple[int, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    given_task: bool = False
+    task_digest: str = ""
+    fingerprint: Mapping[str, object] = field(default_factory=dict, repr=False)
+    stopped: str = "unfinished"
+
+    @cached_property
+    def by_id(self) -> dict[SegmentId, Segment]:
+        """Segments by (member, interval)."""
+        return lineage.index(self.segments)
+
+    @cached_property
+    def progress(self) -> Progress:
+        """State of the members after the last decision. Needs all decisions."""
+        return progress_after(recorded_starts(self.segments), self.decisions, self.by_id)
+
+    @property
+    def _resized(self) -> bool:
+        return len(self.sizes) > 1
+
+    @property
+    def size(self) -> int:
+        """Members in the population now."""
+        return self.sizes[-1] if self.sizes else len(self.last)
+
+    @cached_property
+    def last(self) -> dict[int, Segment]:
+        """Segment whose state each present member has, by member in ascending order."""
+        return (
+            self.progress.last(self.segments)
+            if self._resized
+            else lineage.last_segments(self.segments)
+        )
+
+    @cached_property
+    def ahead(self) -> set[SegmentId]:
+        """Segments of departed members whose states a present member has yet to start from."""
+        return self.progress.ahead(self.by_id) if self._resized else set()
+
+    @property
+    def winner(self) -> Segment:
+        """Last segment with the best score among the present members; ties: the lowest member.
+
+        Raises:
+            NobodyLeftError: No present member has a finite score.
+        """
+        return lineage.winner(self.last.values())
+
+    @property
+    def best_ever(self) -> Segment:
+        """Segment with the best score of the whole run; ties: the earliest interval, then the lowest member.
+
+        Raises:
+            NobodyLeftError: No segment has a finite score.
+        """
+        return lineage.best_ever(self.segments)
+
+    def lineage(self, leaf: int | SegmentId | None = None) -> tuple[Segment, ...]:
+        """Segments behind a member's weights, root first.
+
+        Args:
+            leaf: A member (its last state is meant), a segment (member, interval), or None for the winner.
+
+        Raises:
+            UsageError: The record has no such member or segment.
+            NobodyLeftError: There is no winner.
+        """
+        if leaf is None:
+            leaf = self.winner.id
+        elif isinstance(leaf, int) and leaf in self.last:
+            leaf = self.last[leaf].id
+
+        return lineage.lineage(self.segments, leaf)
+
+    def schedule(self, leaf: int | SegmentId | None = None) -> Schedule:
+        """Hyperparameters along a lineage; arguments and errors are those of `lineage`."""
+        return lineage.schedule(self.lineage(leaf))

@@ -1,0 +1,1 @@
+"""Runs: configuration, task, engine and directory are joined here."""

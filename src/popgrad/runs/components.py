@@ -1,0 +1,210 @@
+"""The components of a run: task, strategy and executor, made from a resolved configuration."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from popgrad.config import RunConfig
+from popgrad.core.errors import UsageError
+from popgrad.core.space import Space, dimension
+from popgrad.executors import EXECUTORS
+from popgrad.executors.base import Executor
+from popgrad.executors.remote import pickle_task
+from popgrad.hardware import resolve_devices
+from popgrad.runs.winner import load_weights
+from popgrad.strategies import STRATEGIES
+from popgrad.strategies.base import Strategy
+from popgrad.tasks.base import Task
+from popgrad.tasks.reference import check_options, resolve_task
+from popgrad.tasks.torch_task import TorchTask
+
+_TASK_PARTS = ("space", "score", "init", "train", "evaluate")
+
+
+@dataclass(frozen=True)
+class Components:
+    """The components that the engine joins.
+
+    Attributes:
+        config: Resolved configuration.
+        task: Task to train, with the configured space and weights.
+        strategy: Makes the plans.
+        make_executor: Starts the executor; called with `save`, the function that writes a checkpoint.
+    """
+
+    config: RunConfig
+    task: Task
+    strategy: Strategy
+    make_executor: Callable[..., Executor]
+
+
+def components(
+    config: RunConfig, task: Task, strategy: Strategy | None = None, *, sizes: Sequence[int] = ()
+) -> Components:
+    """Build the components that a resolved configuration names.
+
+    Args:
+        config: Resolved configuration.
+        task: Task to train, from `make_task`.
+        strategy: Strategy that takes the place of the configured one.
+        sizes: Sizes that the population of a resumed run has had.
+
+    Raises:
+        UsageError: There is no such executor or device, or the task cannot be sent to its workers.
+    """
+    sizes = [*sizes, config.population]
+    return Components(
+        config=config,
+        task=_spread(task, config, sizes),
+        strategy=strategy or make_strategy(config, task.space),
+        make_executor=executor_factory(config, task, sizes),
+    )
+
+
+def make_task(config: RunConfig, task: Task | None = None) -> Task:
+    """Return the task of a configuration, with the configured space, weights and logging.
+
+    Args:
+        config: Requested configuration.
+        task: Task that takes the place of the one that the configuration names.
+
+    Raises:
+        UsageError: There is no such task, or it cannot be changed as configured.
+    """
+    if task is not None and config.options:
+        raise UsageError(
+            "options: they are for a task that is named; this run is given a task object"
+        )
+    if task is None:
+        task = resolve_task(config.task, config.options, config.data_dir)
+
+    missing = [name for name in _TASK_PARTS if not hasattr(task, name)]
+    if missing:
+        raise UsageError(
+            f"task: {config.task} is a {type(task).__name__}, not a task: it lacks {', '.join(missing)}"
+        )
+    if config.space:
+        added = {name: dimension(spec, f"space.{name}") for name, spec in config.space.items()}
+        task = _replace(task, "space", task.space.with_(added))
+    if config.log_every is not None and isinstance(task, TorchTask):
+        task = _replace(task, "log_every", config.log_every)
+    if config.weights is not None:
+        if not isinstance(task, TorchTask):
+            raise UsageError(
+                f"weights: only a TorchTask can start from weights, got a {type(task).__name__}"
+            )
+        task = _replace(task, "weights", load_weights(Path(config.weights)))
+    return task
+
+
+def make_strategy(config: RunConfig, space: Space) -> Strategy:
+    """Return the strategy that a resolved configuration names.
+
+    Raises:
+        UsageError: A setting is not allowed.
+    """
+    name = config.strategy.name
+    factory = STRATEGIES[name]
+    return factory(space, **check_options(factory, config.strategy.options(), f"strategy {name}"))
+
+
+def executor_factory(
+    config: RunConfig, task: Task, sizes: Sequence[int]
+) -> Callable[..., Executor]:
+    """Return a function that starts the executor of a configuration.
+
+    The function takes `save`, which writes a checkpoint. What cannot work is refused here, before anything
+    is written.
+
+    Args:
+        config: Resolved configuration.
+        task: Task to train.
+        sizes: Sizes of the population, from the first to the requested one.
+
+    Raises:
+        UsageError: There is no such executor or device, or the task cannot be sent to its workers.
+    """
+    name = config.executor
+    if name not in EXECUTORS:
+        raise UsageError(f"executor: expected auto, {', '.join(EXECUTORS)}, got {name!r}")
+    devices = _devices(config)
+    if max(sizes) == 1:
+        devices = devices[:1]  # a single member has all devices, see `_spread`
+    task = _spread(task, config, sizes)
+    options: dict[str, Any] = {"workers": config.workers}
+
+    if config.deadline is not None:
+        if name in ("serial", "vectorised"):
+            raise UsageError(
+                f"deadline: the executor {name} cannot abandon a segment; use processes"
+            )
+        options["deadline"] = config.deadline
+    if name == "vectorised":
+        if config.mode == "async":
+            raise UsageError(
+                "mode: async needs members that train independently; use the executor processes"
+            )
+        options["width"] = sizes[
+            0
+        ]  # bits depend on it: a larger population is trained in several stacks
+    if name in ("processes", "ray"):
+        options["pickled"] = pickle_task(task)
+    if name == "ray":
+        options |= {"address": config.address, "cpus": config.cpus, "gpus": config.gpus}
+        options["members"] = max(sizes)
+    return partial(EXECUTORS[name], task, devices, **options)
+
+
+def resolve_device(config: RunConfig) -> str:
+    """Return the configured device; "auto" is the first GPU if there is one.
+
+    On a cluster, "auto" is what a member takes of it.
+    """
+    if config.device != "auto":
+        return config.device
+    if config.executor == "ray":
+        return "cuda" if config.gpus else "cpu"
+    return str(resolve_devices("auto")[0])
+
+
+def _spread(task: Task, config: RunConfig, sizes: Sequence[int]) -> Task:
+    """The task over all devices if a single member has several; else the task as it is."""
+    devices = _devices(config)
+    if max(sizes) > 1 or len(devices) == 1:
+        return task
+    return _replace(task, "data_parallel", tuple(map(str, devices)))
+
+
+def _devices(config: RunConfig) -> list[torch.device]:
+    """Devices that members take turns over; on a cluster, the single GPU that an actor sees.
+
+    Raises:
+        UsageError: There is no such device, or members on a cluster take no GPU.
+    """
+    if config.executor != "ray":
+        return resolve_devices(config.device)
+    device = resolve_device(config)
+    if device == "cpu":
+        return [torch.device("cpu")]
+    if device != "cuda" or not config.gpus:
+        raise UsageError(
+            "device: on a cluster, expected cpu, or cuda with the GPUs that a member takes, such as "
+            f"gpus=0.25; got {config.device!r} with gpus={config.gpus:g}"
+        )
+    return [torch.device("cuda:0")]
+
+
+def _replace(task: Any, name: str, value: object) -> Task:
+    """The task with another value of a dataclass field."""
+    fields = dataclasses.fields(task) if dataclasses.is_dataclass(task) else ()
+    if not any(field.name == name and field.init for field in fields):
+        raise UsageError(
+            f"{name}: a {type(task).__name__} is not a dataclass with a field {name!r} to replace; change it "
+            "in the task's code"
+        )
+    return cast(Task, dataclasses.replace(task, **{name: value}))

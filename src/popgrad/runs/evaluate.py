@@ -1,0 +1,121 @@
+"""Evaluation of a trained network on a split: a member of a run, a checkpoint, or a pretrained network."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from popgrad.core.errors import UsageError
+from popgrad.core.population import Segment
+from popgrad.runs import pretrained
+from popgrad.runs.api import load
+from popgrad.runs.result import Result
+from popgrad.runs.winner import load_weights
+from popgrad.store.checkpoints import SUFFIX
+from popgrad.tasks.base import Context, Split
+from popgrad.tasks.evaluation import evaluate
+from popgrad.tasks.reference import resolve_task
+
+PREFIX = "pretrained:"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics of a network on a split.
+
+    Attributes:
+        subject: The network, in words.
+        split: "validation" or "test".
+        metrics: Metrics by name.
+        card: Metrics that the network's card states for this split; None = it has no card.
+    """
+
+    subject: str
+    split: Split
+    metrics: Mapping[str, float]
+    card: Mapping[str, float] | None = None
+
+
+def evaluate_split(
+    what: str,
+    *,
+    split: Split = "test",
+    member: int | None = None,
+    best: bool = False,
+    data_dir: str | Path | None = None,
+    reader: str,
+) -> Evaluation:
+    """Evaluate a network on a split, with its recorded task, options and hyperparameters.
+
+    Args:
+        what: Directory of a run, a file among its checkpoints, or "pretrained:NAME".
+        split: "validation" or "test".
+        member: Member of a run; None = the winner.
+        best: Whether to take the member's best state so far instead of its last one.
+        data_dir: Directory of the data, if it has moved.
+        reader: Name of the caller, for the run's record.
+
+    Raises:
+        UsageError: There is no such network.
+        RunError: The record cannot be read, or the state is gone.
+    """
+    if what.startswith(PREFIX):
+        _check_single(what, member, best)
+        return _evaluate_pretrained(what.removeprefix(PREFIX), split, data_dir)
+
+    path = Path(what)
+    if path.suffix == SUFFIX and path.absolute().parent.name == "checkpoints":
+        _check_single(what, member, best)
+        result = _open(path.absolute().parent.parent, data_dir)
+        segment = _find_checkpoint(result, path)
+        subject = f"checkpoint of member {segment.member}, interval {segment.interval}"
+    else:
+        result = _open(path, data_dir)
+        segment = result.record.winner if member is None else result.lineage(member)[-1]
+        subject = (
+            f"member {segment.member}" if member is not None else f"winner, member {segment.member}"
+        )
+        if best:
+            segment = result.best(segment.member)
+            subject += f" at its best (interval {segment.interval})"
+
+    if segment.failed:
+        raise UsageError(
+            f"member {segment.member} failed in interval {segment.interval}: use its best state (--best)"
+        )
+    return Evaluation(subject, split, result.evaluate(segment.id, split, reader=reader))
+
+
+def _check_single(what: str, member: int | None, best: bool) -> None:
+    if member is not None or best:
+        raise UsageError(
+            f"member, best: they choose among the networks of a run; {what} is a single network, "
+            "leave them out"
+        )
+
+
+def _open(path: Path, data_dir: str | Path | None) -> Result:
+    if not os.path.isfile(path / "journal.db"):  # Path.is_file raises if a name is too long
+        raise UsageError(
+            f"{path} holds no run (there is no journal.db in it); expected the directory of a run, one of "
+            f"its checkpoints, or {PREFIX}NAME"
+        )
+    return load(path, data_dir=data_dir)
+
+
+def _find_checkpoint(result: Result, path: Path) -> Segment:
+    if os.path.isfile(path):
+        for segment in reversed(result.segments):
+            if segment.digest == path.stem:
+                return segment
+    raise UsageError(
+        f"{path} is not a checkpoint of the run; checkpoints.json lists those that it has"
+    )
+
+
+def _evaluate_pretrained(name: str, split: Split, data_dir: str | Path | None) -> Evaluation:
+    card = pretrained.card(name)
+    task = resolve_task(card["task"], card["options"], None if data_dir is None else str(data_dir))
+    state = {"model": load_weights(pretrained.weights(name))}
+    metrics = evaluate(task, state, card["hparams"], split, Context())
+    return Evaluation(f"pretrained {name}", split, metrics, card.get(split))

@@ -1,0 +1,44 @@
+"""Four networks trained on MNIST, each with a card that says how it was made and what it reaches."""
+
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from popgrad.core.errors import UsageError
+from popgrad.runs.winner import load_model
+
+NAMES = ("fc", "conv", "fc-pbt", "conv-pbt")
+
+
+def load_pretrained(name: str, device: torch.device | str = "cpu") -> nn.Module:
+    """A network that comes with popgrad, in evaluation mode.
+
+    Args:
+        name: "fc" or "conv" (trained with a given schedule), "fc-pbt" or "conv-pbt" (trained as populations).
+        device: Where to put it.
+
+    Raises:
+        UsageError: There is no such network.
+    """
+    return load_model(weights(name), device=device)
+
+
+def card(name: str) -> dict[str, Any]:
+    """How a network was made (command, seed, split, schedule) and what it reaches on validation and test."""
+    return dict(json.loads(weights(name).with_suffix(".json").read_text(encoding="utf-8")))
+
+
+def weights(name: str) -> Path:
+    """The file of a network's weights. Raises `UsageError` where there is no such network."""
+    if name not in NAMES:
+        raise UsageError(f"there is no pretrained network {name!r}; there is {', '.join(NAMES)}")
+    file = Path(str(files(__name__).joinpath(f"{name}.safetensors")))
+    if not file.is_file():
+        raise UsageError(
+            f"the pretrained network {name} is not in this installation: {file} is missing"
+        )
+    return file

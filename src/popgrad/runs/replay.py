@@ -1,0 +1,195 @@
+"""Replays: a lineage trained again, bit for bit; or a new model trained under a recorded schedule."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from popgrad.config import RunConfig, StrategyConfig, parse
+from popgrad.core.errors import UsageError
+from popgrad.core.population import Segment, SegmentId
+from popgrad.engine.callbacks import Callbacks
+from popgrad.engine.restore import compare
+from popgrad.executors.base import Executor
+from popgrad.record.check import check_record
+from popgrad.record.record import Record
+from popgrad.runs.api import start
+from popgrad.runs.components import executor_factory
+from popgrad.runs.reopen import check_same_task, recorded_config, reopen_task
+from popgrad.runs.result import Result
+from popgrad.runs.winner import Winner
+from popgrad.store.directory import open_record
+from popgrad.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A model that was trained again along its lineage.
+
+    Attributes:
+        winner: Recorded segment and lineage, with the state that training them again has given.
+        differing: First segment whose final state differs from the record; None = all are equal, bit for bit.
+        machine: Parts of this machine's arithmetic that differ from the run's, as "name: then -> now".
+    """
+
+    winner: Winner
+    differing: SegmentId | None
+    machine: tuple[str, ...] = field(default=())
+
+    @property
+    def identical(self) -> bool:
+        """Whether every state along the lineage equals the record, bit for bit."""
+        return self.differing is None
+
+
+def replay(
+    directory: str | Path,
+    member: int | None = None,
+    *,
+    task: Task | None = None,
+    data_dir: str | Path | None = None,
+    device: str | None = None,
+    allow_changed_task: bool = False,
+    on_segment: Callable[[Segment], None] | None = None,
+) -> Replay:
+    """Train along a lineage again, with the recorded hyperparameters and seeds; no checkpoint is read.
+
+    Args:
+        directory: Directory of the run; it is not changed.
+        member: Member whose last state is wanted; None = the winner.
+        task: The task, if the run was given an instance.
+        data_dir: Directory of the data, if it has moved.
+        device: Another device; bits are promised on the recorded kind only.
+        allow_changed_task: Whether to go on if the source of the task has changed.
+        on_segment: Called with each recorded segment once it is trained again.
+
+    Raises:
+        UsageError: An argument is wrong, or the task has changed or has to be passed.
+        RunError: There is no run, or a segment fails that did not before.
+
+    Example:
+        >>> import popgrad
+        >>> result = popgrad.run("quadratic", population=4, intervals=3, directory="runs/replayed")
+        >>> popgrad.replay("runs/replayed").identical
+        True
+    """
+    record, config, task = _reopen(directory, task, data_dir, device, allow_changed_task)
+    lineage = record.lineage(member)
+    if lineage[-1].broke:
+        raise UsageError(
+            f"member {lineage[-1].member} crashed in interval {lineage[-1].interval} and has no last state; "
+            "choose another member"
+        )
+
+    if (
+        config.executor != "vectorised"
+    ):  # its bits are those of a stack; all others train like serial
+        config = config.model_copy(update={"executor": "serial"})
+    executor = executor_factory(config, task, record.sizes)(save=None)
+    try:
+        then, now = record.fingerprint, executor.fingerprint
+        machine = tuple(
+            f"{key}: {then.get(key)!r} -> {value!r}"
+            for key, value in now.items()
+            if then.get(key) != value
+        )
+        differing = _train(executor, lineage, on_segment)
+        state = executor.state(lineage[-1].id)
+    finally:
+        executor.close()
+    return Replay(Winner(lineage[-1], lineage, state, task), differing, machine)
+
+
+def _train(
+    executor: Executor, lineage: Sequence[Segment], on_segment: Callable[[Segment], None] | None
+) -> SegmentId | None:
+    """Train a lineage; returns the first segment that differs from the record."""
+    differing = None
+    for segment in lineage:
+        executor.submit([segment.assignment])
+        equal = compare(segment, executor.next(), exact=False)
+        if not equal and differing is None:
+            differing = segment.id
+        executor.retain([segment.id])
+        if on_segment is not None:
+            on_segment(segment)
+    return differing
+
+
+def replay_schedule(
+    directory: str | Path,
+    seed: int,
+    member: int | None = None,
+    *,
+    keep: str | Path | None = None,
+    task: Task | None = None,
+    data_dir: str | Path | None = None,
+    device: str | None = None,
+    allow_changed_task: bool = False,
+    callbacks: Callbacks | None = None,
+) -> Result:
+    """Train one new model under a recorded schedule, to see whether the schedule was what helped.
+
+    Weights, order of data and all other draws come from `seed`; no member copies another.
+
+    Args:
+        directory: Directory of the run; it is not changed.
+        seed: Seed of the new run, at least 0.
+        member: Member whose schedule is used; None = the winner.
+        keep: Directory of the new run; None = in memory only.
+        task: The task, if the run was given an instance.
+        data_dir: Directory of the data, if it has moved.
+        device: Another device.
+        allow_changed_task: Whether to go on if the source of the task has changed.
+        callbacks: Functions to call as segments and intervals finish.
+
+    Raises:
+        UsageError: An argument is wrong, or the task has changed or has to be passed.
+        RunError: There is no run, or the new one cannot continue.
+
+    Example:
+        >>> import popgrad
+        >>> result = popgrad.run("quadratic", population=4, intervals=3, directory="runs/donor")
+        >>> popgrad.replay_schedule("runs/donor", seed=1).size
+        1
+    """
+    record, config, _ = _reopen(directory, task, data_dir, device, allow_changed_task)
+    lineage = record.lineage(member)
+    phases = [{"step": segment.first_step, **segment.hparams} for segment in lineage[1:]]
+    config = config.model_copy(
+        update={
+            "population": 1,
+            "intervals": len(lineage),
+            "seed": seed,
+            "strategy": StrategyConfig(name="schedule", phases=phases),  # type: ignore[call-arg]
+            "initial": [dict(lineage[0].hparams)],
+            "executor": "serial",
+            "max_time": None,
+            "target_score": None,
+        }
+    )
+    return start(
+        parse(config.model_dump(mode="json")),
+        task=task,
+        directory=None if keep is None else Path(keep),
+        callbacks=callbacks,
+    )
+
+
+def _reopen(
+    directory: str | Path,
+    task: Task | None,
+    data_dir: str | Path | None,
+    device: str | None,
+    allow_changed_task: bool,
+) -> tuple[Record, RunConfig, Task]:
+    """Read a record, its configuration as a replay needs it, and its task."""
+    path = Path(directory).absolute()
+    record = open_record(path)
+    check_record(replace(record, decisions=()))
+    changes = {"data_dir": None if data_dir is None else str(data_dir), "device": device}
+    config = recorded_config(record, changes)
+    # One model after the other: no member to wait for or to abandon, and the copy in storage is the run's.
+    config = config.model_copy(update={"mode": "sync", "deadline": None, "storage": None})
+    reopened = reopen_task(record, config, path, task, "replay")
+    check_same_task(reopened, task, record, allow=allow_changed_task)
+    return record, config, reopened

@@ -1,0 +1,206 @@
+"""One session of a run: the engine works on a journal, and the outputs are written however it ends."""
+
+import logging
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial
+
+from popgrad import config as configuration
+from popgrad.core.errors import PopgradError, RunError
+from popgrad.core.population import Segment, SegmentId
+from popgrad.engine.callbacks import Callbacks, IntervalEnd, combine
+from popgrad.engine.loop import Engine, Limits
+from popgrad.runs.components import Components
+from popgrad.runs.outputs import event_callbacks, write_figures, write_tables, write_winner
+from popgrad.runs.result import Result
+from popgrad.state import State
+from popgrad.store.atomic import leftovers, replacing
+from popgrad.store.directory import Directory
+from popgrad.store.journal import Journal
+from popgrad.store.mirror import Mirror
+from popgrad.store.storage import Storage
+
+log = logging.getLogger("popgrad")
+
+
+def run_session(
+    components: Components,
+    journal: Journal,
+    directory: Directory | None,
+    callbacks: Callbacks | None = None,
+) -> Result:
+    """Run the engine on a journal until a limit is reached, and write the outputs.
+
+    Args:
+        components: Components of the run.
+        journal: The record so far; it grows.
+        directory: Directory of the run; None = in memory only.
+        callbacks: Functions to call as segments and intervals finish.
+
+    Raises:
+        PopgradError: The run cannot continue; what is recorded stays.
+    """
+    config = components.config
+    callbacks = callbacks or Callbacks()
+    if directory is not None and config.storage is not None:
+        mirror = Mirror(Storage(config.storage), directory, partial(_has_checkpoint, components))
+        mirror.update()
+        result = _run(components, journal, directory, combine(_mirror_callbacks(mirror), callbacks))
+        mirror.update()
+        return result
+    return _run(components, journal, directory, callbacks)
+
+
+def _run(
+    components: Components, journal: Journal, directory: Directory | None, callbacks: Callbacks
+) -> Result:
+    config = components.config
+    if directory is not None:
+        _delete_leftovers(directory)
+        with replacing(directory.configuration) as aside:
+            aside.write_text(configuration.write(config), encoding="utf-8")
+
+    engine = _make_engine(components, journal, directory, callbacks)
+    try:
+        with _sigterm_interrupts():
+            reason = engine.run(Limits(config.intervals, config.max_time, config.target_score))
+            winner = journal.record().winner.id
+            final = {winner: engine.state(winner)}
+            journal.set_about(stopped=reason)
+    except BaseException:
+        _close(engine, directory)
+        _write_partial_outputs(components, journal, directory)
+        raise
+    _close(engine, directory)
+
+    try:
+        return _write_outputs(components, journal, directory, final)
+    except OSError as error:
+        raise RunError(
+            f"the winner, tables and figures cannot be written: {error}; the run is recorded to its end, and "
+            "resuming it writes them"
+        ) from error
+
+
+def _make_engine(
+    components: Components, journal: Journal, directory: Directory | None, callbacks: Callbacks
+) -> Engine:
+    config = components.config
+    checkpoints = None if directory is None else directory.checkpoints
+    save = None if checkpoints is None else checkpoints.write
+    if directory is not None and config.outputs and config.events:
+        callbacks = combine(
+            event_callbacks(directory, components.task, journal.segments()), callbacks
+        )
+    return Engine(
+        components.task,
+        components.strategy,
+        partial(components.make_executor, save=save),
+        journal,
+        checkpoints,
+        seed=config.seed,
+        size=config.population,
+        interval=config.interval_length,
+        mode=config.mode,
+        grow=config.grow,
+        initial=config.initial,
+        checkpoint_every=config.checkpoint_every,
+        callbacks=callbacks,
+    )
+
+
+# --- the copy in storage ------------------------------------------------------------------------------------
+
+
+def _has_checkpoint(components: Components, segment: Segment) -> bool:
+    """Whether a segment is to have a checkpoint."""
+    done = segment.interval + 1
+    config = components.config
+    return done % config.checkpoint_every == 0 or done == config.intervals
+
+
+def _mirror_callbacks(mirror: Mirror) -> Callbacks:
+    """Callbacks that update a copy after each interval; a failure is logged, and the next update retries."""
+
+    def update(end: IntervalEnd) -> None:
+        del end
+        try:
+            mirror.update()
+        except RunError as error:
+            log.warning("%s; retrying after the next interval", error)
+
+    return Callbacks(on_interval=update)
+
+
+# --- the end of a session -----------------------------------------------------------------------------------
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """Treat SIGTERM as Ctrl-C, unless the caller has installed a handler of its own."""
+    main_thread = threading.current_thread() is threading.main_thread()
+    unhandled = main_thread and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if unhandled:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        if unhandled:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _close(engine: Engine, directory: Directory | None) -> None:
+    engine.close()
+    if directory is not None:  # no process writes any more; a worker may have died while it did
+        with suppress(OSError):  # the next session tries again
+            _delete_leftovers(directory)
+
+
+def _delete_leftovers(directory: Directory) -> None:
+    """Delete the partial files of writers that were killed."""
+    for path in (*directory.checkpoints.leftovers(), *leftovers(directory.path)):
+        path.unlink(missing_ok=True)
+
+
+def _write_outputs(
+    components: Components,
+    journal: Journal,
+    directory: Directory | None,
+    final: Mapping[SegmentId, State],
+) -> Result:
+    """Return the result of the run, and write its tables, figures and winner."""
+    outputs = components.config.outputs
+    record, telemetry = journal.record(), journal.telemetry()
+    if directory is not None and outputs:
+        write_tables(record, telemetry, directory, components.task)
+
+    result = Result(
+        record=record,
+        telemetry=telemetry,
+        config=components.config,
+        run_directory=directory,
+        trained_task=components.task,
+        final_states=final,
+        journal=journal if directory is None else None,
+    )
+    if directory is not None:
+        write_winner(result, directory)
+        if outputs:
+            write_figures(result, directory, components.task)
+    return result
+
+
+def _write_partial_outputs(
+    components: Components, journal: Journal, directory: Directory | None
+) -> None:
+    """Write the outputs of a run that was interrupted. Failures are logged: the interruption is the news."""
+    if directory is None:
+        return
+    try:
+        _write_outputs(components, journal, directory, {})
+    except PopgradError:  # no member has a score yet
+        return
+    except Exception as error:
+        log.warning("tables, figures and the winner are not written: %s", error)

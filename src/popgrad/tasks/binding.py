@@ -1,0 +1,184 @@
+"""Where hyperparameters live: written into optimizers and modules, read back, and accounted for.
+
+A hyperparameter that is loaded over by an optimizer's state, or that reaches nothing at all, is the most
+frequent fault of population training. So a name is written wherever it lives, the live value is compared
+with the recorded one, and a name that nothing wrote or read is an error.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from popgrad.core.errors import RunError, UsageError
+from popgrad.core.population import Hparams, Value
+
+BETAS = {"beta1": 0, "beta2": 1}
+
+
+class TrackedHparams(Mapping[str, object]):
+    """Hyperparameters that remember who asked for them.
+
+    Args:
+        values: What is handed out.
+        seen: Names that were asked for are added here.
+    """
+
+    def __init__(self, values: Mapping[str, object], seen: set[str]) -> None:
+        self._values = values
+        self._seen = seen
+
+    def __getitem__(self, name: str) -> object:
+        self._seen.add(name)
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        self._seen.update(self._values)
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+def tensors(hparams: Hparams, device: torch.device) -> dict[str, object]:
+    """Numbers as 0-d tensors (float32, int64, bool), strings as they are: what the loss is given."""
+    return {
+        name: value
+        if isinstance(value, str)
+        else torch.tensor(
+            value, dtype=torch.float32 if isinstance(value, float) else None, device=device
+        )
+        for name, value in hparams.items()
+    }
+
+
+def write(module: nn.Module, optimizers: Mapping[str, Optimizer], hparams: Hparams) -> set[str]:
+    """Write every hyperparameter where it lives, and compare what is live then with what was to be written.
+
+    A name lives in each parameter group that has it as a key ("lr", "weight_decay", "momentum", ...; "beta1"
+    and "beta2" for the pair "betas"), qualified by the optimizer's or the group's name where there are
+    several ("critic_lr"), and in each 0-d buffer of that name in the module.
+
+    Returns:
+        The names that live somewhere.
+
+    Raises:
+        UsageError: A buffer cannot hold the value.
+        RunError: A live value differs from what was written: something refused it, or two names live in one
+            place.
+    """
+    return Bindings(module, optimizers, hparams).write(hparams)
+
+
+class Bindings:
+    """Where hyperparameters live in one module and its optimizers, found once to be written more often.
+
+    Args:
+        module: Whose buffers.
+        optimizers: Whose parameter groups, by name.
+        names: Of the hyperparameters.
+    """
+
+    def __init__(
+        self, module: nn.Module, optimizers: Mapping[str, Optimizer], names: Iterable[str]
+    ) -> None:
+        self._places = {
+            name: (list(_groups(optimizers, name)), list(_buffers(module, name))) for name in names
+        }
+
+    def options(self) -> set[str]:
+        """The keys of parameter groups that are written, "betas" for a part of the pair."""
+        keys = {key for groups, _ in self._places.values() for _, key in groups}
+        return {"betas" if key in BETAS else key for key in keys}
+
+    def write(self, hparams: Hparams) -> set[str]:
+        """As the function `write` does, for the names that were given."""
+        for name, (groups, buffers) in self._places.items():
+            for group, key in groups:
+                _set(group, key, hparams[name])
+            for buffer in buffers:
+                _fill(name, buffer, hparams[name])
+        # All are written before any is compared, so that a name that writes over another is found.
+        for name, (groups, buffers) in self._places.items():
+            for group, key in groups:
+                _compare(name, hparams[name], _get(group, key))
+            for buffer in buffers:
+                # A float buffer holds the nearest value it can; another kind holds this one, or is wrong.
+                rounds = buffer.is_floating_point()
+                value = (
+                    torch.tensor(hparams[name], dtype=buffer.dtype).item()
+                    if rounds
+                    else hparams[name]
+                )
+                _compare(name, value, buffer.item())
+        return {name for name, (groups, buffers) in self._places.items() if groups or buffers}
+
+
+def _groups(
+    optimizers: Mapping[str, Optimizer], name: str
+) -> Iterator[tuple[dict[str, object], str]]:
+    """The parameter groups that hold a hyperparameter, each with its key."""
+    for owner, optimizer in optimizers.items():
+        for group in optimizer.param_groups:
+            for prefix in ("", f"{owner}_", f"{group.get('name', owner)}_"):
+                key = name.removeprefix(prefix)
+                held = key in group or (key in BETAS and "betas" in group)
+                if name.startswith(prefix) and held and key != "params":
+                    yield group, key
+                    break
+
+
+def _buffers(module: nn.Module, name: str) -> Iterator[torch.Tensor]:
+    for layer in module.modules():
+        buffer = layer._buffers.get(name)
+        if buffer is not None and buffer.ndim == 0:
+            yield buffer
+
+
+def is_hparam_buffer(path: str, buffer: torch.Tensor, hparams: Iterable[str]) -> bool:
+    """Whether a buffer holds a hyperparameter, which travels as such and not as part of the state."""
+    return buffer.ndim == 0 and path.rpartition(".")[2] in hparams
+
+
+def _set(group: dict[str, object], key: str, value: Value) -> None:
+    if key in group:
+        group[key] = value
+    else:
+        betas = list(group["betas"])  # type: ignore[call-overload]
+        betas[BETAS[key]] = value
+        group["betas"] = tuple(betas)
+
+
+def _fill(name: str, buffer: torch.Tensor, value: Value) -> None:
+    if isinstance(value, str):
+        raise UsageError(
+            f"hyperparameter {name!r} is {value!r}, but the buffer of its name holds numbers"
+        )
+    buffer.fill_(value)
+
+
+def _get(group: dict[str, object], key: str) -> object:
+    return group[key] if key in group else group["betas"][BETAS[key]]  # type: ignore[index]
+
+
+def _compare(name: str, recorded: object, live: object) -> None:
+    if recorded != live:
+        raise RunError(
+            f"hyperparameter {name!r} is {live!r} where it lives, but {recorded!r} in the record"
+        )
+
+
+def check_all_used(hparams: Hparams, reached: set[str]) -> None:
+    """Refuse hyperparameters that reached nothing.
+
+    Raises:
+        UsageError: Names them and the places where a hyperparameter can live.
+    """
+    idle = sorted(set(hparams) - reached)
+    if idle:
+        raise UsageError(
+            f"hyperparameter {', '.join(map(repr, idle))} reaches nothing: no parameter group has the key, "
+            "no 0-d buffer has the name, and neither the model, the optimizer nor the loss reads it; check "
+            "the spelling, or remove it from the space"
+        )

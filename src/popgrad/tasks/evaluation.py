@@ -1,0 +1,61 @@
+"""Seeded evaluation: the global generators of a segment, and metrics outside of a run."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+
+from popgrad.core.population import Hparams
+from popgrad.state import State
+from popgrad.tasks.base import Context, Split, Task
+
+
+def seed_generators(seed: int) -> None:
+    """Seed Python's, NumPy's and torch's global generators."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002  # the user's code may draw from the global generator
+    started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    if started or torch.cuda.device_count() or torch.backends.mps.is_available():
+        torch.manual_seed(seed)
+    else:  # which would keep a note, with its traceback, for each kind of device that may come to be
+        torch.default_generator.manual_seed(seed)
+
+
+@contextmanager
+def seeded(ctx: Context) -> Iterator[None]:
+    """All global generators seeded for a segment, and given back as they were, like grad mode."""
+    python, legacy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    # torch.manual_seed reseeds the GPUs' generators too. Where CUDA has yet to start, there are none.
+    started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    gpus = torch.cuda.get_rng_state_all() if started else []
+    grad = torch.is_grad_enabled()
+    torch.set_grad_enabled(True)
+    seed_generators(ctx.library_seed("train"))
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(legacy)  # noqa: NPY002
+        torch.set_rng_state(cpu)
+        if gpus:
+            torch.cuda.set_rng_state_all(gpus)
+        torch.set_grad_enabled(grad)
+
+
+def evaluate(
+    task: Task, state: State, hparams: Hparams, split: Split, ctx: Context
+) -> dict[str, float]:
+    """Metrics of a state on a split, outside of a run: seeded and on one thread, as executors do it."""
+    threads = torch.get_num_threads()
+    with threadpool_limits(1), seeded(ctx):
+        torch.set_num_threads(1)
+        try:
+            return {
+                name: float(value)
+                for name, value in task.evaluate(state, hparams, split, ctx).items()
+            }
+        finally:
+            torch.set_num_threads(threads)

@@ -1,0 +1,88 @@
+"""Commands that look: what they say of a run, and that they leave it as it is."""
+
+from pathlib import Path
+
+from popgrad.record.lineage import schedule
+from popgrad.runs.api import load
+from program import SMALL, Done, contents, popgrad, readings, refused
+
+
+def test_show_says_again_what_run_said(finished: Path) -> None:
+    ran = popgrad("run", "quadratic", *SMALL, "--no-test", "--dir", "again")
+    assert ran.out.startswith(popgrad("show", str(finished)).out)
+
+
+def test_schedule_prints_the_table_of_show(finished: Path) -> None:
+    done = popgrad("schedule", str(finished))
+    assert done.code == 0
+    _, _, table = done.out.rstrip().partition("Schedule")
+    assert "0.." in table
+    assert table in popgrad("show", str(finished)).out
+
+
+def test_schedule_prints_exactly_what_is_read_back(finished: Path) -> None:
+    result = load(finished)
+    for chosen, whole in (
+        ((), result.winner.schedule),
+        (("--member", "1"), schedule(result.lineage(1))),
+    ):
+        for merging, wanted in (((), whole), (("--merged",), whole.merged())):
+            argv = ("schedule", str(finished), *chosen, *merging)
+            assert popgrad(*argv, "--csv") == Done(0, wanted.to_csv(), "")
+            assert popgrad(*argv, "--json") == Done(0, wanted.to_json(), "")
+
+
+def test_the_schedule_of_nobody_is_refused() -> None:
+    popgrad("run", "toy.py:Failing", *SMALL, "--dir", "here")
+    done = popgrad("schedule", "here")
+    assert (done.code, done.out) == (1, "")
+    assert (
+        done.err
+        == "popgrad: no member has a finite score in the last interval, so the run has no winner\n"
+    )
+    assert popgrad("schedule", "here", "--member", "0").code == 0
+
+
+def test_what_is_only_looked_at_needs_no_code_of_the_task() -> None:
+    popgrad("run", "toy.py:Toy", *SMALL, "--dir", "here")
+    Path("toy.py").unlink()
+    assert popgrad("show", "here").code == 0
+    assert popgrad("schedule", "here").code == 0
+    assert popgrad("schedule", "here", "--csv").out.startswith("first_step,steps,h\n0,4,")
+
+
+def test_tasks_names_what_they_search_and_take() -> None:
+    lines = [line.rstrip() for line in popgrad("tasks").out.splitlines()]
+    assert "  space   lr          log-uniform 0.0001..0.1" in lines
+    assert "  option  batch_size  32" in lines
+
+
+def test_test_reads_the_winner_on_the_test_split() -> None:
+    popgrad("run", "toy.py:Toy", *SMALL, "--dir", "here", "--no-test")
+    assert popgrad("test", "here").out.startswith("winner, member ")
+
+
+def test_the_test_split_is_read_as_often_as_the_journal_says() -> None:
+    popgrad("run", "toy.py:Toy", *SMALL, "--dir", "here", "--no-test")
+    popgrad("show", "here")
+    assert readings("here") == []
+    popgrad("resume", "here", "--intervals", "4")
+    popgrad("test", "here")
+    splits = Path("splits.txt").read_text().split()
+    assert readings("here") == ["final report", "popgrad test"]
+    assert splits.count("test") == 2
+
+
+def test_a_run_directory_is_left_as_it_is_by_what_only_reads_or_is_refused(finished: Path) -> None:
+    before = contents(finished)
+    finished.chmod(0o555)
+    assert popgrad("show", str(finished)).code == 0
+    assert popgrad("schedule", str(finished)).code == 0
+    assert "member 9 has no finished segment" in refused("schedule", str(finished), "--member", "9")
+    assert f"{finished} holds a run" in refused("run", "quadratic", *SMALL, "--dir", str(finished))
+    assert "3 are recorded already" in refused("resume", str(finished), "--intervals", "2")
+    finished.chmod(0o755)
+    assert {**contents(finished), str(finished / "lock"): b""} == {
+        **before,
+        str(finished / "lock"): b"",
+    }

@@ -1,1 +1,0 @@
-"""A package, as tests/strategies has a test_schedule.py too."""
