@@ -6,6 +6,7 @@ import pytest
 
 from popgrad.core.population import Segment, Telemetry
 from popgrad.core.space import Choice, Constant, LogUniform, OneMinus, Ordinal, Space, Uniform
+from popgrad.record.record import Record
 
 SPACE = Space(
     {
@@ -62,6 +63,16 @@ def segments():
         segment(0, 2, (0, 1), 0.7, one),
         segment(1, 2, (1, 1), 0.75, heir),
     )
+
+
+@pytest.fixture
+def make_record():
+    """A function that makes the record of a run from its segments."""
+
+    def make(segments, space=SPACE, score_name="score"):
+        return Record(space=space, score_name=score_name, segments=tuple(segments))
+
+    return make
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from popgrad.core.space import Constant, Space, Uniform
 from popgrad.report import frame, rows, searched, write_csv
 
 
-def test_a_row_per_segment_with_everything_in_it(segments, telemetry, space):
-    table = rows(segments, telemetry, space)
+def test_a_row_per_segment_with_everything_in_it(segments, telemetry, make_record):
+    table = rows(make_record(segments), telemetry)
     assert len(table) == len(segments)
     assert all(list(row) == list(table[0]) for row in table)
     assert table[4] | {"seconds": None} == {
@@ -41,8 +41,8 @@ def test_a_row_per_segment_with_everything_in_it(segments, telemetry, space):
     }
 
 
-def test_what_is_not_there_is_nan_or_none(segments, telemetry, space):
-    table = rows(segments, telemetry, space)
+def test_what_is_not_there_is_nan_or_none(segments, telemetry, make_record):
+    table = rows(make_record(segments), telemetry)
     assert table[0]["seconds"] == 1.25
     assert math.isnan(table[1]["seconds"])
     assert table[0]["source_member"] is None
@@ -50,18 +50,18 @@ def test_what_is_not_there_is_nan_or_none(segments, telemetry, space):
     assert math.isnan(table[5]["accuracy"])
 
 
-def test_clashing_names_get_a_prefix_and_lose_nothing(segments):
+def test_clashing_names_get_a_prefix_and_lose_nothing(segments, make_record):
     space = Space({"step": Uniform(0, 1), "loss": Uniform(0, 1)})
     one = replace(
         segments[0], hparams={"step": 0.25, "loss": 0.5}, metrics={"loss": 3.0, "score": 4.0}
     )
-    (row,) = rows([one], {}, space)
+    (row,) = rows(make_record([one], space), {})
     assert (row["step"], row["hparam_step"], row["loss"]) == (10, 0.25, 0.5)
     assert (row["metric_loss"], row["score"], row["metric_score"]) == (3.0, 0.5, 4.0)
 
 
-def test_csv_reads_back_exactly(tmp_path, segments, telemetry, space):
-    table = rows(segments, telemetry, space)
+def test_csv_reads_back_exactly(tmp_path, segments, telemetry, make_record):
+    table = rows(make_record(segments), telemetry)
     path = tmp_path / "made" / "history.csv"
     write_csv(path, table)
     with path.open(newline="") as file:
@@ -82,14 +82,14 @@ def test_a_failed_write_leaves_the_older_file(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_no_rows_are_an_empty_file(tmp_path, space):
-    write_csv(tmp_path / "history.csv", rows([], {}, space))
+def test_no_rows_are_an_empty_file(tmp_path, make_record):
+    write_csv(tmp_path / "history.csv", rows(make_record([]), {}))
     assert (tmp_path / "history.csv").read_text() == ""
 
 
-def test_frame_has_the_rows(segments, telemetry, space):
+def test_frame_has_the_rows(segments, telemetry, make_record):
     pytest.importorskip("pandas")
-    table = frame(rows(segments, telemetry, space))
+    table = frame(rows(make_record(segments), telemetry))
     assert table.shape == (8, 23)
     assert table.loc[table.interval == 2, "score"].max() == 0.75
 

@@ -60,8 +60,8 @@ def test_schedule_merges_equal_neighbours_and_leaves_constants_out(segments, spa
     assert sum(".." in line[0] for line in lines if line) == 2
 
 
-def test_winner_stands_beside_the_best_ever(segments, space):
-    lines = cells(winners(segments, space, "accuracy"))
+def test_winner_stands_beside_the_best_ever(segments, make_record):
+    lines = cells(winners(make_record(segments, score_name="accuracy")))
     assert ["winner", "best", "ever"] in lines
     for line in (
         ["member", "1", "0"],
@@ -74,43 +74,46 @@ def test_winner_stands_beside_the_best_ever(segments, space):
         assert lines.count(line) == 1
 
 
-def test_population_is_ranked_and_says_where_each_came_from(segments, space):
-    record = [each for each in segments if each.interval < 2]
-    lines = [line for line in cells(population(record, space)) if line]
+def test_population_is_ranked_and_says_where_each_came_from(segments, make_record):
+    record = make_record(each for each in segments if each.interval < 2)
+    lines = [line for line in cells(population(record)) if line]
     assert [(line[0], line[2], line[-1]) for line in lines[-3:]] == [
         ("0", "0.9000", "itself"),
         ("1", "0.8000", "m0"),
         ("2", "nan", "itself"),
     ]
-    first = [each for each in segments if each.interval == 0]
-    assert {line[-1] for line in cells(population(first, space))[-4:-1]} == {"fresh"}
+    first = make_record(each for each in segments if each.interval == 0)
+    assert {line[-1] for line in cells(population(first))[-4:-1]} == {"fresh"}
 
 
-def test_summary_is_all_of_it(segments, space):
-    text = printed(summary(segments, space, "accuracy"))
+def test_summary_is_all_of_it(segments, make_record):
+    text = printed(summary(make_record(segments, score_name="accuracy")))
     for part in ("winner", "Lineage  m1 (intervals 1-2) ← m0 (0)", "Schedule", "Population"):
         assert part in text
 
 
-def test_summary_without_anybody(segments, space):
-    assert "No segment is finished yet." in printed(summary([], space))
-    text = printed(summary(segments[5:6], space))
+def test_summary_without_anybody(segments, make_record):
+    assert "No segment is finished yet." in printed(summary(make_record([])))
+    nobody = make_record(segments[5:6])
+    text = printed(summary(nobody))
     assert "No member has a finite score" in text
     assert "nan" in text
     with pytest.raises(NobodyLeftError):
-        winners(segments[5:6], space)
+        winners(nobody)
 
 
-def test_names_with_brackets_are_printed_as_they_are(segments, space):
+def test_names_with_brackets_are_printed_as_they_are(segments, make_record):
     odd = replace(
         segments[0], metrics={"acc[top5]": 0.5}, hparams={**segments[0].hparams, "act": "tanh"}
     )
-    assert "acc[top5]" in printed(summary([odd], space, "[score]"))
-    assert "[score]" in printed(summary([odd], space, "[score]"))
+    text = printed(summary(make_record([odd], score_name="[score]")))
+    assert "acc[top5]" in text
+    assert "[score]" in text
 
 
-def test_data_is_strict_json_with_numbers_as_numbers(segments, space):
-    data = json.loads(json.dumps(summary_data(segments, space, "accuracy"), allow_nan=False))
+def test_data_is_strict_json_with_numbers_as_numbers(segments, make_record):
+    record = make_record(segments, score_name="accuracy")
+    data = json.loads(json.dumps(summary_data(record), allow_nan=False))
     assert (data["score"], data["members"], data["intervals"]) == ("accuracy", 3, 3)
     assert (data["segments"], data["failed"]) == (8, 1)
     assert data["winner"] == {
@@ -143,8 +146,8 @@ def test_data_is_strict_json_with_numbers_as_numbers(segments, space):
     assert [each["alive"] for each in data["founders"]] == [3, 1, 1]
 
 
-def test_data_of_a_run_that_nobody_won(segments, space):
-    data = summary_data([replace(segments[0], score=math.inf)], space)
+def test_data_of_a_run_that_nobody_won(segments, make_record):
+    data = summary_data(make_record([replace(segments[0], score=math.inf)]))
     assert (data["winner"], data["best_ever"], data["lineage"], data["schedule"]) == (
         None,
         None,
@@ -153,4 +156,4 @@ def test_data_of_a_run_that_nobody_won(segments, space):
     )
     assert data["population"][0]["score"] is None
     assert data["failed"] == 1
-    assert summary_data([], space)["members"] == 0
+    assert summary_data(make_record([]))["members"] == 0
