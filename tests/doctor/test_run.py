@@ -60,7 +60,7 @@ def test_a_whole_run_has_no_problems_and_is_not_changed(whole: Path) -> None:
 @pytest.mark.parametrize(
     ("statement", "text"),
     [
-        ("DELETE FROM segments WHERE interval = 1", "which it lacks"),
+        ("DELETE FROM segments WHERE interval = 1", "which is missing"),
         ("UPDATE segments SET source_interval = 1 WHERE interval = 1", "run in a circle"),
         (
             "UPDATE segments SET digest = '', score = NULL WHERE interval = 0",
@@ -74,7 +74,11 @@ def test_a_whole_run_has_no_problems_and_is_not_changed(whole: Path) -> None:
             "UPDATE segments SET source_member = (source_member + 1) % 4 WHERE interval = 2",
             "decision 1 says",
         ),
-        ("""UPDATE segments SET hparams = '{"lr": 1}' WHERE interval = 1""", "decision 0 says"),
+        (
+            "UPDATE segments SET hparams = json_set(hparams, '$.lr', 1.0) WHERE interval = 1",
+            "decision 0 says",
+        ),
+        ("""UPDATE segments SET hparams = '{"lr": 1}' WHERE interval = 1""", "does not fit"),
         ("DELETE FROM decisions WHERE number = 0", "decision 0 is missing"),
         ("UPDATE segments SET hparams = 'nonsense'", "is damaged"),
         (
@@ -108,7 +112,7 @@ def alter(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("damage", "level", "text"),
-    [(lose, "note", "last states are not"), (alter, "problem", "damaged")],
+    [(lose, "note", "last states are missing"), (alter, "problem", "damaged")],
 )
 def test_checkpoints_that_are_not_what_the_journal_says_are_found_and_mended_as_advised(
     run: Path, damage: Callable[[Path], None], level: str, text: str
@@ -150,9 +154,9 @@ def test_a_task_that_has_changed_or_gone_is_told_and_not_run(tmp_path: Path) -> 
     )
     assert levels(tmp_path / "run")["task"] == "ok"
     file.write_text(f"{CLIMB}\nraise SystemExit\n")
-    assert "has changed since the run began" in found(tmp_path / "run", "task").text
+    assert "has changed since the run started" in found(tmp_path / "run", "task").text
     file.unlink()
-    assert "is not there" in found(tmp_path / "run", "task").text
+    assert "does not exist" in found(tmp_path / "run", "task").text
 
 
 def test_another_machine_is_told(run: Path) -> None:
@@ -168,7 +172,7 @@ def test_a_run_in_progress_and_one_that_was_stopped_are_told_apart(run: Path) ->
         assert found(run, "progress").text.startswith("process ")
     change(run, f"UPDATE about SET value = '{json.dumps('unfinished')}' WHERE key = 'stopped'")
     finding = found(run, "progress")
-    assert (finding.level, finding.advice) == ("note", f"go on with: popgrad resume {run}")
+    assert (finding.level, finding.advice) == ("note", f"continue with: popgrad resume {run}")
 
 
 def test_where_there_is_no_run_that_is_the_problem(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 import popgrad
 from popgrad.core.errors import UsageError
+from popgrad.record.lineage import schedule
 from popgrad.record.schedule import Phase, Schedule
 from popgrad.tasks import TASKS
 
@@ -133,28 +134,28 @@ def test_csv_that_a_spreadsheet_saved_is_read(tmp_path: Path) -> None:
     [
         ("s.json", "[", "is not JSON"),
         ("s.json", "[" * 100_000, "is not JSON"),
-        ("s.json", "{}", "a JSON list of phases, given dict"),
+        ("s.json", "{}", "a JSON list of phases, got a dict"),
         ("s.json", "[]", "at least one phase"),
-        ("s.json", "[1]", "phase 0: given 1; it has first_step, steps and a table hparams"),
-        ("s.json", '[{"first_step": 0, "steps": 1}]', "phase 0: given {'first_step': 0"),
-        ("s.json", '[{"first_step": 0, "steps": 1, "hparams": []}]', "a table hparams"),
+        ("s.json", "[1]", "phase 0: expected first_step, steps and a mapping hparams, got 1"),
+        ("s.json", '[{"first_step": 0, "steps": 1}]', "got {'first_step': 0"),
+        ("s.json", '[{"first_step": 0, "steps": 1, "hparams": []}]', "a mapping hparams"),
         (
             "s.json",
             '[{"first_step": 0, "steps": true, "hparams": {}}]',
-            "phase 0, steps: given True",
+            "phase 0, steps: expected an integer, got True",
         ),
         (
             "s.json",
             '[{"first_step": 0, "steps": 1, "hparams": {"lr": [1]}}]',
             r"phase 0, lr: given \[1\]",
         ),
-        ("s.json", '[{"first_step": 1, "steps": 1, "hparams": {}}]', "must begin at step 0"),
-        ("s.csv", "", r"first_step, steps as its first columns, given \[\]"),
+        ("s.json", '[{"first_step": 1, "steps": 1, "hparams": {}}]', "begins at step 0"),
+        ("s.csv", "", r"first_step and steps as its first columns, got \[\]"),
         ("s.csv", "step,lr\n1,2\n", r"given \['step', 'lr'\]"),
         ("s.csv", "first_step,steps,lr\n", "at least one phase"),
-        ("s.csv", "first_step,steps,lr\n0,1\n", "phase 0: has 2 columns, and the header 3"),
-        ("s.csv", "first_step,steps,lr\n0,1.5,2\n", "phase 0, steps: given 1.5; a whole number"),
-        ("s.csv", "first_step,steps\n0,1\n5,1\n", "must begin at step 1"),
+        ("s.csv", "first_step,steps,lr\n0,1\n", "phase 0: expected 3 columns, got 2"),
+        ("s.csv", "first_step,steps,lr\n0,1.5,2\n", "phase 0, steps: expected an integer, got 1.5"),
+        ("s.csv", "first_step,steps\n0,1\n5,1\n", "begins at step 1"),
         ("s.csv", '"' + "a" * 200_000, "is not CSV"),
         ("s.csv", "\xff", "cannot read a schedule from"),
     ],
@@ -173,9 +174,9 @@ def test_a_file_that_holds_no_schedule_is_refused(
     ("name", "said"),
     [
         ("gone.json", "cannot read a schedule from .*gone.json"),
-        ("gone", "a .json or .csv file, or a run directory, is allowed"),
-        ("s.toml", "a .json or .csv file, or a run directory, is allowed"),
-        (".", "holds no run"),
+        ("gone", "schedule: expected a .json or .csv file, got .*gone"),
+        ("s.toml", "schedule: expected a .json or .csv file, got .*s.toml"),
+        (".", r"got the directory .*; the schedule of a run is popgrad.load\('.*'\).schedule\(\)"),
     ],
 )
 def test_what_is_no_schedule_is_refused(name: str, said: str, tmp_path: Path) -> None:
@@ -188,10 +189,23 @@ def test_the_schedule_of_a_run_is_its_winners_and_needs_no_task(tmp_path: Path) 
     task = TASKS["quadratic"]()
     small = {"population": 4, "intervals": 3, "interval": 5, "executor": "serial", "outputs": False}
     result = popgrad.run(task, directory=tmp_path / "run", **small)
-    with pytest.raises(UsageError, match="give it again"):
-        _ = popgrad.load(tmp_path / "run").winner
-    assert Schedule.read(tmp_path / "run") == result.winner.schedule
+    loaded = popgrad.load(tmp_path / "run")
+    with pytest.raises(UsageError, match=r"pass it again, popgrad.load\(directory, task=...\)"):
+        _ = loaded.winner
+    assert loaded.schedule() == result.schedule() == result.winner.schedule
     assert result.winner.schedule.steps == 15
+    for member in range(4):
+        assert loaded.schedule(member) == schedule(result.lineage(member))
+
+
+def test_the_schedule_of_a_directory_is_read_as_the_refusal_says(tmp_path: Path) -> None:
+    small = {"population": 2, "intervals": 2, "interval": 5, "executor": "serial"}
+    result = popgrad.run("quadratic", directory=tmp_path / "run", outputs=False, **small)
+    with pytest.raises(UsageError) as refusal:
+        Schedule.read(tmp_path / "run")
+    advice = str(refusal.value).rpartition(" is ")[2]
+    assert advice == f"popgrad.load('{tmp_path / 'run'}').schedule()"
+    assert eval(advice, {"popgrad": popgrad}) == result.schedule()
 
 
 # --- as a scheduler ---
@@ -290,12 +304,12 @@ def test_it_can_begin_after_steps_that_are_trained_already(done: int) -> None:
         (
             "rate",
             -1,
-            "given 'rate'; hyperparameters of the schedule are lr, momentum, width, kind, flag",
+            "the schedule \\(lr, momentum, width, kind, flag\\), got 'rate'",
         ),
-        ("kind", -1, "kind is 'a', and only a number can be set"),
-        ("flag", -1, "flag is True, and only a number can be set"),
-        ("width", -1, "given 'width'; the optimizer has lr, momentum"),
-        ("lr", -2, "last_step: given -2"),
+        ("kind", -1, "expected a number, but kind is 'a'"),
+        ("flag", -1, "expected a number, but flag is True"),
+        ("width", -1, "the optimizer \\(lr, momentum"),
+        ("lr", -2, "last_step: expected a step from 0, or -1 for none, got -2"),
     ],
 )
 def test_what_cannot_be_set_is_named_and_nothing_is(name: str, last_step: int, said: str) -> None:

@@ -19,12 +19,14 @@ def test_a_directory_is_made_with_those_above_it_or_taken_when_empty(tmp_path: P
 def test_what_is_there_is_refused_and_stays(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     for path in (tmp_path, tmp_path / "file"):
-        with pytest.raises(UsageError, match="exists: name another one"):
+        with pytest.raises(UsageError, match="exists: choose another one with --dir"):
             Directory.create(path)
-    with pytest.raises(UsageError, match="cannot be made"):
+    with pytest.raises(UsageError, match="cannot be created"):
         Directory.create(tmp_path / "file" / "below")
     (tmp_path / "journal.db").touch()
-    with pytest.raises(UsageError, match="holds a run: go on with it by `popgrad resume`"):
+    with pytest.raises(
+        UsageError, match="holds a run: continue it with `popgrad resume`, or choose another one"
+    ):
         Directory.create(tmp_path)
     assert (tmp_path / "file").read_text() == "mine"
 

@@ -160,15 +160,8 @@ def test_a_decision_that_changes_the_size_says_so_to_the_run_as_a_whole() -> Non
     journal.close()
 
 
-@pytest.mark.parametrize(
-    ("about", "sizes"),
-    [
-        ({}, []),
-        ({"config": {"population": 4}}, [4]),
-        ({"config": {"population": 4}, "sizes": [9, 2]}, [9, 2]),
-    ],
-)
-def test_the_sizes_of_the_population_are_known_also_from_older_journals(
+@pytest.mark.parametrize(("about", "sizes"), [({}, []), ({"sizes": [9, 2]}, [9, 2])])
+def test_the_sizes_of_the_population_are_those_that_are_recorded(
     about: dict[str, object], sizes: list[int]
 ) -> None:
     journal = Journal(None, create=True, about=about)
@@ -339,8 +332,22 @@ def test_what_is_no_journal_is_refused_in_one_line(
 
 def test_another_format_says_which_is_read(tmp_path: Path) -> None:
     FOREIGN["other format"](tmp_path / "journal.db")
-    with pytest.raises(RunError, match="has format 99, this popgrad reads 1 to 2"):
+    newer = "has format 99, expected 2: it was written by a newer popgrad; update popgrad"
+    with pytest.raises(RunError, match=newer):
         Journal(tmp_path / "journal.db")
+
+
+@pytest.mark.parametrize("readonly", [False, True])
+def test_the_format_that_was_never_released_is_refused_and_left_as_it_is(
+    tmp_path: Path, readonly: bool
+) -> None:
+    path = written(tmp_path / "journal.db")
+    database(path, "UPDATE about SET value = '1' WHERE key = 'format'")
+    before = path.read_bytes()
+    older = "has format 1, expected 2: it was written by a development version of popgrad"
+    with pytest.raises(RunError, match=older):
+        Journal(path, readonly=readonly)
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("readonly", [False, True])

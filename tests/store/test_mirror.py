@@ -94,7 +94,7 @@ def test_a_checkpoint_that_is_there_in_part_is_sent_again(tmp_path: Path) -> Non
 
 def test_storage_that_holds_a_run_is_not_overwritten(tmp_path: Path) -> None:
     run(tmp_path / "run", tmp_path / "storage")
-    with pytest.raises(UsageError, match=r"^storage: .* holds a run: .*--from-storage"):
+    with pytest.raises(UsageError, match=r"^storage: .* holds a run already: .*--from-storage"):
         run(tmp_path / "other", tmp_path / "storage")
     assert not (tmp_path / "other").exists()
     assert (
@@ -127,17 +127,19 @@ def test_storage_that_fails_on_the_way_is_tried_again_and_does_not_stop_the_run(
     monkeypatch.setattr(Storage, "replace", failing)
     with caplog.at_level(logging.WARNING, "popgrad"):
         run(tmp_path / "run", tmp_path / "storage")
-    assert caplog.messages == ["the network is away; it is tried again after the next interval"] * 2
+    assert caplog.messages == ["the network is away; retrying after the next interval"] * 2
     assert record(popgrad.fetch(str(tmp_path / "storage"), tmp_path / "back")) == expected
 
 
 def test_a_run_in_memory_has_nothing_to_copy(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"^storage: given for a run that is kept in memory only"):
+    with pytest.raises(
+        UsageError, match=r"^storage: the run is kept in memory only; choose a directory"
+    ):
         popgrad.run("digits", population=2, intervals=1, storage=str(tmp_path))
 
 
 def test_where_no_run_is_nothing_is_fetched(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"^storage: .* which holds no run"):
+    with pytest.raises(UsageError, match=r"^storage: .* holds no run"):
         popgrad.fetch(f"file://{tmp_path}/nothing", tmp_path / "back")
     assert not (tmp_path / "back").exists()
     run(tmp_path / "run", tmp_path / "storage")

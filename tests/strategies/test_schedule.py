@@ -118,9 +118,9 @@ def test_an_epoch_is_the_step_it_begins_with():
 @pytest.mark.parametrize(
     ("phase", "said"),
     [
-        ({"epoch": 0, "lr": 0.1}, "'epoch': 0.*of at least 1"),
+        ({"epoch": 0, "lr": 0.1}, "of at least 1, got {'epoch': 0"),
         ({"epoch": 1, "step": 4, "lr": 0.1}, "an epoch or a step"),
-        ({"epoch": 1.5, "lr": 0.1}, "an epoch or a step, a whole number"),
+        ({"epoch": 1.5, "lr": 0.1}, "either an epoch or a step, an integer"),
     ],
 )
 def test_an_epoch_that_cannot_be_is_refused(phase, said):
