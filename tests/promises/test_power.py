@@ -60,7 +60,7 @@ class Past:
 def past(top: Path, durability: str) -> Past:
     """A run of two intervals that is gone on with for another two; it writes over files, however small."""
     kept: list[tuple[int, Segment | Decision]] = []
-    with patch("popgrad.store.checkpoints._WORTH", 0), recording(top) as recorder:
+    with patch("popgrad.store.spares._MIN_SIZE", 0), recording(top) as recorder:
 
         def segment(one: Segment) -> None:
             kept.append((len(recorder.events), one))

@@ -262,7 +262,7 @@ def test_a_large_file_that_is_let_go_is_written_over_by_the_next(checkpoints: Ch
 def test_spare_files_are_few_and_none_of_them_is_small(
     checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("popgrad.store.checkpoints._SPARES", 3)
+    monkeypatch.setattr("popgrad.store.spares._MAX_SPARES", 3)
     for seed in range(5):
         checkpoints.save(large(seed))
     checkpoints.save({"small": 1})

@@ -1,4 +1,4 @@
-"""A scheduler of torch that sets what it is told: torch counts the steps, nothing is multiplied by a base."""
+"""A torch scheduler that sets scheduled values as they are; torch counts the steps."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,13 +12,13 @@ from popgrad.core.population import Value
 
 
 class Scheduler(LRScheduler):
-    """Sets one key of every parameter group, at each step anew. Made by `Schedule.scheduler`.
+    """Sets one key of every parameter group at each step. Made by `Schedule.scheduler`.
 
     Args:
-        optimizer: Has the key in every parameter group.
+        optimizer: Optimizer with the key in every parameter group.
         name: The key: "lr", "weight_decay", "momentum", ...
-        at: Training step, from 0 -> the number that trains it.
-        last_step: The last step that is trained already; -1 = none.
+        at: Function of a training step, from 0, that returns the value of that step.
+        last_step: Last step that is already trained; -1 = none.
 
     Raises:
         UsageError: A parameter group lacks the key, or `last_step` is below -1.
@@ -28,42 +28,40 @@ class Scheduler(LRScheduler):
         self, optimizer: Optimizer, name: str, at: Callable[[int], Value], last_step: int = -1
     ) -> None:
         if last_step < -1:
-            raise UsageError(
-                f"last_step: given {last_step}; allowed is a step from 0, or -1 for none yet"
-            )
+            raise UsageError(f"last_step: expected a step from 0, or -1 for none, got {last_step}")
         for group in optimizer.param_groups:
             if name not in group:
                 keys = ", ".join(key for key in group if key not in ("params", "initial_lr"))
                 raise UsageError(
-                    f"scheduler: given {name!r}; the optimizer has {keys}: "
-                    "set other hyperparameters from schedule.at(step)"
+                    f"scheduler: expected a key of the optimizer ({keys}), got {name!r}: set other "
+                    "hyperparameters from schedule.at(step)"
                 )
-            group.setdefault(
-                "initial_lr", group["lr"]
-            )  # torch asks for it where steps are trained already
-        self._name, self._at = name, at
+            # torch requires it if steps are trained already.
+            group.setdefault("initial_lr", group["lr"])
+
+        self._name = name
+        self._at = at
         super().__init__(optimizer, last_epoch=last_step)
 
     def get_lr(self) -> list[Any]:
-        """What torch sets as learning rates: what is due, or what is there where another key is set."""
+        """Return the learning rates that torch sets: the scheduled ones, or the present ones."""
         groups = self.optimizer.param_groups
-        return [
-            self._at(self.last_epoch) if self._name == "lr" else group["lr"] for group in groups
-        ]
+        if self._name != "lr":
+            return [group["lr"] for group in groups]
+        return [self._at(self.last_epoch) for _ in groups]
 
     def step(self, epoch: int | None = None) -> None:
-        """Go on to the next training step. `epoch` is torch's, and deprecated there."""
+        """Advance to the next training step. `epoch` is torch's, and deprecated there."""
         super().step(epoch)
         self._set()
 
     def state_dict(self) -> dict[str, Any]:
-        """How far it has come, as plain data; what it sets is given again."""
-        return {
-            key: value for key, value in super().state_dict().items() if key not in ("_name", "_at")
-        }
+        """Return the progress as plain data; the schedule itself is given to the constructor."""
+        state = super().state_dict()
+        return {key: value for key, value in state.items() if key not in ("_name", "_at")}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there; what is due is set at once."""
+        """Continue from a state of `state_dict`; the value that is due is set at once."""
         super().load_state_dict(state_dict)
         self._set()
 

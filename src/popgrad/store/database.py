@@ -38,32 +38,32 @@ _FAILURES = (
 )
 _TABLES = (_ABOUT, _SEGMENTS, _DECISIONS, _TELEMETRY, _READINGS, _FAILURES)
 
-_LOOKS = 20
-"""How often a reader looks again when a run has begun to write meanwhile. Beginning takes milliseconds."""
+_COPY_ATTEMPTS = 20
+"""Attempts to copy a journal that a run has just begun to write to. Opening it takes milliseconds."""
 
 
 def create(
     path: Path | None, about: Mapping[str, str], *, durable: bool = False
 ) -> sqlite3.Connection:
-    """A new journal, there as a whole or not at all.
+    """Create a journal, as a whole or not at all.
 
     Args:
-        path: The file, where nothing is; None = in memory.
-        about: What it begins with, as JSON by key.
-        durable: Flushed to the disk, here and at every commit.
+        path: Path of a file that does not exist yet; None = in memory.
+        about: First facts about the run, as JSON by key.
+        durable: Whether to flush the file now, and every commit, to the disk.
     """
     if path is None:
         memory = sqlite3.connect(":memory:")
         _fill(memory, about)
         return memory
+
     aside = path.with_name(f".{path.name}.part")
-    for left in (aside, aside.with_name(f"{aside.name}-journal")):  # by a start that was killed
-        left.unlink(missing_ok=True)
-    with closing(sqlite3.connect(aside)) as made:
-        _fill(made, about)
-        made.execute(
-            "PRAGMA journal_mode=WAL"
-        )  # stays with the file; the log goes when this is closed
+    for leftover in (aside, aside.with_name(f"{aside.name}-journal")):  # of a start that was killed
+        leftover.unlink(missing_ok=True)
+    with closing(sqlite3.connect(aside)) as database:
+        _fill(database, about)
+        # The mode stays with the file; its log is removed when this connection closes.
+        database.execute("PRAGMA journal_mode=WAL")
     if durable:
         flush(aside)
     os.replace(aside, path)
@@ -73,6 +73,7 @@ def create(
 
 
 def _fill(database: sqlite3.Connection, about: Mapping[str, str]) -> None:
+    """Create the tables, and write the first facts."""
     with database:
         database.execute("BEGIN")
         for table in _TABLES:
@@ -82,48 +83,57 @@ def _fill(database: sqlite3.Connection, about: Mapping[str, str]) -> None:
 
 
 def connect(path: Path, *, durable: bool = False) -> sqlite3.Connection:
-    """An existing journal, to write to."""
+    """Open an existing journal for writing."""
     database = sqlite3.connect(path)
-    # In WAL mode NORMAL survives any kill of a process, FULL a failure of power: it flushes every commit.
+    # In WAL mode NORMAL survives any kill of a process. FULL flushes every commit, and so survives a
+    # failure of power.
     database.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
     return database
 
 
 def copy(path: Path) -> sqlite3.Connection:
-    """A private copy in memory; the file may lie in a read-only directory, or be in use."""
+    """Copy a journal into memory; the file may lie in a read-only directory, or be in use."""
     log = path.with_name(f"{path.name}-wal")
-    for _ in range(_LOOKS):
+    for _ in range(_COPY_ATTEMPTS):
         before = _stamp(path)
         try:
-            # Without a log nobody has it open; saying so keeps SQLite from leaving a log and its index.
+            # Without a log no process has the file open. Stating so keeps SQLite from leaving a log and
+            # its index behind.
             private = _read(path, "mode=ro" if log.exists() else "immutable=1")
         except sqlite3.OperationalError:
             if not log.exists():
                 raise
-            return _beside(path, log)
+            return _copy_by_file(path, log)
+
         if log.exists() or _stamp(path) == before:
             return private
-        private.close()  # somebody has begun to write after we had looked for a log
+        private.close()  # a process began to write after the log was looked for
     raise RunError(f"the journal {path} changes too fast to be read; try again")
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    found = path.stat()
-    return found.st_mtime_ns, found.st_size
+    """Time of the last change and size of a file."""
+    status = path.stat()
+    return status.st_mtime_ns, status.st_size
 
 
-def _beside(path: Path, log: Path) -> sqlite3.Connection:
-    """A copy by way of the temporary directory: a log is read with an index, which cannot be written here."""
-    with tempfile.TemporaryDirectory() as aside:
+def _copy_by_file(path: Path, log: Path) -> sqlite3.Connection:
+    """Copy a journal by way of the temporary directory.
+
+    A log is read with an index beside it, which cannot be written in a read-only directory.
+    """
+    with tempfile.TemporaryDirectory() as folder:
         for file in (path, log):
-            shutil.copy(file, aside)
-        return _read(Path(aside) / path.name, "mode=rw")
+            shutil.copy(file, folder)
+        return _read(Path(folder) / path.name, "mode=rw")
 
 
-def _read(path: Path, how: str) -> sqlite3.Connection:
+def _read(path: Path, parameters: str) -> sqlite3.Connection:
+    """Copy a journal that SQLite can open with these URI parameters into memory."""
     private = sqlite3.connect(":memory:")
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True)) as shared:
+        uri = f"{path.absolute().as_uri()}?{parameters}"
+        with closing(sqlite3.connect(uri, uri=True)) as shared:
             shared.backup(private)
     except BaseException:
         private.close()
@@ -161,6 +171,6 @@ def _format(database: sqlite3.Connection, path: Path | None) -> int:
 
 
 def _schema(database: sqlite3.Connection) -> set[str]:
-    """All that has been made in the file: triggers and views too, which we have none of."""
+    """Statements that created everything in the file: triggers and views too, which a journal lacks."""
     rows = database.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")
     return {str(sql) for (sql,) in rows}

@@ -1,6 +1,6 @@
-"""The journal: one SQLite file, the only truth about a run. Its tables are only appended to.
+"""The journal: one SQLite file, the only truth about a run. Rows are only appended.
 
-The record (segments, decisions) is equal between equal runs; telemetry never is, and has tables of its own.
+The record (segments, decisions) is equal between equal runs. Telemetry never is, and has its own tables.
 """
 
 import json
@@ -25,18 +25,18 @@ _SELECT = f"SELECT {', '.join(rows.COLUMNS)} FROM segments"
 
 
 class Journal:
-    """An open journal. One of an older format is brought to the present one.
+    """An open journal. Every method raises `RunError` if the file cannot be read or written.
 
     Args:
-        path: The file; None = in memory, for a run without a directory.
-        create: Start a new one, there as a whole or not at all; else open an existing one.
-        about: What a new one knows of the run as a whole, JSON-able by key.
-        durable: Flush every commit to the disk: it survives a failure of power, and not only any kill.
-        readonly: Look only; a copy in memory is read, so that a run in progress is not disturbed.
+        path: Path of the file; None = in memory, for a run without a directory.
+        create: Whether to create a new file, as a whole or not at all; else an existing one is opened.
+        about: Facts about the run that a new journal starts with, JSON-able by key.
+        durable: Whether to flush every commit to the disk, to survive a failure of power too.
+        readonly: Whether to read a copy in memory, so that a run in progress is not disturbed.
 
     Raises:
-        RunError: The file is no journal, is damaged or of a newer format, or there is one where it is to be
-            created. Every method raises it when the file cannot be read or written.
+        RunError: The file is not a journal, is damaged or has another format; or it exists already
+            although it is to be created.
     """
 
     def __init__(
@@ -49,30 +49,32 @@ class Journal:
         readonly: bool = False,
     ) -> None:
         self._path = path
-        if path is not None and path.exists() == create:
+        exists = path is not None and path.exists()
+        if create and exists:
             raise RunError(
                 f"there is a journal at {path} already: resume that run, or choose another directory"
-                if create
-                else f"there is no journal at {path}: this is not the directory of a run"
             )
-        with self._said():
+        if not create and path is not None and not exists:
+            raise RunError(f"there is no journal at {path}: this is not the directory of a run")
+
+        with self._errors():
             if create or path is None:
-                known = {key: json.dumps(value) for key, value in (about or {}).items()}
-                self._db = database.create(path, known, durable=durable)
+                facts = {key: json.dumps(value) for key, value in (about or {}).items()}
+                self._db = database.create(path, facts, durable=durable)
+            elif readonly:
+                self._db = database.copy(path)
             else:
-                self._db = (
-                    database.copy(path) if readonly else database.connect(path, durable=durable)
-                )
+                self._db = database.connect(path, durable=durable)
         try:
-            with self._said():
+            with self._errors():
                 database.check(self._db, path)
         except BaseException:
             self._db.close()
             raise
 
     @contextmanager
-    def _said(self) -> Iterator[None]:
-        """Turn what SQLite raises into a `RunError`."""
+    def _errors(self) -> Iterator[None]:
+        """Turn the errors of SQLite into a `RunError`."""
         try:
             yield
         except sqlite3.Error as error:
@@ -81,28 +83,28 @@ class Journal:
             ) from error
 
     def _rows(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        with self._said():
+        with self._errors():
             return self._db.execute(query, parameters).fetchall()
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with self._said(), self._db:
+        with self._errors(), self._db:
             yield
 
     def close(self) -> None:
-        """Close; leaves no write-ahead log behind."""
+        """Close the file; no write-ahead log stays behind."""
         self._db.close()
 
     def about(self) -> dict[str, Any]:
-        """What is known of the run as a whole: configuration, versions, fingerprint."""
-        found = self._rows("SELECT key, value FROM about")
+        """Return the facts about the run, by key: configuration, space, fingerprint, and others."""
+        facts = self._rows("SELECT key, value FROM about")
         try:
-            return {key: json.loads(value) for key, value in found}
+            return {key: json.loads(value) for key, value in facts}
         except (ValueError, TypeError, RecursionError) as error:
             raise RunError(f"the journal {self._path} is damaged: {error}") from None
 
     def set_about(self, **facts: object) -> None:
-        """Keep JSON-able facts of the run as a whole, in one transaction."""
+        """Write JSON-able facts about the run, in one transaction."""
         with self._transaction():
             self._set(**facts)
 
@@ -111,15 +113,16 @@ class Journal:
             self._db.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (key, json.dumps(value)))
 
     def sizes(self) -> list[int]:
-        """Sizes of the population, from the first to the present one; empty if none is recorded."""
+        """Return the sizes of the population, from the first to the present one, as far as recorded."""
         return list(self.about().get("sizes", []))
 
     def record(self, *, all_decisions: bool = False) -> Record:
         """Read the record of the run.
 
         Args:
-            all_decisions: Whether to read the decisions in any case. Without it they are read only if the
-                population has changed its size, since only then the state of the members depends on them.
+            all_decisions: Whether to read the decisions in any case. Without it they are read only if
+                the population has changed its size, since only then the state of the members depends
+                on them.
 
         Raises:
             RunError: The journal is damaged.
@@ -146,92 +149,109 @@ class Journal:
         )
 
     def append_segments(self, segments: Sequence[Segment], telemetry: Sequence[Telemetry]) -> None:
-        """Append finished segments in one transaction. One that is there already and equal is left alone.
+        """Append finished segments in one transaction. A segment that is recorded already is compared.
+
+        Args:
+            segments: Segments to append.
+            telemetry: Telemetry of each segment.
 
         Raises:
-            RunError: One is there already and differs: the run was not computed as it was before.
+            RunError: A segment is recorded already and differs: the run was not computed as before.
         """
         with self._transaction():
-            for segment, facts in zip(segments, telemetry, strict=True):
-                self._append(segment, facts)
+            for segment, own in zip(segments, telemetry, strict=True):
+                self._append(segment, own)
 
-    def _append(self, segment: Segment, facts: Telemetry) -> None:
+    def _append(self, segment: Segment, telemetry: Telemetry) -> None:
         row = rows.segment_row(segment)
         key = (segment.interval, segment.member)
         if self._db.execute(_INSERT, row).rowcount:
-            mine = (*key, facts.seconds, facts.worker, rows.curve_text(facts))
-            self._db.execute("INSERT INTO telemetry VALUES (?, ?, ?, ?, ?)", mine)
+            curve = rows.curve_text(telemetry)
+            telemetry_row = (*key, telemetry.seconds, telemetry.worker, curve)
+            self._db.execute("INSERT INTO telemetry VALUES (?, ?, ?, ?, ?)", telemetry_row)
             return
-        found = self._rows(f"{_SELECT} WHERE interval = ? AND member = ?", key)
-        if found[0][:-1] != row[:-1]:  # the last is the error, whose text may name places in memory
-            recorded = rows.segment_of(found[0]).digest[:12]
+
+        recorded = self._rows(f"{_SELECT} WHERE interval = ? AND member = ?", key)[0]
+        if (
+            recorded[:-1] != row[:-1]
+        ):  # the last column is the error, which may name memory addresses
+            digest = rows.segment_of(recorded).digest[:12]
             raise RunError(
-                f"member {segment.member}, interval {segment.interval} was computed again and differs from "
-                f"the record (digest {segment.digest[:12]}…, recorded {recorded}…): is this another machine, "
-                "another number of threads, or another version of the task?"
+                f"member {segment.member}, interval {segment.interval} was computed again and differs "
+                f"from the record (digest {segment.digest[:12]}…, recorded {digest}…): is this another "
+                "machine, another number of threads, or another version of the task?"
             )
 
     def append_decision(self, decision: Decision) -> None:
-        """Append one decision, with the population's size if it changes.
+        """Append one decision, and the size of the population if it changes.
 
-        One that is there already and equal is left alone.
+        A decision that is recorded already is compared.
 
         Raises:
-            RunError: There is one of this number already, and it differs.
+            RunError: A decision of this number is recorded already and differs.
         """
         row = rows.decision_row(decision)
         with self._transaction():
-            found = self._rows(
+            recorded = self._rows(
                 "SELECT number, plan, memory FROM decisions WHERE number = ?", row[:1]
             )
-            if not found:
+            if not recorded:
                 self._db.execute("INSERT INTO decisions VALUES (?, ?, ?)", row)
                 if decision.size is not None:
                     self._set(sizes=[*self.sizes(), decision.size])
-            elif found[0] != row:
+            elif recorded[0] != row:
                 raise RunError(
-                    f"decision {decision.number} was made again and differs from the record: is this another "
-                    "version of the strategy?"
+                    f"decision {decision.number} was made again and differs from the record: is this "
+                    "another version of the strategy?"
                 )
 
     def append_reading(
         self, at: str, reader: str, split: str, segment: SegmentId, metrics: Mapping[str, float]
     ) -> None:
-        """Note that a split was read: when, by which command, of which segment, with which result."""
+        """Append a reading of a split.
+
+        Args:
+            at: Time of the reading, in ISO 8601.
+            reader: Command or function that read the split.
+            split: "train", "validation" or "test".
+            segment: Segment whose final state was evaluated.
+            metrics: Metrics by name.
+        """
         row = (at, reader, split, *segment, rows.numbers_text(metrics))
         with self._transaction():
             self._db.execute("INSERT INTO readings VALUES (?, ?, ?, ?, ?, ?)", row)
 
     def segments(self) -> list[Segment]:
-        """Every segment, in order of (interval, member)."""
+        """Return every segment, ordered by (interval, member)."""
         return [rows.segment_of(row) for row in self._rows(f"{_SELECT} ORDER BY interval, member")]
 
     def decisions(self) -> list[Decision]:
-        """Every decision, in order."""
+        """Return every decision, in order."""
         query = "SELECT number, plan, memory FROM decisions ORDER BY number"
         return [rows.decision_of(row) for row in self._rows(query)]
 
     def telemetry(self) -> dict[SegmentId, Telemetry]:
-        """What differs between equal runs, by segment."""
+        """Return the telemetry of each segment."""
         query = "SELECT member, interval, seconds, worker, curve FROM telemetry"
         return {(row[0], row[1]): rows.telemetry_of(*row[2:]) for row in self._rows(query)}
 
     def readings(self) -> list[dict[str, Any]]:
-        """Every reading of a split outside of training, in order."""
+        """Return every reading of a split outside of training, in order."""
         names = ("at", "reader", "split", "member", "interval", "metrics")
-        found = self._rows(f"SELECT {', '.join(names)} FROM readings ORDER BY rowid")
+        readings = self._rows(f"SELECT {', '.join(names)} FROM readings ORDER BY rowid")
         return [
-            dict(zip(names, row, strict=True)) | {"metrics": rows.numbers(row[-1])} for row in found
+            dict(zip(names, row, strict=True)) | {"metrics": rows.numbers(row[-1])}
+            for row in readings
         ]
 
     def set_failures_aside(self, segments: Sequence[SegmentId]) -> None:
-        """Take failed segments out of the record, to be trained again; keep when, and their errors, apart.
+        """Move failed segments out of the record, so that they are retrained.
 
-        Only for segments that no decision has seen: a retry that succeeds leaves the record as it would be
-        without the failure.
+        Only segments that no decision has seen may be moved: a retry that succeeds then leaves the record
+        as it would be without the failure. The time and the errors are kept in a table of their own.
 
         Args:
-            segments: Who; each has failed.
+            segments: Segments that have failed.
         """
         at = datetime.now(UTC).isoformat(timespec="seconds")
         with self._transaction():
@@ -247,11 +267,11 @@ class Journal:
                 )
 
     def failures(self) -> list[tuple[SegmentId, str, str]]:
-        """Failures that were set aside, in order: segment, when, the error."""
+        """Return the failures that were set aside, in order: segment, time, error."""
         query = "SELECT member, interval, at, error FROM failures ORDER BY rowid"
         return [((row[0], row[1]), row[2], row[3]) for row in self._rows(query)]
 
     def damage(self) -> list[str]:
-        """What SQLite finds wrong with the file; empty = nothing."""
-        found = [str(row[0]) for row in self._rows("PRAGMA integrity_check(10)")]
-        return [] if found == ["ok"] else found
+        """Return the damage that SQLite finds in the file; empty = none."""
+        problems = [str(row[0]) for row in self._rows("PRAGMA integrity_check(10)")]
+        return [] if problems == ["ok"] else problems

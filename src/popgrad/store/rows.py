@@ -1,4 +1,4 @@
-"""Rows of the journal's tables, and the record that they hold: each is checked as it is read."""
+"""Rows of the journal's tables: written from values of the record, and checked as they are read."""
 
 import json
 import math
@@ -10,26 +10,20 @@ from popgrad.core.errors import RunError
 from popgrad.core.population import Decision, Plan, Segment, Telemetry
 
 COLUMNS = (
-    *(
-        "interval",
-        "member",
-        "source_member",
-        "source_interval",
-        "seed",
-        "first_step",
-        "steps",
-        "samples",
-    ),
-    *("hparams", "changes", "score", "metrics", "digest", "status", "error"),
+    *("interval", "member", "source_member", "source_interval", "seed", "first_step", "steps"),
+    *("samples", "hparams", "changes", "score", "metrics", "digest", "status", "error"),
 )
-"""Of the table of segments, in order."""
+"""Columns of the table of segments, in order."""
 
 _DIGEST = re.compile(r"[0-9a-f]{0,64}")
-_Made = TypeVar("_Made")
+_INTEGERS = ("interval", "member", "seed", "first_step", "steps", "samples")
+_Value = TypeVar("_Value")
+
+# --- segments ---------------------------------------------------------------------------------------
 
 
 def segment_row(segment: Segment) -> tuple[Any, ...]:
-    """A segment as it is kept."""
+    """Return the row of a segment."""
     member, interval = segment.source or (None, None)
     return (
         segment.interval,
@@ -42,7 +36,7 @@ def segment_row(segment: Segment) -> tuple[Any, ...]:
         segment.samples,
         json.dumps(dict(segment.hparams)),
         json.dumps(dict(segment.changes)),
-        None if math.isnan(segment.score) else float(segment.score),  # SQLite knows no nan
+        None if math.isnan(segment.score) else float(segment.score),  # SQLite has no nan
         numbers_text(segment.metrics),
         segment.digest,
         segment.status,
@@ -51,31 +45,37 @@ def segment_row(segment: Segment) -> tuple[Any, ...]:
 
 
 def segment_of(row: Sequence[Any]) -> Segment:
-    """The segment that a row holds. Raises `RunError` where it holds none."""
+    """Return the segment of a row. Raises `RunError` if the row holds none."""
     return _read(_segment, row)
 
 
 def _segment(row: Sequence[Any]) -> Segment:
     values = dict(zip(COLUMNS, row, strict=True))
-    for name in ("interval", "member", "seed", "first_step", "steps", "samples"):
+    for name in _INTEGERS:
         _check(isinstance(values[name], int), name)
-    member, interval = values.pop("source_member"), values.pop("source_interval")
+
+    member = values.pop("source_member")
+    interval = values.pop("source_interval")
     _check(isinstance(member, int | None) and type(member) is type(interval), "source")
     values["source"] = None if member is None else (member, interval)
+
     _check(isinstance(values["score"], float | None), "score")
     values["score"] = math.nan if values["score"] is None else values["score"]
-    values["hparams"], values["changes"] = (
-        _scalars(json.loads(values[n])) for n in ("hparams", "changes")
-    )
+    values["hparams"] = _scalars(json.loads(values["hparams"]))
+    values["changes"] = _scalars(json.loads(values["changes"]))
     values["metrics"] = numbers(values["metrics"])
-    # A digest names a file: nothing else than one may reach a path.
+
+    # A digest names a file: nothing but a digest may reach a path.
     _check(_DIGEST.fullmatch(values["digest"]) is not None, "digest")
     _check(isinstance(values["status"], str) and isinstance(values["error"], str), "status")
     return Segment(**values)
 
 
+# --- decisions --------------------------------------------------------------------------------------
+
+
 def decision_row(decision: Decision) -> tuple[int, str, str]:
-    """A decision as it is kept: number, plan, memory."""
+    """Return the row of a decision: number, plan, memory."""
     plan = {
         "members": decision.plan.members,
         "sources": decision.plan.sources,
@@ -88,47 +88,60 @@ def decision_row(decision: Decision) -> tuple[int, str, str]:
 
 
 def decision_of(row: Sequence[Any]) -> Decision:
-    """The decision that a row holds. Raises `RunError` where it holds none."""
+    """Return the decision of a row. Raises `RunError` if the row holds none."""
     return _read(_decision, row)
 
 
 def _decision(row: Sequence[Any]) -> Decision:
-    number, plan, memory = row[0], json.loads(row[1]), json.loads(row[2])
-    members, sources = tuple(plan["members"]), tuple(plan["sources"])
-    _check(all(isinstance(each, int) for each in (number, *members, *sources)), "members")
-    hparams, changes = (tuple(map(_scalars, plan[name])) for name in ("hparams", "changes"))
-    _check(len(members) == len(sources) == len(hparams) == len(changes), "members")
+    number = row[0]
+    plan = json.loads(row[1])
+    memory = json.loads(row[2])
     _check(isinstance(memory, dict), "memory")
-    starts = tuple(None if each is None else (each[0], each[1]) for each in plan.get("starts", ()))
-    _check(all(isinstance(number, int) for each in starts if each for number in each), "starts")
+
+    members = tuple(plan["members"])
+    sources = tuple(plan["sources"])
+    hparams = tuple(map(_scalars, plan["hparams"]))
+    changes = tuple(map(_scalars, plan["changes"]))
+    _check(all(isinstance(value, int) for value in (number, *members, *sources)), "members")
+    _check(len(members) == len(sources) == len(hparams) == len(changes), "members")
+
+    starts = tuple(
+        None if start is None else (start[0], start[1]) for start in plan.get("starts", ())
+    )
+    _check(all(isinstance(value, int) for start in starts if start for value in start), "starts")
     _check(len(starts) in (0, len(members)), "starts")
+
     size = plan.get("size")
     _check(size is None or members == tuple(range(size)) != (), "size")
     return Decision(number, Plan(members, sources, hparams, changes), memory, starts, size)
 
 
+# --- telemetry and metrics --------------------------------------------------------------------------
+
+
 def curve_text(telemetry: Telemetry) -> str:
-    """A training curve as it is kept."""
+    """Return a training curve as JSON text."""
     return json.dumps([[step, name, _plain(value)] for step, name, value in telemetry.curve])
 
 
 def telemetry_of(seconds: Any, worker: Any, curve: Any) -> Telemetry:
-    """The telemetry that a row holds. Raises `RunError` where it holds none."""
+    """Return the telemetry of a row. Raises `RunError` if the row holds none."""
     return _read(_telemetry, (seconds, worker, curve))
 
 
 def _telemetry(row: Sequence[Any]) -> Telemetry:
-    curve = tuple((int(step), str(name), float(value)) for step, name, value in json.loads(row[2]))
+    points = json.loads(row[2])
+    curve = tuple((int(step), str(name), float(value)) for step, name, value in points)
     return Telemetry(float(row[0]), str(row[1]), curve)
 
 
 def numbers_text(values: Mapping[str, float]) -> str:
-    """Metrics as they are kept. Standard JSON knows no nan and no infinities: they are kept as texts."""
+    """Return metrics as JSON text; nan and infinities are strings, since standard JSON has neither."""
     return json.dumps({name: _plain(value) for name, value in values.items()})
 
 
 def numbers(text: str) -> dict[str, float]:
-    """Metrics from a text. Raises `RunError` where it holds none."""
+    """Return the metrics of a JSON text. Raises `RunError` if the text holds none."""
     return _read(_numbers, text)
 
 
@@ -140,9 +153,14 @@ def _plain(value: float) -> float | str:
     return float(value) if math.isfinite(value) else str(float(value))
 
 
+# --- checks -----------------------------------------------------------------------------------------
+
+
 def _scalars(values: Any) -> dict[str, Any]:
+    """The values, which have to be plain scalars by name."""
     _check(isinstance(values, dict), "hparams")
-    _check(all(isinstance(each, bool | int | float | str) for each in values.values()), "hparams")
+    scalars = all(isinstance(value, bool | int | float | str) for value in values.values())
+    _check(scalars, "hparams")
     return values  # type: ignore[no-any-return]
 
 
@@ -151,18 +169,15 @@ def _check(holds: bool, name: str) -> None:
         raise ValueError(f"its {name} cannot be")
 
 
-def _read(make: Callable[[Any], _Made], row: Any) -> _Made:
+def _read(parse: Callable[[Any], _Value], row: Any) -> _Value:
+    """Parse a row, and turn whatever a foreign row can raise into a `RunError`."""
     try:
-        return make(row)
+        return parse(row)
     except (
-        ValueError,
-        TypeError,
-        KeyError,
-        AttributeError,
-        RecursionError,
-        OverflowError,
+        *(ValueError, TypeError, KeyError, AttributeError),
+        *(RecursionError, OverflowError),
     ) as error:
-        why = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[:200]
         raise RunError(
-            f"the journal is damaged: a row {str(row[:2])[:80]} cannot be read: {why}"
+            f"the journal is damaged: a row {str(row[:2])[:80]} cannot be read: {reason}"
         ) from None
