@@ -262,7 +262,7 @@ IDX_FILES = (
 
 
 @pytest.mark.parametrize(
-    "content", [None, b"", b"foreign", gzip.compress(bytes(range(256)) * 9)[:99]]
+    "content", [None, b"", b"foreign", gzip.compress(bytes(range(256)) * 9, mtime=0)[:99]]
 )
 def test_data_files_that_cannot_be_used_are_named(content: bytes | None) -> None:
     Path("files").mkdir()
