@@ -97,7 +97,7 @@ def overhead(bench: Bench, megabytes: Sequence[int], intervals: int) -> list[Row
             for each in made.values():
                 each.close()
         in_ms = {name: [1000 * value for value in each] for name, each in values.items()}
-        what = f"an interval of {MEMBERS} members of {size} MB who all inherit and train nothing, 2 workers"
+        what = f"an interval of {MEMBERS} members of {size} MB that all inherit and train nothing, 2 workers"
         rows.append(Row(what, "ms", in_ms, ("ray", "processes")))
     return rows
 
