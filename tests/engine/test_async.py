@@ -321,12 +321,15 @@ class _Straggles(Spy):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"deadline": 1.0, "executor": "serial"}, "deadline: the executor serial cannot give up"),
+        (
+            {"deadline": 1.0, "executor": "serial"},
+            "deadline: the executor serial cannot abandon a segment; use processes",
+        ),
         ({"deadline": 0}, "deadline: given 0"),
         ({"mode": "asynchronous"}, "mode: given 'asynchronous'"),
         (
             {"mode": "async", "executor": "vectorised"},
-            "mode: async needs members that train by themselves",
+            "mode: async needs members that train independently; use the executor processes",
         ),
     ],
 )

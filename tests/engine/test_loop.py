@@ -233,7 +233,7 @@ def test_a_strategy_decides_with_its_memory_and_its_hyperparameters_are_checked(
     assert [count for count, *_ in seen] == [0, 1, 2]
     assert [d.memory for d in ran.decisions] == [{"count": 1}, {"count": 2}, {"count": 3}]
     assert seen[1][1:] == ([s.score for s in ran.segments[2:4]], [2, 2])
-    with pytest.raises(UsageError, match=r"the plan for member 0.mix: given 1.5"):
+    with pytest.raises(UsageError, match=r"the plan for member 0.mix: expected .*, got 1.5"):
         Trained(strategy=swap, size=2, intervals=5)
 
 
@@ -242,7 +242,7 @@ def test_a_plan_is_checked_also_where_a_member_keeps_its_weights() -> None:
         hparams = tuple({**each, "lr": 7.0} for each in population.hparams)
         return Plan((0, 1), (0, 1), hparams, ({}, {})), memory
 
-    with pytest.raises(UsageError, match=r"the plan for member 0.lr: given 7.0"):
+    with pytest.raises(UsageError, match=r"the plan for member 0.lr: expected .*, got 7.0"):
         Trained(strategy=Strategy(init=dict, step=step), size=2)
 
 

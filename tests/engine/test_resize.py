@@ -1,6 +1,5 @@
 """A run goes on with more members, or with fewer: by one decision, exactly, and shown as it is."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -91,7 +90,8 @@ def test_who_copies_nobody_lets_new_members_start_fresh(tmp_path: Path) -> None:
     given = {k: v for k, v in GIVEN.items() if k != "fraction"}
     popgrad.run(Spy(), directory=tmp_path / "run", strategy="random-search", **given)
     with pytest.raises(
-        UsageError, match="grow: given 'clone', but the strategy random-search copies nobody"
+        UsageError,
+        match="grow: expected sample, got 'clone': the strategy random-search copies no members",
     ):
         go_on(tmp_path / "run", 6, grow="clone", intervals=4)
     result = go_on(tmp_path / "run", 6, intervals=4)
@@ -228,7 +228,7 @@ def test_the_doctor_finds_a_size_that_no_decision_made(tmp_path: Path) -> None:
     journal.set_about(sizes=[4, 7])
     journal.close()
     (found,) = [f for f in examine_run(tmp_path / "run") if f.level == "problem"]
-    assert "the population had the sizes [4, 7], but decisions made it [6]" in found.text
+    assert "the recorded sizes are [4, 7], but the decisions made it [6]" in found.text
 
 
 # --- exactness ----------------------------------------------------------------------------------------
@@ -271,18 +271,6 @@ def test_killed_anywhere_it_becomes_what_it_would_have_been(
     assert left[0] == left[1]
 
 
-@pytest.mark.parametrize("after", [2, 5])
-def test_a_run_of_an_older_popgrad_changes_like_any_other(after: int, tmp_path: Path) -> None:
-    given: dict[str, Any] = {"population": 3, "interval": 2, "executor": "serial", "fraction": 0.34}
-    shutil.copytree(Path(__file__).parent / "fixtures" / "format-1", tmp_path / "old")
-    popgrad.run("quadratic", directory=tmp_path / "new", intervals=4, **given)
-    popgrad.resume(tmp_path / "old", intervals=4)
-    for name in ("old", "new"):
-        popgrad.resume(tmp_path / name, population=after, intervals=6)
-        assert sizes(tmp_path / name) == [3, after]
-    assert record(tmp_path / "old") == record(tmp_path / "new")
-
-
 @pytest.mark.parametrize(("after", "grow"), [(7, "clone"), (7, "sample"), (2, None)])
 def test_every_executor_gives_the_same_record(after: int, grow: str | None, tmp_path: Path) -> None:
     start(tmp_path / "serial", odd(), intervals=2)
@@ -319,18 +307,22 @@ def test_a_stack_keeps_its_width_and_its_bits(after: int, tmp_path: Path) -> Non
     [
         (
             {"population": 6},
-            "population: given 6, but the 4 members have decided on all 3 intervals; give --inter",
+            "population: got 6, but the 4 members have made the decisions of all 3 intervals; "
+            "pass --intervals too, at least 4",
         ),
-        ({"population": 1, "intervals": 5}, "population: given 1; pbt copies between members"),
+        (
+            {"population": 1, "intervals": 5},
+            "population: expected at least 2, got 1: pbt copies between members",
+        ),
         ({"population": 0, "intervals": 5}, "population: given 0"),
         ({"population": 6, "grow": "copy", "intervals": 5}, "grow: given 'copy'"),
         (
             {"grow": "sample", "intervals": 5},
-            "grow: given 'sample', but the population has 4 members and does not",
+            "grow: got 'sample', but the population has 4 members and does not grow; pass --popul",
         ),
         (
             {"population": 3, "grow": "sample", "intervals": 5},
-            "grow: given 'sample', but the population has 4",
+            "grow: got 'sample', but the population has 4",
         ),
     ],
 )
@@ -347,7 +339,7 @@ def test_what_cannot_be_had_is_refused_and_changes_nothing(
 def test_in_the_last_interval_no_decision_is_to_come(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         start(tmp_path / "run", on_segment=interrupted(9))
-    with pytest.raises(UsageError, match="give --intervals too, at least 4"):
+    with pytest.raises(UsageError, match="pass --intervals too, at least 4"):
         go_on(tmp_path / "run", 6)
     assert len(members(go_on(tmp_path / "run", 6, intervals=4), 3)) == 6
 

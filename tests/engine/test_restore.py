@@ -136,8 +136,8 @@ def test_a_checkpoint_that_is_damaged_is_trained_again(
     assert record(tmp_path / "run") == record(whole)
     said = "\n".join(caplog.messages)
     if which == "all":
-        assert "have no checkpoint, and are trained again" in said
-        assert ("it is deleted, and what it held is trained again" in said) == (damage is not lose)
+        assert "have no checkpoint and are retrained" in said
+        assert ("the file is deleted, and its segment is retrained" in said) == (damage is not lose)
 
 
 def test_the_winner_of_a_finished_run_is_had_again_by_resume(whole: Path, tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_what_comes_out_otherwise_is_refused_and_changes_nothing(tmp_path: Path)
         def train(self, state: Any, hparams: Any, steps: int, ctx: Any) -> Any:
             return super().train(state, hparams, steps + 1, ctx)
 
-    with pytest.raises(RunError, match=r"was trained again and differs from the record \(digest "):
+    with pytest.raises(RunError, match=r"was retrained and differs from the record \(digest "):
         popgrad.resume(tmp_path / "run", task=Other(), allow_changed_task=True)
     assert record(tmp_path / "run")[0] == before
 
