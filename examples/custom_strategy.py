@@ -1,6 +1,6 @@
-"""A strategy with a memory: PBT whose steps through the space get smaller from decision to decision.
+"""A strategy with a memory: PBT whose perturbations get smaller from decision to decision.
 
-python examples/custom_strategy.py
+Run it with: python examples/custom_strategy.py
 """
 
 from functools import partial
@@ -14,38 +14,37 @@ from popgrad.tasks import digits
 
 
 def annealed(space, *, first=2.0, decay=0.8, fraction=0.25):
-    """The factors of decision n are s and 1/s with s = 1 + (first - 1) * decay ** n.
+    """Return PBT whose factors at decision n are s and 1/s, with s = 1 + (first - 1) * decay ** n.
 
     Args:
-        space: What is searched.
-        first: The factor at the first decision, above 1.
-        decay: How fast it goes to 1, in (0, 1).
+        space: Dimensions of the hyperparameters.
+        first: Factor at the first decision, above 1.
+        decay: Rate at which the factor approaches 1, in (0, 1).
         fraction: Share of the population that is replaced at each decision, in [0, 0.5].
     """
+    exploit = partial(truncation, fraction=fraction)
 
     def step(rng, population, ready, memory):
-        factor = 1 + (first - 1) * decay ** memory["decisions"]
+        decisions = memory["decisions"]
+        factor = 1 + (first - 1) * decay**decisions
         explore = partial(
             perturb, space=space, factors=(1 / factor, factor), resample_probability=0.0
         )
-        exploit = partial(truncation, fraction=fraction)
         plan = generation(rng, population, ready, exploit=exploit, explore=explore)
-        return plan, {
-            "decisions": memory["decisions"] + 1
-        }  # kept with the decision: a resumed run has it
+        # The memory is recorded with the decision, so a resumed run continues with it.
+        return plan, {"decisions": decisions + 1}
 
     return Strategy(init=lambda: {"decisions": 0}, step=step)
 
 
 def report(end):
-    """Who copied whom, while the run goes on."""
-    plan = end.decision.plan if end.decision else None
-    copies = (
-        [f"{m} from {s}" for m, s in zip(plan.members, plan.sources, strict=True) if m != s]
-        if plan
-        else []
-    )
+    """Print the best score of an interval, and which members inherit from which."""
     best = max(segment.score for segment in end.segments)
+    copies = []
+    if end.decision is not None:
+        plan = end.decision.plan
+        pairs = zip(plan.members, plan.sources, strict=True)
+        copies = [f"{member} from {source}" for member, source in pairs if member != source]
     print(f"interval {end.interval}: best {best:.4f}  {', '.join(copies)}")
 
 

@@ -1,6 +1,6 @@
-"""Classify scikit-learn's breast cancer data with a task of one's own, made of functions.
+"""A task made of functions: classification of scikit-learn's breast cancer data.
 
-python examples/own_task.py
+Run it with: python examples/own_task.py
 """
 
 import torch
@@ -13,7 +13,7 @@ from popgrad.data import stratified
 
 
 def data() -> Splits:
-    """569 tumours with 30 features each: 379 to train on, 95 to select by, 95 for the report."""
+    """Return 569 tumours with 30 features each: 379 to train on, 95 to select by, 95 to test on."""
     x, y = load_breast_cancer(return_X_y=True)
     x = torch.tensor((x - x.mean(0)) / x.std(0), dtype=torch.float32)
     rest, test = stratified(x, torch.tensor(y), validation=95, seed=0)
@@ -22,7 +22,7 @@ def data() -> Splits:
 
 
 def loss(module, batch, hparams):
-    """Cross entropy, smoothed by a hyperparameter that is explored like any other."""
+    """Return the cross entropy, smoothed by a hyperparameter that is explored like any other."""
     log_probabilities = module(batch[0]).log_softmax(1)
     smoothing = hparams["smoothing"]
     hit = nn.functional.nll_loss(log_probabilities, batch[1])

@@ -1,8 +1,8 @@
-"""A task without a torch module: softmax regression with momentum in NumPy, on scikit-learn's digits.
+"""A task without a torch module: softmax regression with momentum in NumPy, on the digits data.
 
-python examples/plain_task.py
+Run it with: python examples/plain_task.py
 """
-# ruff: noqa: ARG002, D102  # the protocol says what is given, and what each method does
+# ruff: noqa: ARG002, D102  # the protocol documents the methods and their arguments
 
 from dataclasses import dataclass, field
 
@@ -18,7 +18,7 @@ SPLITS = {"train": ROWS[:1200], "validation": ROWS[1200:1500], "test": ROWS[1500
 
 
 def probabilities(weights, x):
-    """[n, 10] from [n, 64]."""
+    """Return class probabilities [n, 10] of images [n, 64]."""
     logits = x @ weights
     exponentials = np.exp(logits - logits.max(1, keepdims=True))
     return exponentials / exponentials.sum(1, keepdims=True)
@@ -26,7 +26,7 @@ def probabilities(weights, x):
 
 @dataclass(frozen=True)
 class SoftmaxRegression:
-    """The protocol of a task: a space, a score, and three methods. The state is plain data."""
+    """A task by the protocol: a space, a score and three methods. The state is plain data."""
 
     batch_size: int = 50
     space: Space = field(
@@ -38,16 +38,17 @@ class SoftmaxRegression:
         return {"weights": np.zeros((64, 10)), "velocity": np.zeros((64, 10))}
 
     def train(self, state, hparams, steps, ctx):
-        rng = np.random.default_rng(
-            ctx.seed("batches")
-        )  # never the clock, nor a generator that is kept
-        weights, velocity = state["weights"], state["velocity"]
+        weights = state["weights"]
+        velocity = state["velocity"]
+        # Seeded for this segment: a generator that is kept would depend on what trained before.
+        rng = np.random.default_rng(ctx.seed("batches"))
+
         for _ in range(steps):
             rows = rng.choice(SPLITS["train"], self.batch_size)
-            x, target = PIXELS[rows] / 16, np.eye(10)[CLASSES[rows]]
-            velocity = hparams["momentum"] * velocity + x.T @ (
-                probabilities(weights, x) - target
-            ) / len(x)
+            x = PIXELS[rows] / 16
+            targets = np.eye(10)[CLASSES[rows]]
+            gradient = x.T @ (probabilities(weights, x) - targets) / len(x)
+            velocity = hparams["momentum"] * velocity + gradient
             weights = weights - hparams["lr"] * velocity
         return {"weights": weights, "velocity": velocity}
 
@@ -58,7 +59,7 @@ class SoftmaxRegression:
 
 
 if __name__ == "__main__":
-    # It counts no epochs, so an interval is a number of steps.
+    # The task counts no epochs, so an interval is a number of steps.
     result = popgrad.run(
         SoftmaxRegression(), population=8, intervals=8, interval=24, executor="serial"
     )

@@ -591,7 +591,7 @@ def test_a_segment_that_fails_every_time_has_its_first_error_and_the_others_go_o
     assert not executor.holds((0, 0))
     assert attempts(flaky(tmp_path, 99, what)[0].hparams["file"]) == RETRIES + 1
     assert caplog.messages == [
-        f"member 0, interval 0: attempt {n} of 3 failed, it is trained again: {name}: attempt {n}"
+        f"member 0, interval 0: attempt {n} of 3 failed, retraining it: {name}: attempt {n}"
         for n in (1, 2)
     ]
 

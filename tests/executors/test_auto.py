@@ -85,11 +85,11 @@ def test_what_takes_least_for_the_whole_run_is_chosen(
     )
     name, why = auto.fastest(given, {"processes": 2, "stacked": 8}, assignments(), intervals)
     assert name == best
-    assert f"the same again by --executor {best}" in why
+    assert f"to repeat it: --executor {best}" in why
 
 
 def test_paces_are_what_they_are(clock: Clock) -> None:
-    pace = auto._pace(makers(clock, it=(1.5, 0.03, 0.002, 2))["it"], assignments(2))
+    pace = auto._measure(makers(clock, it=(1.5, 0.03, 0.002, 2))["it"], assignments(2))
     assert (pace.start, pace.segment, pace.step) == pytest.approx((1.5, 0.03, 0.002))
     assert pace.seconds(8, 10, 100) == pytest.approx(1.5 + 10 * 4 * (0.03 + 100 * 0.002))
 

@@ -141,12 +141,12 @@ def test_time_repeats_itself_and_no_slot_does_two_things_at_once(
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"speeds": ()}, "speeds: given"),
-        ({"speeds": (0.0,)}, "speeds: given"),
-        ({"failure": 1.1}, "failure: given 1.1"),
-        ({"preemption": -1.0}, "preemption: given -1"),
-        ({"away": float("inf")}, "away: given inf"),
-        ({"overhead": float("nan")}, "overhead: given nan"),
+        ({"speeds": ()}, r"speeds: expected .*, got \(\)"),
+        ({"speeds": (0.0,)}, r"speeds: expected .*, got \(0\.0,\)"),
+        ({"failure": 1.1}, "failure: expected .*, got 1.1"),
+        ({"preemption": -1.0}, "preemption: expected .*, got -1"),
+        ({"away": float("inf")}, "away: expected .*, got inf"),
+        ({"overhead": float("nan")}, "overhead: expected .*, got nan"),
     ],
 )
 def test_what_no_cluster_has_is_refused(given: dict[str, Any], message: str) -> None:

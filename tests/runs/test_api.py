@@ -226,11 +226,11 @@ def test_the_first_members_start_with_what_they_are_given() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"initial": [{}] * 4}, "initial: given 4 sets of hyperparameters for 3 members"),
+        ({"initial": [{}] * 4}, "initial: expected at most 3 sets of hyperparameters, one a member, got 4"),
         ({"initial": [{"h2": 1.0}]}, r"initial\[0\]: unknown hyperparameter h2; has h0, h1"),
         (
             {"initial": [{}, {"h1": 1.5}]},
-            r"initial\[1\].h1: given 1.5, allowed is uniform 0.0..1.0",
+            r"initial\[1\].h1: expected uniform 0.0..1.0, got 1.5",
         ),
         ({"initial": {"h0": 1.0}}, "initial: given .*list"),
         ({"initial": [3]}, "initial.0: given 3; .*dictionary"),
@@ -238,7 +238,7 @@ def test_the_first_members_start_with_what_they_are_given() -> None:
         ({"weights": "w.safetensors"}, "weights: a Quadratic has none to start from"),
         (
             {"space": {"h0": {"kind": "uniform", "low": 2, "high": 1}}},
-            "space.h0: low = .*low has to be below",
+            "space.h0: low: expected a number below high = 1.0, got 2.0",
         ),
         ({"space": {"h0": (0.1, 0.2)}}, r"space.h0: given \[0.1, 0.2\]; .*dictionary"),
         ({"options": {"lr": 0.1}}, "options: they are for a task that is given by name"),
@@ -247,12 +247,12 @@ def test_the_first_members_start_with_what_they_are_given() -> None:
         ({"strategy": "pb2"}, "strategy: given 'pb2'; there is pbt, random-search"),
         (
             {"fraction": 0.7},
-            r"fraction = 0.7: the share of members replaced has to be in \[0, 0.5\]",
+            r"fraction: expected a share of members in \[0, 0.5\] to replace, got 0.7",
         ),
-        ({"factors": [1.0, 2.0]}, "factors = .*each has to be above 0 and not 1"),
-        ({"factors": []}, "factors = .*at least one number"),
+        ({"factors": [1.0, 2.0]}, "factors: expected numbers above 0 and other than 1"),
+        ({"factors": []}, "factors: expected at least one number"),
         ({"resample": 0.5}, "strategy pbt has no option 'resample'; it has .*resample_probability"),
-        ({"burn_in": -1}, "burn_in = -1: a number of intervals, 0 or more"),
+        ({"burn_in": -1}, "burn_in: expected a number of intervals, 0 or more, got -1"),
         ({"population": 1}, "population: given 1; pbt copies between members and needs at least 2"),
         (
             {"strategy": "random-search", "fraction": 0.2},

@@ -9,7 +9,8 @@ from typing import Any
 
 import tomli_w
 
-from popgrad.config.model import RunConfig, plain
+from popgrad.config.model import RunConfig
+from popgrad.config.values import plain
 from popgrad.core.errors import UsageError
 
 _LARGEST = 16 << 20

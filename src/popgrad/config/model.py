@@ -1,70 +1,36 @@
-"""The typed configuration of a run, read from TOML or JSON and from `key=value` settings."""
+"""The typed configuration of a run: one field for each key, with all that is stated about it."""
 
-import math
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
+from popgrad.config.keys import Option, key
+from popgrad.config.values import (
+    Integer,
+    IntervalText,
+    Number,
+    PathText,
+    Seconds,
+    key_text,
+    plain,
+    short,
+)
 from popgrad.core.errors import UsageError
 from popgrad.core.interval import Interval, parse_interval
 
-_DEPTH = 16
-"""Tables and lists within each other; the deepest that we know is an option of a dimension, 4."""
+_MISTAKES = 5
+"""Number of mistakes that one message names."""
 
-_SHOWN = 5
-"""Mistakes that one message names."""
+# Panels of the help, see `Option`.
+_POPULATION = "The population"
+_MACHINE = "The machine"
+_START = "What to start with"
+_STOP = "When to stop"
+_FILES = "Files and output"
 
-_HUGE = 2**64
-"""Whole numbers are smaller than it. Larger ones count nothing, and Python may refuse to write them."""
-
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-def _interval(value: object) -> str | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ValueError('an interval is a number of steps ("275") or of epochs ("1 epoch")')
-    if parse_interval(str(value)).count >= 2**63:  # which the journal cannot hold
-        raise ValueError("an interval is of less than 2^63 steps or epochs")
-    return str(value)
-
-
-def _seconds(value: object) -> object:
-    """Numbers are seconds; "90s", "10m", "1.5h", "2d" are understood."""
-    match = (
-        re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", value)
-        if isinstance(value, str)
-        else None
-    )
-    return float(match[1]) * _UNITS[match[2] or "s"] if match else value
-
-
-def _not_a_flag(value: object) -> object:
-    if isinstance(value, bool):  # which Python takes for 0 and 1
-        raise ValueError("a number is allowed")
-    return value
-
-
-def _path(value: object) -> object:
-    if isinstance(value, str) and "\0" in value:
-        raise ValueError("no path has a NUL in it")
-    return value
-
-
-def _not_huge(value: int) -> int:
-    if abs(value) >= _HUGE:  # from a text
-        raise ValueError("a whole number of more than 64 bits counts nothing")
-    return value
-
-
-_Whole = Annotated[int, BeforeValidator(_not_a_flag), AfterValidator(_not_huge)]
-_Number = Annotated[float, BeforeValidator(_not_a_flag)]
-_Path = Annotated[str, BeforeValidator(_path)]
+_RUN_AND_RESUME = ("run", "resume")
 
 
 class _Model(BaseModel):
@@ -72,243 +38,296 @@ class _Model(BaseModel):
 
 
 class StrategyConfig(_Model):
-    """Which strategy, and its own settings."""
+    """A strategy: its name, and its own settings as further keys."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
-    name: str = Field("pbt", description="which one: pbt, random-search or schedule")
+
+    name: str = key("pbt", "Name of the strategy: pbt, random-search or schedule.")
 
     def options(self) -> dict[str, Any]:
-        """The strategy's own settings, as its factory takes them."""
+        """Return the strategy's own settings, as its factory takes them."""
         return dict(self.model_extra or {})
 
 
-def _strategy(value: object) -> object:
-    """A name alone stands for the strategy with its own defaults."""
+def _to_strategy(value: object) -> object:
+    """A name alone stands for the strategy with its default settings."""
     return {"name": value} if isinstance(value, str) else value
 
 
 class RunConfig(_Model):
-    """All that a run is told."""
+    """All keys of a run.
 
-    task: str = Field(description="what is trained: a built-in task, module:Name or file.py:Name")
-    options: dict[str, Any] = Field({}, description="arguments of the task")
-    space: dict[str, dict[str, Any]] = Field(
+    A new key is one field. The command line, the keywords of `popgrad.run` and `popgrad.resume`, and the
+    tables of the documentation (`make docs`) are derived from the fields.
+    """
+
+    task: str = key(
+        ...,
+        "Task to train: the name of a built-in one, module:Name or file.py:Name.",
+        keyword=False,
+    )
+    options: dict[str, Any] = key({}, "Arguments of a task that is given by name.")
+    space: dict[str, dict[str, Any]] = key(
         {},
-        description="hyperparameters by name, each a dimension that replaces the task's own or adds to it",
+        "Dimensions by the names of hyperparameters; each replaces that of the task, or adds to its space.",
+        keyword=False,
     )
-    population: _Whole = Field(
-        10, ge=1, le=100_000, description="members; at least 2 where the strategy copies"
-    )
-    grow: Literal["clone", "sample"] | None = Field(
-        None,
-        description="how members begin that popgrad resume --population adds: clone, from a donor's state, "
-        "with hyperparameters that are explored; sample, fresh, with drawn hyperparameters; when not "
-        "given, clone where the strategy copies, else sample",
-    )
-    intervals: _Whole = Field(20, ge=1, description="intervals that each member trains")
-    interval: Annotated[str | None, BeforeValidator(_interval)] = Field(
-        None,
-        description="training between two decisions: 275 (steps), 1 epoch, or 100 steps within epochs, which "
-        "end with the epoch; when not given, 1 epoch, or 10 steps of a task that counts no epochs",
-    )
-    epochs: _Whole | None = Field(
-        None, ge=1, description="epochs that each member trains, in place of intervals"
-    )
-    seed: _Whole = Field(
-        0, ge=0, lt=2**63, description="every random stream derives from it; same seed, same run"
-    )
-    strategy: Annotated[StrategyConfig, BeforeValidator(_strategy)] = Field(
-        StrategyConfig(),  # type: ignore[call-arg]
-        description="what decides: its name, or a table of its name and its settings",
-    )
-    executor: str = Field(
-        "processes",
-        description="where members train: processes; serial, one after the other in this one; vectorised, "
-        "all as one stacked model; ray, on a cluster (needs the extra ray); auto, whichever turns out to be "
-        "the fastest here",
-    )
-    mode: Literal["sync", "async"] = Field(
-        "sync",
-        description="who decides when: sync, all once all have trained an interval; async, each as soon as "
-        "it has, so that nobody waits for the slowest, and the record depends on who is fast",
-    )
-    deadline: Annotated[_Number | None, BeforeValidator(_seconds)] = Field(
-        None,
-        gt=0,
-        description="seconds, or 90s, 10m, that an interval of a member may take; a member that takes longer "
-        "has failed in that interval",
-    )
-    workers: _Whole | None = Field(
-        None,
+    population: Integer = key(
+        10,
+        "Number of members; at least 2 if the strategy copies.",
+        commands=_RUN_AND_RESUME,
+        option=Option(_POPULATION, "N"),
+        on_resume="It changes with the next decision; if there are too many members, the best stay.",
         ge=1,
-        description="worker processes of the executor processes; when not given, one per core",
+        le=100_000,
     )
-    address: str | None = Field(
+    grow: Literal["clone", "sample"] | None = key(
         None,
-        description="cluster of the executor ray: HOST:PORT, auto (the one that runs on this machine) or "
-        "local (one is started); when not given, RAY_ADDRESS, else local",
+        "Start of members that resume adds: clone, with a donor's state and explored hyperparameters, or "
+        "sample, fresh.",
+        commands=("resume",),
+        option=Option(_POPULATION, "HOW"),
+        if_unset="clone if the strategy copies, else sample",
     )
-    cpus: _Number = Field(
-        1.0, ge=0, le=1e6, description="CPUs that a member takes of the cluster of ray"
+    intervals: Integer = key(
+        20,
+        "Intervals that each member trains in all.",
+        commands=_RUN_AND_RESUME,
+        option=Option(_POPULATION, "N"),
+        ge=1,
     )
-    gpus: _Number = Field(
-        0.0,
+    interval: IntervalText | None = key(
+        None,
+        'Training between two decisions: "275" steps, "2 epochs", or "100 steps within epochs", cut off at the '
+        "end of an epoch.",
+        option=Option(_POPULATION, "LENGTH"),
+        if_unset="1 epoch; 10 steps if the task counts no epochs",
+    )
+    epochs: Integer | None = key(
+        None,
+        "Epochs that each member trains in all, in place of intervals.",
+        commands=("run", "train"),
+        option=Option(_POPULATION, "N"),
+        if_unset="as many as the intervals take",
+        ge=1,
+    )
+    seed: Integer = key(
+        0,
+        "Seed that every random stream derives from; same seed, same run.",
+        commands=("run", "train"),
+        option=Option(_POPULATION, "N"),
+        ge=0,
+        lt=2**63,
+    )
+    strategy: Annotated[
+        StrategyConfig, BeforeValidator(_to_strategy, json_schema_input_type=str | StrategyConfig)
+    ] = key(
+        StrategyConfig(),
+        "Strategy that makes the decisions: pbt, random-search or schedule; in a file also a table of its name "
+        "and settings.",
+        option=Option(_POPULATION, "NAME"),
+        keyword=False,
+    )
+    executor: Literal["processes", "serial", "vectorised", "ray", "auto"] = key(
+        "processes",
+        "Place of training: processes, serial (in this process), vectorised (one stacked model), ray (a "
+        "cluster) or auto (the fastest of the first three).",
+        commands=_RUN_AND_RESUME,
+        option=Option(_MACHINE, "NAME"),
+    )
+    mode: Literal["sync", "async"] = key(
+        "sync",
+        "Time of decisions: sync, once all members have trained an interval, or async, for each member as soon "
+        "as it has.",
+        option=Option(_POPULATION, "MODE"),
+    )
+    deadline: Seconds | None = key(
+        None,
+        "Seconds (or 90s, 10m) that a member may train an interval; a slower one has failed in it.",
+        option=Option(_MACHINE, "TIME"),
+        if_unset="no limit",
+        gt=0,
+    )
+    workers: Integer | None = key(
+        None,
+        "Worker processes, threads of the stacked model, or most actors on a cluster.",
+        commands=_RUN_AND_RESUME,
+        option=Option(_MACHINE, "N"),
+        if_unset="one per core; on a cluster, as many as it has room for",
+        ge=1,
+    )
+    address: str | None = key(
+        None,
+        "Cluster of the executor ray: HOST:PORT, auto (running on this machine) or local (started here).",
+        commands=_RUN_AND_RESUME,
+        option=Option(_MACHINE, "HOST:PORT"),
+        if_unset="RAY_ADDRESS, else local",
+    )
+    cpus: Number = key(
+        1.0,
+        "CPUs of the cluster that a member takes.",
+        option=Option(_MACHINE, "X"),
         ge=0,
         le=1e6,
-        description="GPUs that a member takes of the cluster of ray; 0.25: four share one",
     )
-    device: str = Field(
+    gpus: Number = key(
+        0.0,
+        "GPUs of the cluster that a member takes; with 0.25, four members share one.",
+        option=Option(_MACHINE, "X"),
+        ge=0,
+        le=1e6,
+    )
+    device: str = key(
         "auto",
-        description="where to compute: cpu, cuda, cuda:0,1 (members take turns; one alone has all of them), "
-        "or auto: the first GPU, else cpu",
+        "Device of the members: cpu, cuda, cuda:0,1 (members take turns; a single one has all of them), or "
+        "auto: the first GPU, else cpu.",
+        commands=("run", "resume", "train"),
+        option=Option(_MACHINE, "DEVICE"),
+        on_resume="Equal bits are promised on the recorded kind of device only.",
     )
-    max_time: Annotated[_Number | None, BeforeValidator(_seconds)] = Field(
+    max_time: Seconds | None = key(
         None,
+        "Seconds (or 90s, 10m, 2h, 1d) of this session after which no further interval starts.",
+        commands=_RUN_AND_RESUME,
+        option=Option(_STOP, "TIME"),
+        if_unset="no limit",
         gt=0,
-        description="seconds, or 90s, 10m, 2h, 1d, after which no further interval is started",
     )
-    target_score: _Number | None = Field(
+    target_score: Number | None = key(
         None,
-        description="no further interval is started once a member's validation score is this or higher",
+        "Validation score of a member at which no further interval starts.",
+        commands=_RUN_AND_RESUME,
+        option=Option(_STOP, "X"),
+        if_unset="no target",
     )
-    initial: list[dict[str, Any]] = Field(
+    initial: list[dict[str, Any]] = key(
         [],
-        description="hyperparameters of the first members, a table each; names that are missing are drawn",
+        "Hyperparameters of the first members, a table for each; missing names are sampled.",
+        keyword=False,
     )
-    weights: _Path | None = Field(
+    weights: PathText | None = key(
         None,
-        description="weights that every member starts from: a .safetensors file, or a run's directory",
+        "Weights that every member starts from: a .safetensors file, or the directory of a run.",
+        option=Option(_START, "WEIGHTS", "--from"),
+        if_unset="random weights",
     )
-    data_dir: _Path | None = Field(
+    data_dir: PathText | None = key(
         None,
-        description="directory of the data; when not given, POPGRAD_DATA, else the user's cache",
+        "Directory of the data, for a task that is given by name.",
+        commands=("run", "resume", "train"),
+        option=Option(_FILES, "DIR"),
+        if_unset="POPGRAD_DATA, else the user's cache",
     )
-    storage: _Path | None = Field(
+    storage: PathText | None = key(
         None,
-        description="URL of a folder that is to have a copy of the run after each interval, such as "
-        "s3://bucket/folder, from which popgrad resume --from-storage goes on when this machine is lost",
+        "URL of a folder that holds a copy of the run, updated after each interval, such as s3://bucket/folder.",
+        commands=_RUN_AND_RESUME,
+        option=Option(_FILES, "URL"),
+        if_unset="no copy",
     )
-    load: _Path | None = Field(
+    load: PathText | None = key(
         None,
-        description="directory of a run to go on with, as it was configured, instead of a new one",
+        "Directory of a run to continue as it was configured, instead of starting a new one.",
+        commands=(),
     )
-    runs_dir: _Path = Field("runs", description="directory in which new runs get theirs")
-    checkpoint_every: _Whole = Field(
+    runs_dir: PathText = key(
+        "runs", "Directory in which the directories of new runs are created.", commands=()
+    )
+    checkpoint_every: Integer = key(
         1,
+        "Intervals between two checkpoints of a member; fewer checkpoints save time and never change a result.",
+        option=Option(_FILES, "N"),
         ge=1,
-        description="intervals between two checkpoints of a member; more save time and cost a run that was "
-        "stopped the intervals since, never another result",
     )
-    durability: Literal["process", "power"] = Field(
+    durability: Literal["process", "power"] = key(
         "process",
-        description="what the record survives: process, any kill of the run; power, a failure of power too, "
-        "for which every commit and checkpoint is flushed to the disk",
+        "What the record survives: process, any kill of the run, or power, a power failure too.",
+        option=Option(_FILES, "NAME"),
     )
-    log_every: _Whole | None = Field(
+    log_every: Integer | None = key(
         None,
+        "Steps between two points of the training curve.",
+        if_unset="one point per interval",
         ge=1,
-        description="steps between two points of the training curve; when not given, one an interval",
     )
-    outputs: bool = Field(
-        True,
-        description="whether to write tables, figures and events beside the record and the winner",
+    outputs: bool = key(True, "Write tables, figures and events beside the record and the winner.")
+    events: bool = key(
+        False,
+        "Write TensorBoard events (needs the extra tensorboard).",
+        commands=("run", "train"),
+        option=Option(_FILES),
     )
-    events: bool = Field(
-        False, description="whether to write TensorBoard events (needs the extra tensorboard)"
+    sleep: Number = key(
+        20.0,
+        "Seconds between two tests of the monitor of popgrad train.",
+        commands=(),
+        ge=0,
+        le=1e9,
     )
-    sleep: _Number = Field(
-        20.0, ge=0, le=1e9, description="seconds between two tests of the monitor of popgrad train"
-    )
-    made_with: dict[str, str] = Field(
-        {}, description="versions that ran it; popgrad writes them, and does not read them"
+    made_with: dict[str, str] = key(
+        {}, "Versions that ran it; popgrad writes and never reads them.", commands=()
     )
 
     @property
     def interval_length(self) -> Interval:
-        """Length of an interval; that of one epoch if `interval` is left open."""
+        """Length of an interval; one epoch if `interval` is left open."""
         return parse_interval(self.interval or "1 epoch")
 
 
 def parse(values: Mapping[str, Any]) -> RunConfig:
-    """A configuration from plain values.
+    """Return the configuration that plain values describe.
 
     Raises:
-        UsageError: One line that names each key, what was given and what is allowed.
+        UsageError: One line that names each wrong key, what is expected and what was given.
     """
     try:
         return RunConfig.model_validate(plain(values, "configuration"))
     except ValidationError as error:
-        said = [_explain(dict(each)) for each in error.errors()]
-        more = [f"and {len(said) - _SHOWN} more"] if len(said) > _SHOWN else []
-        raise UsageError("; ".join(said[:_SHOWN] + more)) from None
+        lines = [_explain(dict(details)) for details in error.errors()]
+        further = [f"and {len(lines) - _MISTAKES} more"] if len(lines) > _MISTAKES else []
+        raise UsageError("; ".join(lines[:_MISTAKES] + further)) from None
 
 
-def plain(value: Any, where: str, depth: int = 0) -> Any:
-    """Tables, lists, texts, numbers and flags, as TOML and JSON can hold them; what is None is left out.
+# --- mistakes ---------------------------------------------------------------------------------------
 
-    Raises:
-        UsageError: Something else is in it, or it is nested too deeply; names where.
-    """
-    if depth > _DEPTH:
-        raise UsageError(f"{where[:80]}: nested more than {_DEPTH} deep; a configuration is flat")
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, Mapping):
-        for key in value:
-            if not isinstance(key, str):
-                raise UsageError(f"{where}: given the key {key!r}; keys are texts")
-            _check_text(key, f"{where}: a key")
-        return {
-            k: plain(v, _join(where, k, depth), depth + 1)
-            for k, v in value.items()
-            if v is not None
-        }
-    if isinstance(value, list | tuple):
-        return [plain(each, f"{where}[{i}]", depth + 1) for i, each in enumerate(value)]
-    if isinstance(value, Path):
-        value = str(value)
-    if isinstance(value, str):
-        _check_text(value, where)
-        return value
-    if isinstance(value, int) and abs(value) >= _HUGE:
-        raise UsageError(
-            f"{where}: given a whole number of more than 64 bits, which counts nothing"
-        )
-    if isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
-        return value
-    raise UsageError(
-        f"{where}: given {_short(value)}; allowed are texts, finite numbers, true, false, lists and tables"
-    )
+_EXPECTED = {
+    "greater_than_equal": "at least {ge}",
+    "greater_than": "above {gt}",
+    "less_than_equal": "at most {le}",
+    "less_than": "below {lt}",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "dict_type": "a table",
+    "list_type": "a list",
+    "string_type": "a string",
+    **dict.fromkeys(("int_type", "int_parsing", "int_parsing_size"), "an integer"),
+    "int_from_float": "an integer",
+    **dict.fromkeys(("float_type", "float_parsing"), "a number"),
+    "bool_parsing": "true or false",
+    **dict.fromkeys(("model_type", "model_attributes_type"), "a name or a table"),
+}
+"""Kind of a validation error -> what is expected."""
 
 
-def _check_text(text: str, where: str) -> None:
-    """Refuse what no file can hold. JSON can say it, as an escape."""
-    if any("\ud800" <= each <= "\udfff" for each in text):
-        raise UsageError(
-            f"{where}: given {_short(text)}; a text without lone surrogates is allowed"
-        )
+def _explain(details: dict[str, Any]) -> str:
+    """Return one validation error of pydantic as one line."""
+    path = ".".join(key_text(str(part)) for part in details["loc"])
+    if details["type"] == "extra_forbidden":
+        known = ", ".join(RunConfig.model_fields)
+        return f"unknown key {short(details['loc'][-1])}; known are {known}"
+    if details["type"] == "missing":
+        return f"{path} is missing"
+    return f"{path}: expected {_expectation(details)}, got {short(details['input'])}"
 
 
-def _join(where: str, key: str, depth: int) -> str:
-    name = key if re.fullmatch(r"[\w-]{1,80}", key) else _short(key)
-    return f"{where}.{name}" if depth else name
-
-
-def _short(value: object) -> str:
-    """A value in one line of a message."""
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 100 else f"{text[:97]}..."
-
-
-def _explain(error: dict[str, Any]) -> str:
-    key = ".".join(
-        part if re.fullmatch(r"[\w-]{1,80}", part) else _short(part)
-        for part in map(str, error["loc"])
-    )
-    if error["type"] == "extra_forbidden":
-        return (
-            f"unknown key {_short(error['loc'][-1])}; known are {', '.join(RunConfig.model_fields)}"
-        )
-    if error["type"] == "missing":
-        return f"{key} is missing"
-    return f"{key}: given {_short(error['input'])}; {error['msg'].removeprefix('Value error, ')}"
+def _expectation(details: dict[str, Any]) -> str:
+    context = details.get("ctx", {})
+    if details["type"] == "value_error":  # raised by a validator of `values`
+        return str(context["error"])
+    if details["type"] == "literal_error":
+        choices = re.findall(r"'([^']*)'", context["expected"])
+        return f"one of {', '.join(choices)}"
+    template = _EXPECTED.get(details["type"])
+    if template is not None:
+        return template.format(**context)
+    return str(details["msg"]).removeprefix("Input should be ")

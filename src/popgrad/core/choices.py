@@ -1,5 +1,5 @@
 """Dimensions that list their values: Choice, Ordinal, Constant."""
-# ruff: noqa: D102, ARG002  # documented once, in `popgrad.core.space.Dimension`; a constant has little to ask
+# ruff: noqa: D102, ARG002  # documented once, in `popgrad.core.space.Dimension`; a constant uses no argument
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,13 @@ from popgrad.core.values import (
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One of several options without an order. Perturbed by drawing another option, uniformly."""
+    """One of several options without an order. Perturbed by drawing another option, uniformly.
+
+    Example:
+        >>> activation = Choice(("relu", "tanh"))
+        >>> activation.perturb(np.random.default_rng(0), "relu", factors=[0.8, 1.25])
+        ('tanh', 'resampled')
+    """
 
     options: tuple[Value, ...]
     init_only: bool = False
@@ -42,6 +48,7 @@ class Choice:
         here = position(self, self.options, value)
         if len(self.options) == 1:
             return self.options[0], "kept"
+
         other = int(rng.integers(len(self.options) - 1))
         return self.options[other + (other >= here)], "resampled"
 
@@ -63,7 +70,13 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Ordinal:
-    """One of several options in a meaningful order. A factor above 1 moves to the next, else back."""
+    """One of several options in a meaningful order. A factor above 1 moves to the next, else back.
+
+    Example:
+        >>> width = Ordinal((16, 32, 64))
+        >>> width.perturb(np.random.default_rng(0), 32, factors=[1.25])
+        (64, 'next')
+    """
 
     options: tuple[Value, ...]
     init_only: bool = False
@@ -79,11 +92,13 @@ class Ordinal:
     def perturb(
         self, rng: np.random.Generator, value: Value, factors: Sequence[float]
     ) -> tuple[Value, Change]:
-        here, last = position(self, self.options, value), len(self.options) - 1
+        here = position(self, self.options, value)
+        last = len(self.options) - 1
         up = draw_factor(rng, factors) > 1
         if last == 0:
             return self.options[0], "kept"
-        if here == (last if up else 0):
+
+        if here == (last if up else 0):  # at the end it turns back
             up = not up
         return (self.options[here + 1], "next") if up else (self.options[here - 1], "previous")
 
@@ -108,7 +123,13 @@ class Ordinal:
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """One value that is written before every segment like any other, and never explored."""
+    """One value that is written before every segment like any other, and never explored.
+
+    Example:
+        >>> weight_decay = Constant(1e-5)
+        >>> weight_decay.perturb(np.random.default_rng(0), 1e-5, factors=[0.8, 1.25])
+        (1e-05, 'inherited')
+    """
 
     value: Value
     kind: ClassVar[str] = "constant"

@@ -6,19 +6,19 @@ class PopgradError(Exception):
 
 
 class UsageError(PopgradError, ValueError):
-    """Something given by the user cannot be used: names the key, what was given, what is allowed.
+    """An argument, an option or a key of a user that cannot be used.
 
-    The command line turns it into exit code 2.
+    The message names it, the allowed values and the given one. The command line exits with code 2.
     """
 
 
 class DataError(UsageError):
-    """A data file is missing, unreadable, truncated or not what it should be."""
+    """A data file that is missing, unreadable, truncated or malformed."""
 
 
 class RunError(PopgradError, RuntimeError):
-    """A run cannot go on; what it has recorded stays and can be resumed."""
+    """A run that cannot continue; the record stays and can be resumed."""
 
 
 class NobodyLeftError(RunError):
-    """No member has a finite score, so there is nobody to inherit from."""
+    """A population in which no member has a finite score, so none is left to inherit from."""

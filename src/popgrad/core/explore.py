@@ -1,7 +1,7 @@
-"""How an heir's hyperparameters are changed: each live dimension on its own, by its own rule.
+"""Changes to an heir's hyperparameters: each live dimension on its own, by its own rule.
 
-What is drawn depends on the space and on the generator, never on the values: two donors that
-differ in one hyperparameter give heirs that differ in that one only.
+The draws depend on the space and the generator, never on the values: two donors that differ in one
+hyperparameter give heirs that differ in that one only.
 """
 
 from collections.abc import Sequence
@@ -23,20 +23,32 @@ def perturb(
     factors: Sequence[float],
     resample_probability: float,
 ) -> tuple[dict[str, Value], dict[str, Change]]:
-    """Move every live hyperparameter by a factor, or draw it afresh.
+    """Move every live hyperparameter by a factor, or resample it.
 
-    Perturb and resample of Jaderberg et al. 2017; a probability of 1 is the latter alone.
+    Perturb and resample of Jaderberg et al. 2017; a probability of 1 is resample alone.
 
     Args:
-        rng: Consumed.
-        hparams: The donor's, complete.
-        space: What is searched; init-only and constant dimensions are left as they are.
-        factors: Drawn from uniformly, each above 0 and not 1.
-        resample_probability: Chance in [0, 1] of a draw from the prior instead, for each hyperparameter.
+        rng: Generator to draw from; it is consumed.
+        hparams: Complete hyperparameters of the donor.
+        space: Space of the hyperparameters; init-only and constant dimensions are left as they are.
+        factors: Factors to draw from uniformly, each above 0 and not 1.
+        resample_probability: Probability in [0, 1], for each hyperparameter, of a draw from the prior.
 
     Returns:
-        Complete hyperparameters, in the space, and what made each: the factor, "resampled", "next",
+        Complete hyperparameters, in the space, and the origin of each: the factor, "resampled", "next",
         "previous", "kept" (there is no other value) or "inherited" (not explored).
+
+    Example:
+        >>> from popgrad import Constant, Space, Uniform
+        >>> space = Space({"dropout": Uniform(0.0, 0.5), "batch_size": Constant(64)})
+        >>> perturb(
+        ...     np.random.default_rng(0),
+        ...     {"dropout": 0.25, "batch_size": 64},
+        ...     space,
+        ...     factors=[0.5],
+        ...     resample_probability=0.0,
+        ... )
+        ({'dropout': 0.125, 'batch_size': 64}, {'dropout': 0.5, 'batch_size': 'inherited'})
     """
     changed: dict[str, Value] = {}
     changes: dict[str, Change] = {}
@@ -56,15 +68,16 @@ def explored(dimension: Dimension) -> bool:
 
 
 def check_factors(factors: Any) -> tuple[float, ...]:
-    """The factors as floats.
+    """Return the factors as floats.
 
     Raises:
-        UsageError: None given, or one is not a finite number above 0 and other than 1.
+        UsageError: There is none, or one is not a finite number above 0 and other than 1.
     """
     if isinstance(factors, str) or not isinstance(factors, Sequence) or not factors:
         raise UsageError(
-            f"factors = {factors!r}: needs at least one number, for example [0.8, 1.25]"
+            f"factors: expected at least one number, for example [0.8, 1.25], got {factors!r}"
         )
+
     checked = []
     for factor in factors:
         try:
@@ -73,17 +86,22 @@ def check_factors(factors: Any) -> tuple[float, ...]:
             raise UsageError(f"factors: {error}") from None
         if checked[-1] < 1e-300 or checked[-1] == 1:  # the inverse has to be finite, too
             raise UsageError(
-                f"factors = {list(factors)}: each has to be above 0 and not 1, such as 0.8 and 1.25"
+                "factors: expected numbers above 0 and other than 1, for example [0.8, 1.25], "
+                f"got {list(factors)}"
             )
     return tuple(checked)
 
 
 def check_probability(name: str, probability: Any) -> float:
-    """A probability as a float. Raises `UsageError` that names it when it is not in [0, 1]."""
+    """Return a probability as a float.
+
+    Raises:
+        UsageError: It is not in [0, 1]; the message starts with the name.
+    """
     try:
-        chance = number(probability)
+        checked = number(probability)
     except UsageError as error:
         raise UsageError(f"{name}: {error}") from None
-    if not 0 <= chance <= 1:
-        raise UsageError(f"{name} = {probability!r}: a probability is in [0, 1]")
-    return chance
+    if not 0 <= checked <= 1:
+        raise UsageError(f"{name}: expected a probability in [0, 1], got {probability!r}")
+    return checked

@@ -1,4 +1,4 @@
-"""What the members begin with."""
+"""Hyperparameters that the first members start with."""
 
 from collections.abc import Sequence
 
@@ -11,23 +11,25 @@ from popgrad.core.space import Space
 def first_hparams(
     space: Space, rng: Rng, size: int, initial: Sequence[Hparams]
 ) -> tuple[list[Hparams], list[Changes]]:
-    """What the members begin with: the given values, and the rest from the space.
+    """Return the hyperparameters that the members start with, and the origin of each.
 
     Args:
-        space: What is searched.
-        rng: A member draws all of its values from a stream of its own, also those that are given.
+        space: Space to sample from.
+        rng: Random streams of the run. Each member draws every value from its own stream, even those
+            that `initial` replaces.
         size: Members.
-        initial: Hyperparameters of the first members; names may be missing.
+        initial: Hyperparameters of the first members; missing names are sampled.
 
     Raises:
-        UsageError: There are more of them than members, or one is not in the space.
+        UsageError: `initial` is longer than `size`, or an entry is not in the space.
     """
-    hparams: list[Hparams] = []
-    changes: list[Changes] = []
     if len(initial) > size:
         raise UsageError(
-            f"initial: given {len(initial)} sets of hyperparameters for {size} members"
+            f"initial: expected at most {size} sets of hyperparameters, one a member, got {len(initial)}"
         )
+
+    hparams: list[Hparams] = []
+    changes: list[Changes] = []
     for member in range(size):
         given = initial[member] if member < len(initial) else {}
         sampled = space.sample(rng.generator("sample", member, 0))

@@ -12,8 +12,8 @@ from popgrad.core.seeding import Floats, Index
 Value = float | int | str | bool
 Hparams = Mapping[str, Value]
 Change = float | str
-"""What made a value: the factor it was multiplied by, or one of "sampled", "given", "kept", "inherited",
-"resampled", "next", "previous"."""
+"""Origin of a value: the factor it was multiplied by, or one of "sampled", "given", "kept",
+"inherited", "resampled", "next", "previous"."""
 Changes = Mapping[str, Change]
 SegmentId = tuple[int, int]
 """(member, interval): names one segment of a run; intervals count from 0."""
@@ -21,13 +21,13 @@ SegmentId = tuple[int, int]
 
 @dataclass(frozen=True)
 class Population:
-    """What a strategy sees of the members. The arrays are read-only views of the engine's own.
+    """The members as a strategy sees them. The arrays are read-only views of the engine's own.
 
     Attributes:
-        scores: [N] of the last completed segment, higher is better; not finite = failed.
+        scores: [N] scores of the last completed segments, higher is better; not finite = failed.
         intervals: [N] completed intervals.
         steps: [N] training steps behind the weights, along the lineage.
-        hparams: [N] complete hyperparameters of the last completed segment.
+        hparams: [N] complete hyperparameters of the last completed segments.
     """
 
     scores: Floats
@@ -41,14 +41,14 @@ class Population:
 
 @dataclass(frozen=True)
 class Plan:
-    """What the ready members do next. Executors obey it; the journal stores it as obeyed.
+    """The next step of each ready member. Executors obey it; the journal stores it as obeyed.
 
     Attributes:
-        members: [R] who is ready.
-        sources: [R] whose last completed segment each starts from; itself = keep, or start fresh where it is
-            new.
-        hparams: [R] complete, also where nothing changed.
-        changes: [R] what made them, per hyperparameter.
+        members: [R] ready members.
+        sources: [R] members to continue from, each from its last completed segment; the member
+            itself = keep, or start fresh if it is new.
+        hparams: [R] complete hyperparameters, changed or not.
+        changes: [R] origin of each hyperparameter.
     """
 
     members: tuple[int, ...]
@@ -62,12 +62,12 @@ class Decision:
     """A plan as it was obeyed, with the strategy's memory after it.
 
     Attributes:
-        number: Decisions of a run count from 0.
-        plan: What was obeyed.
-        memory: The strategy's own JSON-able data, handed back to it at the next decision.
-        starts: [R] the segments that the sources had completed last, where members decide one by one; None
-            for a new member that starts fresh. Empty where all decide at once.
-        size: Members of the population from this decision on; None = as many as before.
+        number: Position among the decisions of a run, from 0.
+        plan: The obeyed plan.
+        memory: Memory of the strategy, plain JSON; its input at the next decision.
+        starts: [R] last completed segments of the sources if members decide one by one; None = a new
+            member that starts fresh. Empty if all members decide at once.
+        size: Members of the population from this decision on; None = unchanged.
     """
 
     number: int
@@ -79,17 +79,17 @@ class Decision:
 
 @dataclass(frozen=True)
 class Assignment:
-    """One segment to train: all that an executor is told.
+    """One segment to train: everything that an executor is given.
 
     Attributes:
-        member: The slot.
-        interval: The member's interval, from 0.
+        member: Slot in the population.
+        interval: Interval of the member, from 0.
         source: Segment whose final state it starts from; None = a fresh member.
         hparams: Complete hyperparameters, written before the first step.
-        seed: The run's seed; with member and interval it gives every stream of the segment.
+        seed: Seed of the run; with member and interval it gives every stream of the segment.
         first_step: Training steps behind the source state.
         steps: Steps to train, at least 1.
-        checkpoint: Whether its final state is written to where checkpoints are kept.
+        checkpoint: Whether to write the final state to a checkpoint.
     """
 
     member: int
@@ -109,14 +109,14 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an executor hands back for one assignment.
+    """The result of one assignment, from an executor.
 
     Attributes:
         id: (member, interval) of the assignment.
-        metrics: Each validation metric; empty when the member failed before it was evaluated.
-        digest: Of the final state; "" when there is none.
-        samples: Training samples behind the final state, along the lineage; 0 where the task does not say.
-        error: Traceback of what the task raised; "" = it raised nothing.
+        metrics: Validation metrics by name; empty if the member failed before it was evaluated.
+        digest: SHA-256 of the final state; "" = there is none.
+        samples: Training samples behind the final state, along the lineage; 0 = unknown.
+        error: Traceback of an exception from the task; "" = there was none.
         telemetry: Clock times, worker names and training curves: outside of every equality.
     """
 
@@ -130,12 +130,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Telemetry:
-    """What differs between two equal runs.
+    """Facts that differ between two equal runs.
 
     Attributes:
         seconds: Wall time of training and evaluation.
-        worker: Who did it, e.g. "serial" or "worker 1".
-        curve: What the task logged: (step, name, number) in order.
+        worker: Name of the worker, e.g. "serial" or "worker 1".
+        curve: Points that the task logged: (step, name, number) in order.
     """
 
     seconds: float = 0.0
@@ -148,20 +148,20 @@ class Segment:
     """One member x one interval: the immutable row of record.
 
     Attributes:
-        member: The slot.
-        interval: The member's interval, from 0.
+        member: Slot in the population.
+        interval: Interval of the member, from 0.
         source: Segment whose final state it started from; None = a fresh member.
-        hparams: What it ran with, complete.
-        changes: What made them, per hyperparameter.
-        seed: The run's seed.
+        hparams: Complete hyperparameters that it trained with.
+        changes: Origin of each hyperparameter.
+        seed: Seed of the run.
         first_step: Training steps behind the state it started from.
         steps: Steps trained.
         samples: Training samples behind its final state, along the lineage.
-        score: What selection ranks, higher is better; nan = failed.
-        metrics: Each validation metric.
-        digest: Of the final state; "" when there is none.
+        score: Score that selection ranks, higher is better; nan = failed.
+        metrics: Validation metrics by name.
+        digest: SHA-256 of its final state; "" = there is none.
         status: "done" or "failed".
-        error: Why it failed; "" when it did not.
+        error: Reason for the failure; "" = it did not fail.
     """
 
     member: int
@@ -196,11 +196,11 @@ class Segment:
 
     @property
     def broke(self) -> bool:
-        """Whether it failed before there was a final state: by an exception, or with its process."""
+        """Whether it crashed before it had a final state: by an exception, or with its process."""
         return self.failed and not self.digest
 
     @property
     def assignment(self) -> Assignment:
-        """What an executor was told to train it, without a checkpoint."""
+        """The assignment that trains it, without a checkpoint."""
         start = (self.source, self.hparams, self.seed, self.first_step, self.steps)
         return Assignment(self.member, self.interval, *start, checkpoint=False)

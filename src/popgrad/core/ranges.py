@@ -30,6 +30,11 @@ class Uniform:
 
     A value nearer to zero than a hundredth of the range moves as if it were that hundredth, because zero
     times any factor is zero and the value could never leave.
+
+    Example:
+        >>> dropout = Uniform(0.0, 0.5)
+        >>> dropout.perturb(np.random.default_rng(0), 0.25, factors=[0.8])
+        (0.2, 0.8)
     """
 
     low: float
@@ -71,7 +76,13 @@ class Uniform:
 
 @dataclass(frozen=True, slots=True)
 class LogUniform:
-    """A float, log-uniform in [low, high], low above 0. Perturbed by value * factor."""
+    """A float, log-uniform in [low, high], low above 0. Perturbed by value * factor.
+
+    Example:
+        >>> lr = LogUniform(1e-4, 1e-1)
+        >>> lr.perturb(np.random.default_rng(0), 1e-2, factors=[1.25])
+        (0.0125, 1.25)
+    """
 
     low: float
     high: float
@@ -83,7 +94,7 @@ class LogUniform:
         set_bounds(self, number)
         if self.low <= 0:
             raise UsageError(
-                f"low = {self.low}: a log-uniform needs low above 0 (use uniform to include 0)"
+                f"low: expected a number above 0, got {self.low}; to include 0 use uniform"
             )
 
     def sample(self, rng: np.random.Generator) -> float:
@@ -113,9 +124,14 @@ class LogUniform:
 
 @dataclass(frozen=True, slots=True)
 class OneMinus:
-    """A float in [low, high], high below 1, whose distance to 1 is what matters: a momentum, a discount.
+    """A float in [low, high], high below 1, explored by its distance to 1: a momentum, a discount.
 
-    1 - x is log-uniform, and is what the factor multiplies: 0.99 becomes 0.992 or 0.9875 by 0.8 or 1.25.
+    1 - x is log-uniform, and the factor multiplies it: 0.99 becomes 0.992 or 0.9875 by 0.8 or 1.25.
+
+    Example:
+        >>> momentum = OneMinus(0.5, 0.999)
+        >>> momentum.perturb(np.random.default_rng(0), 0.99, factors=[0.8])
+        (0.992, 0.8)
     """
 
     low: float
@@ -127,9 +143,7 @@ class OneMinus:
     def __post_init__(self) -> None:
         set_bounds(self, number)
         if self.high >= 1:
-            raise UsageError(
-                f"high = {self.high}: a one-minus needs high below 1, for example 0.999"
-            )
+            raise UsageError(f"high: expected a number below 1, for example 0.999, got {self.high}")
 
     def sample(self, rng: np.random.Generator) -> float:
         return clamp(1 - _log_uniform(rng, 1 - self.high, 1 - self.low), self.low, self.high)
@@ -161,6 +175,11 @@ class Integer:
     """An integer in [low, high], both included; `log` makes it log-uniform (low at least 1).
 
     Perturbed by value * factor, rounded, and by at least 1 in the factor's direction.
+
+    Example:
+        >>> layers = Integer(1, 8)
+        >>> layers.perturb(np.random.default_rng(0), 3, factors=[1.25])
+        (4, 1.25)
     """
 
     low: int
@@ -174,7 +193,7 @@ class Integer:
         boolean("log", self.log)
         if self.log and self.low < 1:
             raise UsageError(
-                f"low = {self.low}: a log integer needs low of at least 1 (or log = false)"
+                f"low: expected at least 1, got {self.low}; for a lower one set log = false"
             )
 
     @property
@@ -190,8 +209,10 @@ class Integer:
     def perturb(
         self, rng: np.random.Generator, value: Value, factors: Sequence[float]
     ) -> tuple[int, Change]:
-        x, factor = integer(value), draw_factor(rng, factors)
+        x = integer(value)
+        factor = draw_factor(rng, factors)
         move = (lambda f: x * f) if self.log else _linear(x, self.low, self.high)
+
         for f in (factor, 1 / factor):
             target = move(f)
             near = self._nearest(target)
@@ -223,12 +244,15 @@ class Integer:
 
 
 def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
-    """Log-uniform in [low, high], up to rounding; low above 0."""
+    """Draw log-uniformly from [low, high], up to rounding; low is above 0."""
     return math.exp(rng.uniform(math.log(low), math.log(high)))
 
 
 def _linear(x: float, low: float, high: float) -> Callable[[float], float]:
-    """By x * factor, but near zero as if x were a hundredth of the range, because zero has to be left too."""
+    """Return factor -> moved value: x * factor, but near zero as if x were a hundredth of the range.
+
+    Zero times any factor is zero, and has to be left too.
+    """
     least = high / 100 - low / 100
     if abs(x) >= least:
         return lambda f: x * f
@@ -238,10 +262,11 @@ def _linear(x: float, low: float, high: float) -> Callable[[float], float]:
 def _move(
     x: float, factor: float, low: float, high: float, move: Callable[[float], float]
 ) -> tuple[float, Change]:
-    """Apply the factor, or its inverse when the value sits at the bound, and clip."""
+    """Apply the factor, or its inverse if the value is at the bound, and clip."""
     for f in (factor, 1 / factor):
         new = clamp(move(f), low, high)
         if new != x:
             return new, f
+
     # Less than the spacing of floats (at 1 - 1e-16, at 5e-324): the neighbouring float is a move, too.
     return math.nextafter(x, high if x < high else low), factor

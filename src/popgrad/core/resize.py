@@ -1,7 +1,7 @@
-"""A population that changes its size: what a strategy is shown of new members, and what becomes of its plan.
+"""Changes of the population's size: new members as a strategy sees them, and its plan for the new size.
 
-Members are slots 0..N-1 before a change and 0..M-1 after it. A change is part of one plan, whose sources are
-members before it.
+Members are slots 0..N-1 before a change and 0..M-1 after it. A change is part of one plan; the sources
+in it are members before the change.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,12 +14,12 @@ from popgrad.core.space import Space
 
 
 def sampled(space: Space, rng: Rng, intervals: Mapping[int, int]) -> list[Hparams]:
-    """What new members begin with that inherit nothing, drawn from the space as the first members' is.
+    """Sample the hyperparameters of new members that inherit nothing.
 
     Args:
-        space: What is searched.
-        rng: Each draws from a stream of its own.
-        intervals: The first interval of each, by member; at least 1, so that no first member has its stream.
+        space: Space to sample from.
+        rng: Random streams of the run; each new member draws from its own, as first members do.
+        intervals: First interval of each new member; at least 1, so that none has a first member's stream.
     """
     return [
         space.sample(rng.generator("sample", member, first)) for member, first in intervals.items()
@@ -29,12 +29,12 @@ def sampled(space: Space, rng: Rng, intervals: Mapping[int, int]) -> list[Hparam
 def extended(
     population: Population, hparams: Sequence[Hparams], intervals: Iterable[int]
 ) -> Population:
-    """The population with new members behind the old ones, each shown as one that has failed.
+    """Append new members to a population, each shown as one that has failed.
 
     Args:
-        population: The N members that there are.
-        hparams: [M - N] of the new ones.
-        intervals: [M - N] that they count as completed.
+        population: The N members before the change.
+        hparams: [M - N] hyperparameters of the new members.
+        intervals: [M - N] intervals that they count as completed.
     """
     new = len(hparams)
     return Population(
@@ -46,15 +46,15 @@ def extended(
 
 
 def grown(plan: Plan, before: int, hparams: Sequence[Hparams]) -> Plan:
-    """A plan for a population that has grown. A new member without a donor is its own source: it is fresh.
+    """Extend a plan to new members. A new member without a donor is its own source: it starts fresh.
 
     Args:
-        plan: For the members that there were, or for all.
-        before: N, how many there were.
-        hparams: [M - N] of the new members, for whom the plan does not know, or has no donor.
+        plan: Plan for the N members before the change, or for all M.
+        before: N, the size before the change.
+        hparams: [M - N] hyperparameters for new members that the plan leaves out or gives no donor.
 
     Returns:
-        The plan for the members 0..M-1, in order.
+        Plan for the members 0..M-1, in order.
     """
     entries = _entries(plan)
     for member, fresh in enumerate(hparams, start=before):
@@ -64,18 +64,18 @@ def grown(plan: Plan, before: int, hparams: Sequence[Hparams]) -> Plan:
 
 
 def shrunk(plan: Plan, scores: Floats, size: int) -> Plan:
-    """A plan for the best `size` members alone; each has what the plan gives it, in a slot below `size`.
+    """Reduce a plan to the best `size` members; each has what the plan gives it, in a slot below `size`.
 
-    Those whose slot is not below it move, the lowest into the lowest slot that is free. Who moves and would
-    have kept its state inherits it from its old slot.
+    Members in higher slots move, the lowest into the lowest free slot. One that moves and would have
+    kept its state inherits it from its old slot.
 
     Args:
-        plan: For all N members.
-        scores: [N] higher is better; not finite = failed. Equal ones: the lower member stays.
+        plan: Plan for all N members.
+        scores: [N] scores, higher is better; not finite = failed. Ties: the lower member stays.
         size: M, at least 1 and below N.
 
     Returns:
-        The plan for the members 0..M-1, in order.
+        Plan for the members 0..M-1, in order.
     """
     ranked = np.lexsort((np.arange(len(scores)), np.where(np.isfinite(scores), -scores, np.inf)))
     staying = sorted(ranked[:size].tolist())
@@ -85,11 +85,12 @@ def shrunk(plan: Plan, scores: Floats, size: int) -> Plan:
 
 
 _Entry = tuple[int, Hparams, Changes]
+"""(source, hparams, changes) of one member."""
 
 
 def _entries(plan: Plan) -> dict[int, _Entry]:
-    each = zip(plan.sources, plan.hparams, plan.changes, strict=True)
-    return dict(zip(plan.members, each, strict=True))
+    entries = zip(plan.sources, plan.hparams, plan.changes, strict=True)
+    return dict(zip(plan.members, entries, strict=True))
 
 
 def _plan(entries: Mapping[int, _Entry]) -> Plan:

@@ -1,8 +1,9 @@
-"""What is searched: dimensions, each of which owns its rules (sample, perturb, clip, encode), and Space.
+"""Search spaces: dimensions, each with its own rules (sample, perturb, clip, encode), and Space.
 
-A value is always a plain Python number, string or boolean, never a NumPy scalar: it is written to JSON and
-SQLite and read back as the same. Perturbation multiplies by a factor (Jaderberg et al. 2017); the dimension
-decides what is multiplied, so that every value can move: 1 - x for a momentum, an integer by at least 1.
+A value is always a plain Python number, string or boolean, never a NumPy scalar: it is written to JSON
+and SQLite and read back as the same. Perturbation multiplies by a factor (Jaderberg et al. 2017); the
+dimension decides what is multiplied, so that every value can move: 1 - x for a momentum, an integer by
+at least 1.
 """
 
 import json
@@ -29,7 +30,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class Dimension(Protocol):
-    """One hyperparameter's set of values and how it is explored. Frozen, hashable, made of JSON scalars."""
+    """Values of one hyperparameter and the rules to explore it. Frozen, hashable, made of JSON scalars."""
 
     kind: ClassVar[str]
 
@@ -39,87 +40,99 @@ class Dimension(Protocol):
 
     @property
     def scale(self) -> str:
-        """The axis to draw it on: "linear", "log", "one-minus" (log of 1 - x), "ordinal" or "category"."""
+        """Axis to draw it on: "linear", "log", "one-minus" (log of 1 - x), "ordinal" or "category"."""
 
     def sample(self, rng: np.random.Generator) -> Value:
-        """A value from the prior. How much of `rng` is consumed depends on the dimension alone."""
+        """Draw a value from the prior. The share of `rng` consumed depends on the dimension alone."""
 
     def perturb(
         self, rng: np.random.Generator, value: Value, factors: Sequence[float]
     ) -> tuple[Value, Change]:
-        """Another value of the dimension and what made it; the same value only where there is no other.
+        """Move a value; return the new one and its origin.
 
-        A factor is drawn uniformly from `factors` (each above 0, not 1). At a bound the value bounces: the
-        factor's inverse is applied, and it is the inverse that is reported.
+        The value stays the same only if the dimension has no other. A factor is drawn uniformly from
+        `factors` (each above 0, not 1). At a bound the value bounces: the factor's inverse is applied,
+        and the inverse is returned as the origin.
         """
 
     def clip(self, value: Value) -> Value:
-        """The nearest value of the dimension. Raises `UsageError` where nothing is near (another type)."""
+        """Return the nearest value of the dimension; raise `UsageError` if its type has none."""
 
     def encode(self, value: Value) -> float:
-        """Position in [0, 1] along `scale`, for models and figures; increases with the value."""
+        """Return the position in [0, 1] along `scale`; it increases with the value."""
 
     def check(self, value: Value) -> Value:
-        """The value in the dimension's own type. Raises `UsageError` when it is not in the dimension."""
+        """Return the value in the dimension's own type; raise `UsageError` if it is not in it."""
 
     def describe(self) -> str:
-        """For people: "log-uniform 0.0001..0.1"."""
+        """Return words for people: "log-uniform 0.0001..0.1"."""
 
     def spec(self) -> dict[str, Any]:
-        """Plain JSON, which `dimension` reads: {"kind": "log_uniform", "low": 0.0001, "high": 0.1}."""
+        """Return plain JSON for `dimension`: {"kind": "log_uniform", "low": 0.0001, "high": 0.1}."""
 
 
 DIMENSIONS: dict[str, type[Any]] = {
-    each.kind: each for each in (Uniform, LogUniform, OneMinus, Integer, Choice, Ordinal, Constant)
+    cls.kind: cls for cls in (Uniform, LogUniform, OneMinus, Integer, Choice, Ordinal, Constant)
 }
-"""Every dimension by its kind, as `spec` writes it."""
+"""Classes of dimensions by kind, as `spec` writes it."""
 
 
 def dimension(spec: Mapping[str, Any], where: str = "") -> Dimension:
-    """The dimension that a spec describes, the inverse of `Dimension.spec`.
+    """Build the dimension that a spec describes: the inverse of `Dimension.spec`.
 
     Args:
         spec: "kind" (a key of `DIMENSIONS`) and the fields of that dimension.
-        where: What the spec was read from, for messages: "space.lr".
+        where: Key of the spec in its file, for messages: "space.lr".
 
     Raises:
-        UsageError: Unknown kind, a field that is unknown, missing or not allowed; names it.
+        UsageError: The kind is unknown, or a field is unknown, missing or not allowed.
     """
     try:
         if not isinstance(spec, Mapping):
             raise UsageError(
-                f'given {spec!r}, needs a table such as {{"kind": "uniform", "low": 0, "high": 1}}'
+                f'expected a mapping such as {{"kind": "uniform", "low": 0, "high": 1}}, got {spec!r}'
             )
-        given = dict(spec)
-        kind = given.pop("kind", None)
+        arguments = dict(spec)
+        kind = arguments.pop("kind", None)
         cls = DIMENSIONS.get(kind) if isinstance(kind, str) else None
         if cls is None:
-            raise UsageError(f"kind = {kind!r} is not known; use one of {', '.join(DIMENSIONS)}")
-        _check_fields(kind, cls, given)
-        made: Dimension = cls(**given)
-        return made
+            raise UsageError(f"kind: expected one of {', '.join(DIMENSIONS)}, got {kind!r}")
+        _check_fields(kind, cls, arguments)
+        built: Dimension = cls(**arguments)
+        return built
     except UsageError as error:
         raise UsageError(f"{where}: {error}" if where else str(error)) from None
 
 
-def _check_fields(kind: Any, cls: type[Any], given: Mapping[str, Any]) -> None:
+def _check_fields(kind: Any, cls: type[Any], arguments: Mapping[str, Any]) -> None:
     allowed = [field.name for field in fields(cls)]
     optional = {"init_only", "log"}
-    unknown = [name for name in given if name not in allowed]
-    missing = [name for name in allowed if name not in given and name not in optional]
-    for what, names in (("unknown", unknown), ("missing", missing)):
+    unknown = [name for name in arguments if name not in allowed]
+    missing = [name for name in allowed if name not in arguments and name not in optional]
+
+    for fault, names in (("unknown", unknown), ("missing", missing)):
         if names:
             raise UsageError(
-                f"{what} field {', '.join(map(str, names))}; {kind} has {', '.join(allowed)}"
+                f"{fault} field {', '.join(map(str, names))}; {kind} has {', '.join(allowed)}"
             )
 
 
 @dataclass(frozen=True, eq=False)
 class Space:
-    """Named dimensions in a fixed order. Read-only, picklable; equal when names, order and dimensions are.
+    """Named dimensions in a fixed order. Read-only, picklable; equal if names, order and dimensions are.
 
     Attributes:
-        dimensions: Name -> dimension. Names are made of letters, digits and underscores, as in Python.
+        dimensions: Dimensions by name. A name has letters, digits and underscores, and no digit first.
+
+    Example:
+        >>> from popgrad import Integer, LogUniform, Space
+        >>> space = Space({"lr": LogUniform(1e-4, 1e-1), "width": Integer(16, 64, init_only=True)})
+        >>> space.check({"width": 32, "lr": 0.01})
+        {'lr': 0.01, 'width': 32}
+        >>> space.encode({"lr": 1e-4, "width": 64})
+        array([0., 1.])
+        >>> list(space.sample(np.random.default_rng(0)))
+        ['lr', 'width']
     """
 
     dimensions: Mapping[str, Dimension]
@@ -128,62 +141,76 @@ class Space:
         for name in self.dimensions:
             if not isinstance(name, str) or not _NAME.fullmatch(name):
                 raise UsageError(
-                    f"hyperparameter name {name!r}: use letters, digits and underscores, no digit first"
+                    "hyperparameter name: expected letters, digits and underscores, no digit first, "
+                    f"got {name!r}"
                 )
         object.__setattr__(self, "dimensions", MappingProxyType(dict(self.dimensions)))
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Mapping[str, Any]], where: str = "space") -> "Space":
-        """The inverse of `spec`. Raises `UsageError` that names `where` and the dimension."""
-        return cls({name: dimension(each, f"{where}.{name}") for name, each in spec.items()})
+        """Build a space from plain JSON: the inverse of `spec`.
+
+        Args:
+            spec: Specs of dimensions by name.
+            where: Key of the spec in its file, for messages.
+
+        Raises:
+            UsageError: A dimension cannot be built; the message names `where` and the dimension.
+        """
+        return cls({name: dimension(inner, f"{where}.{name}") for name, inner in spec.items()})
 
     def spec(self) -> dict[str, dict[str, Any]]:
-        """Plain JSON: name -> the dimension's spec, in order."""
-        return {name: each.spec() for name, each in self.items()}
+        """Return plain JSON: the specs of the dimensions by name, in order."""
+        return {name: dim.spec() for name, dim in self.items()}
 
     def with_(self, dimensions: Mapping[str, Dimension]) -> "Space":
-        """A space in which these replace the ones of their name; new ones are added at the end."""
+        """Return a space in which these replace the ones of their name, and new ones are at the end."""
         return Space({**self.dimensions, **dimensions})
 
     def sample(self, rng: np.random.Generator) -> dict[str, Value]:
-        """A value of each dimension, drawn in the declared order."""
-        return {name: each.sample(rng) for name, each in self.items()}
+        """Draw a value of each dimension, in the declared order."""
+        return {name: dim.sample(rng) for name, dim in self.items()}
 
     def check(self, hparams: Mapping[str, Any], where: str = "hparams") -> dict[str, Value]:
-        """The same hyperparameters in declared order and in the dimensions' types.
+        """Return the hyperparameters in declared order and in the dimensions' types.
+
+        Args:
+            hparams: Complete hyperparameters.
+            where: Key of the hyperparameters in their file, for messages.
 
         Raises:
             UsageError: A name is missing or unknown, or a value is not in its dimension.
         """
-        for what, names in (
-            ("unknown", hparams.keys() - self),
-            ("missing", self.dimensions.keys() - hparams.keys()),
-        ):
+        unknown = hparams.keys() - self
+        missing = self.dimensions.keys() - hparams.keys()
+        for fault, names in (("unknown", unknown), ("missing", missing)):
             if names:
+                listed = ", ".join(sorted(map(str, names)))
                 allowed = ", ".join(self) or "none"
-                raise UsageError(
-                    f"{where}: {what} hyperparameter {', '.join(sorted(map(str, names)))}; has {allowed}"
-                )
+                raise UsageError(f"{where}: {fault} hyperparameter {listed}; has {allowed}")
+
         checked = {}
-        for name, each in self.items():
+        for name, dim in self.items():
             try:
-                checked[name] = each.check(hparams[name])
+                checked[name] = dim.check(hparams[name])
             except UsageError as error:
                 raise UsageError(f"{where}.{name}: {error}") from None
         return checked
 
     def clip(self, hparams: Hparams) -> dict[str, Value]:
-        """The nearest hyperparameters in the space, in declared order; `hparams` has to be complete."""
-        return {name: each.clip(hparams[name]) for name, each in self.items()}
+        """Return the nearest hyperparameters in the space, in declared order.
+
+        Args:
+            hparams: Complete hyperparameters.
+        """
+        return {name: dim.clip(hparams[name]) for name, dim in self.items()}
 
     def encode(self, hparams: Hparams) -> Floats:
-        """[D] positions in [0, 1], in declared order."""
-        return np.array(
-            [each.encode(hparams[name]) for name, each in self.items()], dtype=np.float64
-        )
+        """Return [D] positions in [0, 1], in declared order."""
+        return np.array([dim.encode(hparams[name]) for name, dim in self.items()], dtype=np.float64)
 
     def items(self) -> ItemsView[str, Dimension]:
-        """(name, dimension) in declared order."""
+        """Return (name, dimension) pairs in declared order."""
         return self.dimensions.items()
 
     def __getitem__(self, name: str) -> Dimension:
@@ -205,9 +232,8 @@ class Space:
         return hash(self._key())
 
     def _key(self) -> str:
-        return json.dumps(
-            self.spec()
-        )  # tells True from 1 and 1 from 1.0, which Python's == does not
+        # JSON distinguishes True from 1 and 1 from 1.0; Python's == does not.
+        return json.dumps(self.spec())
 
     def __reduce__(self) -> tuple[type["Space"], tuple[dict[str, Dimension]]]:
         return Space, (dict(self.dimensions),)  # a mapping proxy cannot be pickled

@@ -1,4 +1,4 @@
-"""What is right and wrong with an installation and with a run, and what to do. No code of a task is run."""
+"""The doctor: examines an installation or a run, and advises. No code of a task is run."""
 
 from popgrad.doctor.finding import Finding
 from popgrad.doctor.installation import examine_installation

@@ -1,4 +1,4 @@
-"""One thing that the doctor has looked at."""
+"""A finding of the doctor."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,12 +6,12 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found.
+    """A finding, and what to do about it.
 
     Attributes:
-        about: What was looked at.
+        about: Part that was examined.
         level: "ok"; "note", something to know; "problem", something to do.
-        text: What was found, in one line.
+        text: The finding in one line.
         advice: What to do; "" = nothing.
     """
 
@@ -22,7 +22,7 @@ class Finding:
 
 
 def size(count: int) -> str:
-    """Bytes in words."""
+    """Return a number of bytes in words, such as "1.5 MB"."""
     value = float(count)
     for unit in ("B", "kB", "MB", "GB"):
         if value < 1000:

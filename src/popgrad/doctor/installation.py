@@ -1,4 +1,4 @@
-"""Whether popgrad can do its work here: versions, threads, arithmetic, devices, space."""
+"""Examination of an installation: versions, threads, arithmetic, devices, space."""
 
 import importlib.util
 import os
@@ -26,12 +26,12 @@ _EXTRAS = {"tensorboard": "tensorboard", "ray": "ray"}
 
 
 def examine_installation(folder: Path) -> list[Finding]:
-    """Look at this machine and at what is installed. Starts one worker process, for about two seconds.
+    """Examine this machine and the installation. Starts one worker process, for about two seconds.
 
     Args:
-        folder: Where runs would be kept.
+        folder: Folder in which runs would be kept.
     """
-    looks: tuple[Callable[[], Finding], ...] = (
+    examinations: tuple[Callable[[], Finding], ...] = (
         _versions,
         _cores,
         _arithmetic,
@@ -44,13 +44,12 @@ def examine_installation(folder: Path) -> list[Finding]:
         _data,
         _extras,
     )
-    return [look() for look in looks]
+    return [examine() for examine in examinations]
 
 
 def _versions() -> Finding:
-    return Finding(
-        "versions", "ok", ", ".join(f"{name} {number}" for name, number in versions().items())
-    )
+    text = ", ".join(f"{name} {number}" for name, number in versions().items())
+    return Finding("versions", "ok", text)
 
 
 def _cores() -> Finding:
@@ -59,11 +58,15 @@ def _cores() -> Finding:
 
 
 def _arithmetic() -> Finding:
-    set_to = os.environ.get("MKL_CBWR", "")
-    found = fingerprint_with()
-    text = f"{found['capability']}, {str(found['arithmetic'])[:12]}…, MKL_CBWR={set_to}"
-    if set_to != "AUTO":
-        advice = "leave MKL_CBWR unset (popgrad sets it to AUTO), else bits can depend on where tensors lie"
+    setting = os.environ.get("MKL_CBWR", "")
+    fingerprint = fingerprint_with()
+    arithmetic = str(fingerprint["arithmetic"])
+    text = f"{fingerprint['capability']}, {arithmetic[:12]}…, MKL_CBWR={setting}"
+    if setting != "AUTO":
+        advice = (
+            "leave MKL_CBWR unset (popgrad sets it to AUTO), else bits can depend on where tensors "
+            "lie in memory"
+        )
         return Finding("arithmetic", "note", text, advice)
     return Finding("arithmetic", "ok", text)
 
@@ -72,10 +75,9 @@ def _worker() -> Finding:
     try:
         Processes(Quadratic(), [torch.device("cpu")], workers=1).close()
     except PopgradError as error:
-        return Finding(
-            "workers", "problem", str(error), "train with --executor serial until it is mended"
-        )
-    return Finding("workers", "ok", "one was started, and computes what this process computes")
+        advice = "train with --executor serial until this is fixed"
+        return Finding("workers", "problem", str(error), advice)
+    return Finding("workers", "ok", "one was started, and computes the same bits as this process")
 
 
 def _devices() -> Finding:
@@ -85,48 +87,47 @@ def _devices() -> Finding:
 
 
 def _space(folder: Path) -> Finding:
-    place = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
-    free = shutil.disk_usage(place).free
-    if not os.access(place, os.W_OK):
-        return Finding(
-            "space", "problem", f"{place} cannot be written", "name another directory by --dir"
-        )
-    if free < _LITTLE:
-        return Finding(
-            "space", "note", f"{size(free)} free in {place}", "make room before a long run"
-        )
-    return Finding("space", "ok", f"{size(free)} free in {place}")
+    """Free space of the nearest folder that exists."""
+    candidates = (folder.absolute(), *folder.absolute().parents)
+    existing = next(path for path in candidates if path.exists())
+    free = shutil.disk_usage(existing).free
+    if not os.access(existing, os.W_OK):
+        advice = "choose another directory with --dir"
+        return Finding("space", "problem", f"{existing} cannot be written", advice)
+
+    text = f"{size(free)} free in {existing}"
+    if free < _MIN_FREE:
+        return Finding("space", "note", text, "make room before a long run")
+    return Finding("space", "ok", text)
 
 
 def _local(folder: Path) -> Finding:
     try:
         check_local(folder.absolute())
     except PopgradError as error:
-        return Finding("file system", "problem", str(error), "name another directory by --dir")
+        return Finding("file system", "problem", str(error), "choose another directory with --dir")
     return Finding("file system", "ok", "runs would lie on a local disk")
 
 
 def _open_files() -> Finding:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    text = (
-        f"{soft}, and up to {'any number' if hard == resource.RLIM_INFINITY else hard} when needed"
-    )
-    if hard != resource.RLIM_INFINITY and hard < 1024:
-        advice = "raise it (ulimit -n): each state in memory takes one"
+    unlimited = hard == resource.RLIM_INFINITY
+    text = f"{soft}, and up to {'any number' if unlimited else hard} when needed"
+    if not unlimited and hard < 1024:
+        advice = "raise the limit (ulimit -n): each state in memory takes one file"
         return Finding("open files", "note", text, advice)
     return Finding("open files", "ok", text)
 
 
 def _data() -> Finding:
-    place = data_dir()
-    there = [name for name in DATASETS if (place / name).is_dir()]
-    if not there:
-        return Finding(
-            "data", "note", f"no data sets in {place}", "popgrad data mnist downloads MNIST"
-        )
-    return Finding("data", "ok", f"{', '.join(there)} in {place}")
+    folder = data_dir()
+    names = [name for name in DATASETS if (folder / name).is_dir()]
+    if not names:
+        advice = "popgrad data mnist downloads MNIST"
+        return Finding("data", "note", f"no data sets in {folder}", advice)
+    return Finding("data", "ok", f"{', '.join(names)} in {folder}")
 
 
 def _extras() -> Finding:
-    there = [extra for extra, module in _EXTRAS.items() if importlib.util.find_spec(module)]
-    return Finding("extras", "ok", ", ".join(there) or "none installed; none is needed")
+    names = [extra for extra, module in _EXTRAS.items() if importlib.util.find_spec(module)]
+    return Finding("extras", "ok", ", ".join(names) or "none installed; none is needed")

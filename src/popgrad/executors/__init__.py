@@ -1,4 +1,4 @@
-"""Executors: who trains. `EXECUTORS` holds them by name."""
+"""Executors: they own the states and train the members. `EXECUTORS` holds them by name."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from popgrad.executors.stacked.executor import Vectorised
 
 
 def _ray(*args: Any, **options: Any) -> Executor:
-    """The executor on a Ray cluster, imported when it is wanted."""
+    """Return the executor on a Ray cluster; Ray, an extra, is imported here and not before."""
     try:
         from popgrad.executors.ray.executor import Ray
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Which executor trains a population fastest here: each is tried, and the clock decides."""
+"""The choice of the fastest executor: each is timed on the start of the run."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -8,21 +8,22 @@ from popgrad.core.errors import PopgradError, UsageError
 from popgrad.core.population import Assignment
 from popgrad.executors.base import Executor
 
-_SHORT = 0.2
-"""Seconds that the longer of the two segments takes by which steps are timed: a hundred times the noise of
-the clock and the scheduler, and little beside the start of a worker."""
-_SOON = 5.0
-"""Seconds in which a run is over one member after the other: workers take about half of it to start."""
+_MIN_SECONDS = 0.2
+"""Seconds of the longer of the two segments by which steps are timed: a hundred times the noise of the clock and
+the scheduler, and little beside the start of a worker."""
+
+_SHORT_RUN = 5.0
+"""Seconds of a serial run below which only the serial executor is timed: workers take half of it to start."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """How fast an executor is.
+    """Speed of an executor.
 
     Attributes:
         start: Seconds until it can train.
-        segment: Seconds for a segment without its steps: to begin, to evaluate.
-        step: Seconds for a step; of all members that train at once.
+        segment: Seconds of a segment besides its steps: its start and its evaluation.
+        step: Seconds of a step of all members that train at once.
         together: Members that train at once.
     """
 
@@ -32,7 +33,13 @@ class Timing:
     together: int
 
     def seconds(self, members: int, intervals: int, steps: int) -> float:
-        """For a whole run."""
+        """Return the seconds of a whole run.
+
+        Args:
+            members: Size of the population.
+            intervals: Intervals that each member trains.
+            steps: Training steps of an interval.
+        """
         turns = -(-members // self.together)
         return self.start + intervals * turns * (self.segment + steps * self.step)
 
@@ -43,64 +50,73 @@ def fastest(
     first: Sequence[Assignment],
     intervals: int,
 ) -> tuple[str, str]:
-    """Try executors on the beginning of a run, of which nothing is kept.
+    """Time executors on the start of a run, of which nothing is kept.
 
     Args:
-        executors: Makes each, by name; "serial" is among them.
-        together: How many members each trains at once.
-        first: The first interval of all members.
-        intervals: Of the run.
+        executors: Starts each executor, by name; "serial" is among them.
+        together: Members that each executor trains at once, by name.
+        first: First interval of all members.
+        intervals: Intervals of the run.
 
     Returns:
         The name of the fastest, and the reason in one line.
 
     Raises:
-        UsageError: Not even "serial" can train.
+        UsageError: The serial executor cannot train.
     """
-    steps = max(each.steps for each in first)
-    paces: dict[str, Timing] = {"serial": _measure(executors["serial"], first[:1])}
-    needed = {"serial": paces["serial"].seconds(len(first), intervals, steps)}
-    refused = ""
-    if needed["serial"] > _SOON:
+    members = len(first)
+    steps = max(assignment.steps for assignment in first)
+    serial = _measure(executors["serial"], first[:1])
+    seconds = {"serial": serial.seconds(members, intervals, steps)}
+    refusals = ""
+    if seconds["serial"] > _SHORT_RUN:
         for name in executors.keys() - {"serial"}:
             try:
-                paces[name] = _measure(executors[name], first[: together[name]])
+                timing = _measure(executors[name], first[: together[name]])
             except PopgradError as error:
-                refused += f"; not {name}: {error}"
+                refusals += f"; not {name}: {error}"
             else:
-                needed[name] = paces[name].seconds(len(first), intervals, steps)
-    best = min(needed, key=lambda name: (needed[name], name))
-    told = ", ".join(
-        f"{name} {seconds:.3g} s" for name, seconds in sorted(needed.items(), key=lambda n: n[1])
-    )
-    return best, f"measured for the whole run: {told}; the same again by --executor {best}{refused}"
+                seconds[name] = timing.seconds(members, intervals, steps)
+
+    best = min(seconds, key=lambda name: (seconds[name], name))
+    ranked = sorted(seconds.items(), key=lambda item: item[1])
+    listed = ", ".join(f"{name} {total:.3g} s" for name, total in ranked)
+    return best, f"measured for the whole run: {listed}; to repeat it: --executor {best}{refusals}"
 
 
 def _measure(make: Callable[[], Executor], first: Sequence[Assignment]) -> Timing:
+    """Time an executor that trains the given segments at once."""
     begin = time.perf_counter()
     executor = make()
     try:
-        started = time.perf_counter() - begin
-        _timed(
-            executor, first, 1
-        )  # whatever is made once: data that is read, memory that is touched
-        one, steps = _timed(executor, first, 1), 2
-        while (several := _timed(executor, first, steps)) < _SHORT and steps < max(
-            s.steps for s in first
-        ):
+        start = time.perf_counter() - begin
+
+        # The first segment reads data and touches memory, which the others need not.
+        _seconds(executor, first, 1)
+        one = _seconds(executor, first, 1)
+
+        longest = max(assignment.steps for assignment in first)
+        steps = 2
+        several = _seconds(executor, first, steps)
+        while several < _MIN_SECONDS and steps < longest:
             steps *= 4
+            several = _seconds(executor, first, steps)
     finally:
         executor.close()
+
     step = max(several - one, 0.0) / (steps - 1)
-    return Timing(started, max(one - step, 0.0), step, len(first))
+    return Timing(start, max(one - step, 0.0), step, len(first))
 
 
-def _timed(executor: Executor, first: Sequence[Assignment], steps: int) -> float:
-    """Seconds for segments of so many steps."""
+def _seconds(executor: Executor, first: Sequence[Assignment], steps: int) -> float:
+    """Train segments of a number of steps, and return the seconds that they take."""
     begin = time.perf_counter()
-    executor.submit([replace(each, steps=steps, checkpoint=False) for each in first])
+    executor.submit(
+        [replace(assignment, steps=steps, checkpoint=False) for assignment in first]
+    )
     outcomes = [executor.next() for _ in first]
     seconds = time.perf_counter() - begin
+
     executor.retain([])
     if all(outcome.error for outcome in outcomes):
         raise UsageError(f"executor: none can be chosen, since the task fails: {outcomes[0].error}")

@@ -1,4 +1,4 @@
-"""What an executor is, and the one way a segment is trained."""
+"""The executor protocol, and the one way a segment is trained."""
 
 import logging
 import time
@@ -17,97 +17,116 @@ from popgrad.tasks.base import Context, Task
 from popgrad.tasks.evaluation import seed_generators, seeded
 
 Save = Callable[[str, Tree, Sequence[torch.Tensor]], None]
-"""Writes a checkpoint: (digest, tree, leaves). Raises `RunError` where it cannot."""
+"""Writes a checkpoint: (digest, tree, leaves). Raises `RunError` if it cannot."""
 
 RETRIES = 2
-"""How often a segment is trained again that ended in an exception or with its process. What passes by itself
-(memory that was short, a disk that stalled) seldom takes more; what is always raised costs three segments."""
+"""Times that a segment is retrained if it raised an exception or ended its process. A passing cause (memory
+that was short, a disk that stalled) seldom takes more; a permanent one costs three segments."""
 
 log = logging.getLogger("popgrad")
 
 
 class Executor(Protocol):
-    """Owns the states; trains, evaluates, inherits; decides nothing.
+    """Owner of the states: it trains, evaluates and inherits, and decides nothing.
 
-    A state is held from the moment its segment is finished until `retain` lets it go. It is never changed:
-    where a segment that is held is put or trained again, what was there first stays. Every executor is made
-    with the same arguments: (task, devices, save=None, workers=None, deadline=None). Of those that wait, the
-    least trained goes first.
+    A state is held from the moment its segment is finished until `retain` drops it. It never changes: if the
+    segment is put or trained once more, the first state stays. The segment with the fewest steps behind it
+    trains first.
+
+    Every executor takes (task, devices, save=None, workers=None, deadline=None); some take more keywords.
     """
 
     @property
     def fingerprint(self) -> dict[str, object]:
-        """What the bits of a result depend on, as `fingerprint.fingerprint` gives it where members train."""
+        """What the bits of a result depend on: `fingerprint.fingerprint` of the process that trains."""
 
     def submit(self, assignments: Sequence[Assignment]) -> None:
         """Take segments to train. Their sources must be held."""
 
     def next(self) -> Outcome:
-        """Wait for the next finished segment; one that fails is trained again first, as `Attempt` says.
+        """Wait for the next finished segment. One that fails is retrained first, see `Attempt`.
 
         Raises:
-            RunError: Nothing can finish any more, or a checkpoint could not be written.
-            PopgradError: What the task raised on purpose; that segment is given up, the others go on.
+            RunError: Nothing is left that could finish, or a checkpoint could not be written.
+            PopgradError: An error that the task raised on purpose; its segment is given up, the others
+                continue.
         """
 
     def holds(self, segment: SegmentId) -> bool:
-        """Whether the final state of a segment is here."""
+        """Whether the final state of a segment is held."""
 
     def put(self, segment: SegmentId, state: State) -> None:
         """Take the final state of a segment, as read from a checkpoint."""
 
     def state(self, segment: SegmentId) -> State:
-        """A copy of the final state of a segment."""
+        """Return a copy of the final state of a segment."""
 
     def retain(self, segments: Collection[SegmentId]) -> None:
-        """Let every other state go, but for those that a submitted segment has yet to start from."""
+        """Drop every other state, except those that a submitted segment has yet to start from."""
 
     def flush(self) -> None:
         """Wait until the checkpoints of all finished segments are written.
 
-        They are written while training goes on, and so may not be there when a segment is finished. Nothing
-        may be in training.
+        They are written during training, and so may be missing when a segment is finished. Nothing may be in
+        training.
 
         Raises:
-            RunError: One cannot be written.
+            RunError: A checkpoint cannot be written.
         """
 
     def close(self) -> None:
-        """Give everything back. Segments in training are abandoned, checkpoints that wait may be lost."""
+        """Release everything. Segments in training are abandoned, unwritten checkpoints may be lost."""
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """A segment to train, perhaps not for the first time: from the same source, with the same seeds.
+    """One attempt to train a segment; all attempts have the same source and the same seeds.
 
     A score that is not finite is no error: the same seeds would give it again.
 
     Attributes:
-        assignment: What to train.
-        errors: Of the attempts before, in order.
+        assignment: Segment to train.
+        errors: Errors of the earlier attempts, in order.
     """
 
     assignment: Assignment
     errors: tuple[str, ...] = ()
 
     def settle(self, outcome: Outcome) -> "Attempt | Outcome":
-        """What follows from this attempt's outcome: another attempt, or what the executor hands on.
+        """Return the next attempt, or the outcome that the executor returns.
+
+        Args:
+            outcome: Outcome of this attempt.
 
         Returns:
-            The outcome as it is where it has no error; the next attempt, of at most `RETRIES`; else a failure
-            with the first error.
+            The outcome if it has no error; the next attempt, of at most `RETRIES`; else a failure with the
+            first error.
         """
         if not outcome.error:
             return outcome
         errors = (*self.errors, outcome.error)
         if len(errors) > RETRIES:
             return replace(outcome, error=errors[0])
+
+        member, interval = self.assignment.id
+        last_line = outcome.error.strip().rpartition("\n")[2]
         log.warning(
-            "member %d, interval %d: attempt %d of %d failed, it is trained again: %s",
-            *(*self.assignment.id, len(errors), RETRIES + 1),
-            outcome.error.strip().rpartition("\n")[2],
+            "member %d, interval %d: attempt %d of %d failed, retraining it: %s",
+            *(member, interval, len(errors), RETRIES + 1, last_line),
         )
         return Attempt(self.assignment, errors)
+
+
+def late_outcome(segment: SegmentId, deadline: float, telemetry: Telemetry) -> Outcome:
+    """Return the failure of a segment that is over its deadline.
+
+    Args:
+        segment: Segment that is given up.
+        deadline: Seconds that it was allowed.
+        telemetry: Seconds that it took, and its worker.
+    """
+    reason = f"the segment took longer than the deadline of {deadline:g} s"
+    return Outcome(segment, error=reason, telemetry=telemetry)
 
 
 def train_segment(
@@ -118,20 +137,24 @@ def train_segment(
     save: Save | None,
     worker: str,
 ) -> tuple[Outcome, Tree, list[torch.Tensor]]:
-    """Train and evaluate one segment; every executor that trains members one by one does it here.
+    """Train and evaluate one segment. Every executor that trains members one by one does it here.
 
     Args:
-        task: The task.
-        assignment: What to train.
+        task: Task to train.
+        assignment: Segment to train.
         source: State to start from, which the task may change; None = a fresh member.
-        device: Where to compute.
-        save: Writes the checkpoint of the final state, where one is wanted; None = no checkpoint.
-        worker: Name for the telemetry.
+        device: Device to compute on.
+        save: Writes the checkpoint of the final state, if the assignment has one; None = no checkpoint.
+        worker: Name of the worker, for the telemetry.
 
     Returns:
-        The outcome, and the final state taken apart. An exception of the task's, `SystemExit` too, is an
-        outcome with `error`; what popgrad raises on purpose (a hyperparameter that reaches nothing) and what
-        `save` raises concerns the whole run, and is raised.
+        The outcome, and the final state taken apart. An exception of the task, `SystemExit` too, is an
+        outcome with `error`.
+
+    Raises:
+        PopgradError: An error on purpose, such as a hyperparameter that reaches nothing. It concerns the
+            whole run.
+        Exception: An error of `save`.
     """
     curve: list[tuple[int, str, float]] = []
 
@@ -144,27 +167,27 @@ def train_segment(
     )
     try:
         with seeded(ctx):
-            state = _trained(task, assignment, source, ctx)
-            metrics = {
-                str(name): float(value)
-                for name, value in task.evaluate(
-                    state, assignment.hparams, "validation", ctx
-                ).items()
-            }
+            state = _train(task, assignment, source, ctx)
+            metrics = task.evaluate(state, assignment.hparams, "validation", ctx)
+            metrics = {str(name): float(value) for name, value in metrics.items()}
         tree, leaves = flatten(state)
         leaves = [leaf.cpu() for leaf in leaves]
         outcome = Outcome(assignment.id, metrics, digest_leaves(tree, leaves), _samples(state))
     except PopgradError:
         raise
     except (Exception, SystemExit):
-        outcome, tree, leaves = Outcome(assignment.id, error=traceback.format_exc()), None, []
+        outcome = Outcome(assignment.id, error=traceback.format_exc())
+        tree = None
+        leaves = []
+
     if save is not None and assignment.checkpoint and not outcome.error:
         save(outcome.digest, tree, leaves)
-    facts = Telemetry(time.perf_counter() - begin, worker, tuple(curve))
-    return replace(outcome, telemetry=facts), tree, leaves
+    telemetry = Telemetry(time.perf_counter() - begin, worker, tuple(curve))
+    return replace(outcome, telemetry=telemetry), tree, leaves
 
 
-def _trained(task: Task, assignment: Assignment, source: State | None, ctx: Context) -> State:
+def _train(task: Task, assignment: Assignment, source: State | None, ctx: Context) -> State:
+    """Train a segment, from a fresh state if it has no source."""
     if source is None:
         seed_generators(derive(ctx.run_seed, "init", ctx.member, ctx.interval))
         source = task.init(assignment.hparams, ctx)
@@ -173,5 +196,6 @@ def _trained(task: Task, assignment: Assignment, source: State | None, ctx: Cont
 
 
 def _samples(state: State) -> int:
+    """Training samples behind a state; 0 if the task does not count them."""
     samples = state.get("position") if isinstance(state, dict) else None
     return samples if isinstance(samples, int) else 0

@@ -9,11 +9,10 @@ from torch.nn import functional
 
 
 def fingerprint() -> dict[str, object]:
-    """Versions, and a digest of a few products and convolutions of odd shapes on this process's arithmetic.
+    """Return versions, and a digest of some products and convolutions of odd shapes on this machine.
 
-    Some operands lie off a 16-byte boundary: there the MKL takes other paths, with other bits, unless
-    MKL_CBWR was set before its first product. Takes a few milliseconds; draws from a generator of its own, on
-    the CPU and in float32 whatever the caller's defaults are.
+    It takes a few milliseconds. It draws from its own generator, on the CPU and in float32, whatever the
+    caller's defaults are.
     """
     generator = torch.Generator().manual_seed(0)
     sha = hashlib.sha256()
@@ -24,12 +23,16 @@ def fingerprint() -> dict[str, object]:
     def add(result: torch.Tensor) -> None:
         sha.update(result.contiguous().numpy().tobytes())
 
+    # Operands that start at 1 lie off a 16-byte boundary: there the MKL takes other paths, with other bits,
+    # unless MKL_CBWR was set before its first product.
     for rows, inner, columns in ((1, 33, 10), (3, 129, 7), (32, 33, 64), (65, 257, 129)):
-        x, w = normal(rows * inner + 1), normal(columns, inner)
+        x = normal(rows * inner + 1)
+        w = normal(columns, inner)
         for start in (0, 1):
             add(functional.linear(x[start : start + rows * inner].view(rows, inner), w))
     add(functional.conv2d(normal(3, 2, 13, 11), normal(5, 2, 3, 3), padding=1))
     add(normal(1001).exp().sum())
+
     return {
         "arithmetic": sha.hexdigest(),
         "capability": torch.backends.cpu.get_cpu_capability(),
@@ -41,7 +44,10 @@ def fingerprint() -> dict[str, object]:
 
 
 def fingerprint_with(threads: int = 1) -> dict[str, object]:
-    """The same with so many threads, by default as members are trained; the caller's number comes back."""
+    """Return the fingerprint with a number of threads, by default that with which members train.
+
+    The caller's number of threads is restored.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

@@ -6,17 +6,18 @@ import sys
 from typing import Any
 
 THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+"""Variables that limit libraries to one thread; they are read when the interpreter starts."""
 
 
 def interpreter(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
-    """Start Python with one thread, in a process group of its own: Ctrl-C in a terminal does not reach it.
+    """Start Python with one thread, in its own process group: Ctrl-C in a terminal does not reach it.
 
-    It finds modules where this process does, and so puts no working directory before them, in which a file
-    could stand for another module. It does not run the user's main module again.
+    It searches modules in the paths of this process alone, without the working directory, in which a file could
+    shadow a module. It does not run the user's main module again.
 
     Args:
-        arguments: After `python -P`: "-c" or "-m", and what follows.
-        options: Of `subprocess.Popen`.
+        arguments: Arguments of `python -P`: "-c" or "-m", and what follows.
+        options: Options of `subprocess.Popen`.
     """
     path = os.pathsep.join(str(entry) or os.curdir for entry in sys.path)
     return subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Who waits for a turn: the least trained goes first, so that nobody is left behind."""
+"""A queue of segments; the one with the fewest steps behind it goes first, so that no member falls behind."""
 
 import heapq
 from collections.abc import Iterator
@@ -9,27 +9,27 @@ Item = TypeVar("Item")
 
 
 class TrainingQueue(Generic[Item]):
-    """A queue in the order of training steps behind a start; equals in the order in which they came."""
+    """A queue ordered by the training steps behind an item; equals in the order of their arrival."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, Item]] = []
         self._numbers = count()
 
     def push(self, first_step: int, item: Item) -> None:
-        """Let something wait."""
+        """Add an item that has `first_step` training steps behind it."""
         heapq.heappush(self._heap, (first_step, next(self._numbers), item))
 
     def pop(self) -> Item:
-        """Who goes next. Raises `IndexError` where nobody waits."""
+        """Remove and return the first item. Raises `IndexError` if the queue is empty."""
         return heapq.heappop(self._heap)[2]
 
     def clear(self) -> None:
-        """Send everybody away."""
+        """Remove all items."""
         self._heap.clear()
 
     def __len__(self) -> int:
         return len(self._heap)
 
     def __iter__(self) -> Iterator[Item]:
-        """Everybody, in no order."""
+        """Iterate over all items, in no order."""
         return (item for _, _, item in self._heap)

@@ -1,9 +1,68 @@
-"""Parts shared by the executors that train in other processes."""
+"""Parts shared by the executors that train in other processes: their setup and their errors."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
 
 import cloudpickle
+import torch
 
-from popgrad.core.errors import UsageError
-from popgrad.tasks.base import Task
+from popgrad.core.errors import PopgradError, RunError, UsageError
+from popgrad.executors.base import Save
+from popgrad.state import State
+from popgrad.tasks.base import Sharing, Task
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The task of a worker, and the settings of the controller that change bits.
+
+    Attributes:
+        task: Task, pickled by cloudpickle.
+        save: Writes a checkpoint; None = no checkpoints are written.
+        path: `sys.path` of the controller.
+        dtype: Default dtype of the controller.
+        matmul_precision: Precision of float32 products, as `torch.get_float32_matmul_precision` names it.
+        deterministic: Whether torch refuses algorithms that are not deterministic.
+    """
+
+    task: bytes
+    save: Save | None
+    path: tuple[str, ...]
+    dtype: torch.dtype
+    matmul_precision: str
+    deterministic: bool
+
+
+@dataclass(frozen=True)
+class WorkerError:
+    """Answer of a worker if the run as a whole cannot continue.
+
+    Attributes:
+        error: Error that the controller raises.
+    """
+
+    error: PopgradError
+
+    @classmethod
+    def of(cls, error: Exception) -> Self:
+        """Return the answer to an exception that is not part of an outcome, such as a checkpoint's."""
+        if isinstance(error, PopgradError):
+            return cls(error)
+        return cls(RunError(f"{type(error).__name__}: {error}"))
+
+    @classmethod
+    def cannot_load(cls, error: Exception, place: str, cure: str) -> Self:
+        """Return the answer to an exception in `apply_setup`.
+
+        Args:
+            error: The exception.
+            place: Place in which the task was loaded, such as "in a worker process".
+            cure: Advice, such as "try serial".
+        """
+        reason = f"{type(error).__name__}: {error}"
+        return cls(UsageError(f"the task cannot be loaded {place} ({reason}); {cure}"))
 
 
 def pickle_task(task: Task) -> bytes:
@@ -16,6 +75,44 @@ def pickle_task(task: Task) -> bytes:
         return cloudpickle.dumps(task)  # type: ignore[no-any-return]
     except Exception as error:  # the task's own parts may raise anything
         raise UsageError(
-            f"the task cannot be sent to worker processes ({type(error).__name__}: {error}); open files, "
-            "locks and the like inside its functions, or train with the serial executor"
+            f"the task cannot be sent to worker processes ({type(error).__name__}: {error}); "
+            "open files, locks and the like inside its functions, or train with the serial executor"
         ) from error
+
+
+def make_setup(pickled: bytes, save: Save | None) -> Setup:
+    """Return the setup of workers that compute the bits that this process would compute.
+
+    Args:
+        pickled: Task, as `pickle_task` returns it.
+        save: Writes a checkpoint; None = no checkpoints are written.
+    """
+    return Setup(
+        task=pickled,
+        save=save,
+        path=tuple(sys.path),
+        dtype=torch.get_default_dtype(),
+        matmul_precision=torch.get_float32_matmul_precision(),
+        deterministic=torch.are_deterministic_algorithms_enabled(),
+    )
+
+
+def apply_setup(setup: Setup, read_data: Callable[[], State] | None = None) -> Task:
+    """Apply the controller's settings to this process, then load and return its task.
+
+    Args:
+        setup: Setup of the worker.
+        read_data: Returns the data that the controller shares; None = the task reads its own.
+
+    Raises:
+        Exception: The task cannot be loaded here.
+    """
+    sys.path[:] = [*setup.path, *(entry for entry in sys.path if entry not in setup.path)]
+    torch.set_default_dtype(setup.dtype)
+    torch.set_float32_matmul_precision(setup.matmul_precision)
+    torch.use_deterministic_algorithms(setup.deterministic)
+
+    task: Task = cloudpickle.loads(setup.task)
+    if read_data is not None and isinstance(task, Sharing):
+        task.adopt(read_data())
+    return task

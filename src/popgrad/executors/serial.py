@@ -1,4 +1,4 @@
-"""One member after the other in this process: the reference, and the one to debug with."""
+"""One member after the other in this process: the reference, and the executor to debug with."""
 
 from collections.abc import Collection, Sequence
 
@@ -16,14 +16,17 @@ from popgrad.tasks.base import Task
 
 
 class Serial:
-    """Trains in the calling process, with one thread; the caller's number of threads comes back on `close`.
+    """Trains in the calling process, with one thread; `close` restores the caller's number of threads.
 
     Args:
-        task: What is trained.
-        devices: Members take turns over them.
-        save: Writes a checkpoint; None = none are written.
-        workers: Of no effect, so that every executor is made alike.
-        deadline: None; what is trained in this process cannot be given up.
+        task: Task to train.
+        devices: Devices; members take turns over them.
+        save: Writes a checkpoint; None = no checkpoints are written.
+        workers: Without effect.
+        deadline: None, since training in this process cannot be abandoned.
+
+    Raises:
+        UsageError: A deadline is given.
     """
 
     def __init__(
@@ -35,22 +38,20 @@ class Serial:
         deadline: float | None = None,
     ) -> None:
         if deadline is not None:
-            raise UsageError(
-                "deadline: the serial executor cannot give up what it trains; use processes"
-            )
+            raise UsageError("deadline: the executor serial cannot abandon a segment; use processes")
         self._task = task
         self._devices = devices
-        self._save = None if save is None else Writer(save)
+        self._writer = None if save is None else Writer(save)
         self._queue: TrainingQueue[Assignment] = TrainingQueue()
         self._states: dict[SegmentId, State] = {}
         self._closed = False
-        self._threads = torch.get_num_threads()
+        self._threads = torch.get_num_threads()  # the caller's
         self._limits = threadpool_limits(1)
         torch.set_num_threads(1)
 
     @property
     def fingerprint(self) -> dict[str, object]:
-        """Of this process."""
+        """Fingerprint of this process."""
         return fingerprint()
 
     def submit(self, assignments: Sequence[Assignment]) -> None:
@@ -59,7 +60,7 @@ class Serial:
             self._queue.push(assignment.first_step, assignment)
 
     def next(self) -> Outcome:
-        """Train the next segment of the queue; again at once where it fails."""
+        """Train the next segment of the queue; one that fails is retrained at once."""
         if not self._queue:
             raise RunError("nothing was submitted that could finish")
         attempt: Attempt | Outcome = Attempt(self._queue.pop())
@@ -68,18 +69,19 @@ class Serial:
         return attempt
 
     def _train(self, assignment: Assignment) -> Outcome:
+        """Train a segment once, and hold its state if it has one."""
         source = None if assignment.source is None else clone(self._states[assignment.source])
         device = self._devices[assignment.member % len(self._devices)]
         outcome, tree, leaves = train_segment(
-            self._task, assignment, source, device, self._save, "serial"
+            self._task, assignment, source, device, self._writer, "serial"
         )
         if not outcome.error:
             self._hold(assignment.id, tree, leaves)
         return outcome
 
     def _hold(self, segment: SegmentId, tree: Tree, leaves: Sequence[torch.Tensor]) -> None:
-        # Copied, since whoever gave it may go on to change it. Contiguous, as it comes back from a checkpoint
-        # or from shared memory: the bits of a product depend on how its operands lie in memory.
+        # Copied, since the caller may change the leaves afterwards. Contiguous, as a state comes back from
+        # a checkpoint or shared memory: the bits of a product depend on the strides of its operands.
         copies = [leaf.clone(memory_format=torch.contiguous_format) for leaf in leaves]
         self._states.setdefault(segment, unflatten(tree, copies))
 
@@ -88,15 +90,15 @@ class Serial:
         return segment in self._states
 
     def put(self, segment: SegmentId, state: State) -> None:
-        """Keep a copy."""
+        """Hold a copy of a state."""
         self._hold(segment, *flatten(state))
 
     def state(self, segment: SegmentId) -> State:
-        """A copy."""
+        """Return a copy of a state."""
         return clone(self._states[segment])  # type: ignore[no-any-return]
 
     def retain(self, segments: Collection[SegmentId]) -> None:
-        """Let every other state go, but for those that the queue has yet to start from."""
+        """Drop every other state, except those that a queued segment has yet to start from."""
         kept = {*segments, *(assignment.source for assignment in self._queue)}
         self._states = {
             segment: state for segment, state in self._states.items() if segment in kept
@@ -104,13 +106,13 @@ class Serial:
 
     def flush(self) -> None:
         """Wait for the writer."""
-        if self._save is not None:
-            self._save.flush()
+        if self._writer is not None:
+            self._writer.flush()
 
     def close(self) -> None:
-        """Give the threads back."""
-        if self._save is not None:
-            self._save.close()
+        """Drop the states, and restore the number of threads."""
+        if self._writer is not None:
+            self._writer.close()
         self._queue.clear()
         self._states.clear()
         if not self._closed:

@@ -1,4 +1,4 @@
-"""Writes checkpoints while training goes on."""
+"""A thread that writes checkpoints during training."""
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,38 +10,39 @@ from popgrad.state import Tree
 
 
 class Writer:
-    """A thread that writes one checkpoint after the other; at most one waits, so that memory is bounded.
+    """Writes one checkpoint after the other in a thread; at most one waits, so that memory is bounded.
 
     Args:
-        save: Writes one.
+        save: Writes a checkpoint.
     """
 
     def __init__(self, save: Save) -> None:
         self._save = save
         self._thread = ThreadPoolExecutor(1, "checkpoints")
-        self._written: Future[None] | None = None
+        self._pending: Future[None] | None = None
 
     def __call__(self, digest: str, tree: Tree, leaves: Sequence[torch.Tensor]) -> None:
-        """Take a state to write, once the one before it is written.
+        """Write a checkpoint, after the one before it is written.
 
         Raises:
             RunError: The one before it could not be written.
         """
         self.flush()
-        # Copied here, since whoever trained it may go on to change it.
+        # Copied here, since the caller may change the leaves afterwards.
         copies = [leaf.clone(memory_format=torch.contiguous_format) for leaf in leaves]
-        self._written = self._thread.submit(self._save, digest, tree, copies)
+        self._pending = self._thread.submit(self._save, digest, tree, copies)
 
     def flush(self) -> None:
-        """Wait until all is written.
+        """Wait until all checkpoints are written.
 
         Raises:
-            RunError: Something could not be written.
+            RunError: A checkpoint could not be written; it is raised once.
         """
-        written, self._written = self._written, None
-        if written is not None:
-            written.result()
+        pending = self._pending
+        self._pending = None
+        if pending is not None:
+            pending.result()
 
     def close(self) -> None:
-        """End the thread, once it has written what it has begun."""
+        """End the thread, after it has written the checkpoint at hand."""
         self._thread.shutdown()

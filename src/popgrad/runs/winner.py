@@ -1,4 +1,4 @@
-"""The winner: a trained model and the schedule that trained it, in memory and as two files."""
+"""The winner of a run: a trained model and the schedule that trained it, in memory and as two files."""
 
 import json
 import os
@@ -26,13 +26,13 @@ from popgrad.tasks.reference import check_outside, resolve_task
 
 @dataclass(frozen=True)
 class Winner:
-    """The best member at the end of a run.
+    """The member with the best final score.
 
     Attributes:
-        segment: Its last segment: member, score, metrics, hyperparameters at the end.
-        lineage: The segments behind its weights, the first one first.
+        segment: Its last segment: member, score, metrics, final hyperparameters.
+        lineage: Segments behind its weights, root first.
         state: Its final state, as plain data.
-        task: The task that it was trained on.
+        task: Task that it was trained on.
     """
 
     segment: Segment
@@ -42,52 +42,50 @@ class Winner:
 
     @property
     def member(self) -> int:
-        """The slot that it ended in."""
+        """Slot that it ended in."""
         return self.segment.member
 
     @property
     def score(self) -> float:
-        """On the validation split, higher is better."""
+        """Score on the validation split, higher is better."""
         return self.segment.score
 
     @property
     def hparams(self) -> Hparams:
-        """The hyperparameters that it ended with. What trained it is `schedule`."""
+        """Final hyperparameters. Those that trained it are `schedule`."""
         return self.segment.hparams
 
     @property
     def schedule(self) -> Schedule:
-        """The hyperparameters along its lineage."""
+        """Hyperparameters along its lineage."""
         return schedule(self.lineage)
 
     @cached_property
     def module(self) -> nn.Module:
-        """The trained network on the CPU, in evaluation mode.
+        """Trained network on the CPU, in evaluation mode.
 
         Raises:
-            UsageError: The task's states are no networks.
+            UsageError: The states of the task are not networks.
         """
         if not isinstance(self.task, Modular):
             raise UsageError(
                 f"a {type(self.task).__name__} trains no torch module; its result is `winner.state`"
             )
-        with seeded(
-            Context()
-        ):  # making a network draws from the global generators, which are the caller's
+        with seeded(Context()):  # building a network draws from the caller's global generators
             return self.task.module(self.state, self.hparams)
 
 
 def save_winner(winner: Winner, path: Path, made_by: dict[str, Any]) -> None:
-    """Write the network's weights, and beside them a JSON that says how to rebuild it.
+    """Write the weights of the network, and beside them a JSON that describes how to rebuild it.
 
     The JSON is written for tasks without a network too; it holds the schedule and the scores.
 
     Args:
-        winner: What to write.
-        path: Where the weights go, ending in ".safetensors".
-        made_by: The task's reference and options, and versions, as the JSON keeps them.
+        winner: Winner to write.
+        path: Path of the weights, ending in ".safetensors".
+        made_by: Reference and options of the task, and versions, for the JSON.
     """
-    about = {
+    description = {
         **made_by,
         "rebuild": f'popgrad.load_model("{path.name}")',
         "hparams": dict(winner.hparams),
@@ -96,71 +94,81 @@ def save_winner(winner: Winner, path: Path, made_by: dict[str, Any]) -> None:
         "schedule": winner.schedule.merged().rows(),
     }
     if isinstance(winner.task, Modular):
-        about["module"] = str(winner.module)
+        description["module"] = str(winner.module)
         tensors = {name: tensor.contiguous() for name, tensor in winner.state["model"].items()}
-        with replacing(path) as aside:  # not by `save_file`, whose files nobody else may read
+        with replacing(path) as aside:  # not by `save_file`, whose files only their owner may read
             aside.write_bytes(serialise(tensors, metadata={"format": "pt"}))
     with replacing(path.with_suffix(".json")) as aside:
-        aside.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        aside.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
 
 def load_model(
     path: str | Path, *, task: Task | None = None, device: torch.device | str = "cpu"
 ) -> nn.Module:
-    """The network of a "best.safetensors" with the JSON beside it; no run directory is needed.
+    """Load the network of a "best.safetensors" with the JSON beside it; no run directory is needed.
 
     Args:
-        path: The weights.
-        task: The task that it was trained on; needed where the JSON does not name it, since the run was given
-            an instance.
-        device: Where to put it.
+        path: Path of the weights.
+        task: Task that the network was trained on; needed if the JSON does not name it, since the run was
+            given an instance.
+        device: Device to load the network to.
 
     Raises:
-        UsageError: A file is missing or is not what it should be, or the task has to be given.
+        UsageError: A file is missing or invalid, or the task has to be passed.
+
+    Example:
+        >>> import popgrad
+        >>> result = popgrad.run("digits", population=2, intervals=1, interval=5, directory="runs/d")
+        >>> popgrad.load_model("runs/d/best.safetensors")[-1]
+        Linear(in_features=64, out_features=10, bias=True)
     """
     path = Path(path)
-    about = _read_about(path.with_suffix(".json"))
+    description = _read_description(path.with_suffix(".json"))
     if task is None:
-        if not about.get("task"):
-            raise UsageError(
-                f"{path.with_suffix('.json')} names no task, the run was given an instance: pass task=..."
-            )
-        check_outside(str(about["task"]), about.get("options", {}), path.parent)
-        task = resolve_task(about["task"], about.get("options", {}))
+        task = _task_of(description, path)
     if not isinstance(task, Modular):
         raise UsageError(f"a {type(task).__name__} trains no torch module")
-    _check_hparams(task, about["hparams"], path)
+    _check_hparams(task, description["hparams"], path)
     tensors = load_weights(path)
+
     try:
         with seeded(Context()):
-            return task.module({"model": tensors}, about["hparams"], device)
-    except (
-        RuntimeError,
-        TypeError,
-        ValueError,
-        LookupError,
-    ) as error:  # what torch raises of odd sizes
-        if isinstance(error, PopgradError):
-            raise
-        why = " ".join(str(error).split())[:200]
+            return task.module({"model": tensors}, description["hparams"], device)
+    except PopgradError:
+        raise
+    except (RuntimeError, TypeError, ValueError, LookupError) as error:  # torch's, for odd sizes
+        reason = " ".join(str(error).split())[:200]
         raise UsageError(
-            f"{path.with_suffix('.json')} describes no network that can be made: {why}"
+            f"{path.with_suffix('.json')} describes no network that can be built: {reason}"
         ) from error
 
 
-def _read_about(path: Path) -> dict[str, Any]:
+def _task_of(description: dict[str, Any], path: Path) -> Task:
+    """The task that the JSON beside the weights names; code beside the weights is not executed."""
+    reference = description.get("task")
+    options = description.get("options", {})
+    if not reference:
+        raise UsageError(
+            f"{path.with_suffix('.json')} names no task, since the run was given an instance: pass task=..."
+        )
+    check_outside(str(reference), options, path.parent)
+    return resolve_task(reference, options)
+
+
+def _read_description(path: Path) -> dict[str, Any]:
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
+        description = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(
-            f"cannot read {path}, which says how to rebuild the network: {error}"
+            f"cannot read {path}, which describes how to rebuild the network: {error}"
         ) from None
-    tables = isinstance(about, dict) and isinstance(about.get("hparams"), dict)
-    if not tables or not isinstance(about.get("options", {}), dict):
-        raise UsageError(
-            f'{path} does not say how to rebuild a network: it has no "hparams", or no "options"'
-        )
-    return about  # type: ignore[no-any-return]
+
+    is_mapping = isinstance(description, dict)
+    if not is_mapping or not isinstance(description.get("hparams"), dict):
+        raise UsageError(f'{path} describes no network: it has no mapping "hparams"')
+    if not isinstance(description.get("options", {}), dict):
+        raise UsageError(f'{path} describes no network: its "options" are not a mapping')
+    return description  # type: ignore[no-any-return]
 
 
 def _check_hparams(task: Task, hparams: Hparams, path: Path) -> None:
@@ -172,16 +180,19 @@ def _check_hparams(task: Task, hparams: Hparams, path: Path) -> None:
 
 
 def load_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Tensors by name from a safetensors file, or from the winner of a run directory, in torch's own memory.
+    """Load tensors by name from a safetensors file, into torch's own memory.
+
+    Args:
+        path: Path of the file, or a run directory, whose winner is meant.
 
     Raises:
-        UsageError: There is no such file, or it is another one.
+        UsageError: The file does not exist, or is not a safetensors file.
     """
     path = path / "best.safetensors" if os.path.isdir(path) else path
     if os.path.exists(path) and not os.path.isfile(path):  # a pipe would keep its reader waiting
-        raise UsageError(f"cannot read weights from {path}: it is no file")
+        raise UsageError(f"cannot read weights from {path}: it is not a file")
     try:
-        # A loaded file is mapped: an edit in place would change the tensors.
+        # A loaded file is mapped into memory: an edit in place would change the tensors.
         return {name: tensor.clone() for name, tensor in load_file(path).items()}
     except (OSError, SafetensorError, ValueError, LookupError, RuntimeError) as error:
         raise UsageError(f"cannot read weights from {path}: {error}") from None

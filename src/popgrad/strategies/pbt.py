@@ -5,9 +5,9 @@ from functools import partial
 
 import numpy as np
 
-from popgrad.core import explore as exploring
 from popgrad.core.errors import UsageError
-from popgrad.core.exploit import check_fraction, check_somebody_left, truncation
+from popgrad.core.exploit import check_fraction, check_survivors, truncation
+from popgrad.core.explore import check_factors, check_probability, perturb
 from popgrad.core.generation import generation
 from popgrad.core.population import Plan, Population
 from popgrad.core.seeding import Index, Rng
@@ -25,51 +25,65 @@ def pbt(
     same_age: bool = False,
     min_donor_steps: int = 0,
 ) -> Strategy:
-    """The worst carry on from the best, with hyperparameters that were moved a little.
+    """Continue the worst members from the best, with hyperparameters moved a little.
 
     Args:
-        space: What is searched.
+        space: Space of the hyperparameters.
         fraction: Share replaced, and share that donates, in [0, 0.5]. The paper's truncation is 0.2.
-        factors: What a hyperparameter is multiplied by, one drawn for each. The paper's 0.8 and 1.2 shrink
-            values in the long run (their logarithms average -0.0204); 0.8 and 1.25 cancel, hence the default.
-        resample_probability: Chance in [0, 1] that a hyperparameter is drawn afresh instead.
+        factors: Factors of a hyperparameter; one is drawn for each. The paper's 0.8 and 1.2 shrink
+            values in the long run (their logarithms average -0.0204); 0.8 and 1.25 cancel, hence the
+            default.
+        resample_probability: Probability in [0, 1] that a hyperparameter is resampled instead.
         burn_in: Completed intervals before a member can be replaced; a failed one is replaced at any time.
-        same_age: Whether a member is ranked only among those that have completed as many intervals or more,
-            and inherits from them. It matters where members decide one by one.
-        min_donor_steps: Training steps that have to be behind a donor's weights.
+        same_age: Whether a member is ranked only among those that have completed as many intervals or
+            more, and inherits from them. It matters if members decide one by one.
+        min_donor_steps: Training steps that a donor's weights need to have behind them.
 
     Raises:
-        UsageError: An argument is not in its range; names it.
+        UsageError: An argument is not in its range; the message starts with its name.
+
+    Example:
+        >>> import popgrad
+        >>> space = popgrad.Space({"lr": popgrad.LogUniform(1e-4, 1.0)})
+        >>> population = popgrad.Population(
+        ...     scores=np.array([0.9, 0.2, 0.5]),
+        ...     intervals=np.array([1, 1, 1]),
+        ...     steps=np.array([100, 100, 100]),
+        ...     hparams=[{"lr": 0.1}, {"lr": 0.5}, {"lr": 0.01}],
+        ... )
+        >>> strategy = pbt(space, fraction=0.3, factors=[0.5])
+        >>> plan, memory = strategy.step(Rng(seed=0), population, np.arange(3), strategy.init())
+        >>> plan.sources
+        (0, 0, 2)
+        >>> plan.hparams
+        ({'lr': 0.1}, {'lr': 0.05}, {'lr': 0.01})
     """
     fraction = check_fraction(fraction)
     explore = partial(
-        exploring.perturb,
+        perturb,
         space=space,
-        factors=exploring.check_factors(factors),
-        resample_probability=exploring.check_probability(
-            "resample_probability", resample_probability
-        ),
+        factors=check_factors(factors),
+        resample_probability=check_probability("resample_probability", resample_probability),
     )
     _check_count("burn_in", burn_in, "intervals")
     _check_count("min_donor_steps", min_donor_steps, "steps")
     if not isinstance(same_age, bool):
-        raise UsageError(f"same_age = {same_age!r}: true or false")
+        raise UsageError(f"same_age: expected true or false, got {same_age!r}")
 
     def exploit(rng: Rng, population: Population, ready: Index) -> Index:
-        check_somebody_left(population, ready)
-        grown, sources, ages = (
-            population.steps >= min_donor_steps,
-            ready.copy(),
-            population.intervals[ready],
-        )
+        check_survivors(population, ready)
+        grown = population.steps >= min_donor_steps
+        ages = population.intervals[ready]
+        sources = ready.copy()
+
         for age in np.unique(ages) if same_age else [0]:
-            own = ages == age if same_age else np.full(len(ready), True)
+            peers = ages == age if same_age else np.full(len(ready), True)
             among = np.flatnonzero(population.intervals >= age)
             if np.isfinite(population.scores[among]).any():
-                asked = ready[own]
-                sources[own] = truncation(
-                    rng, population, asked, fraction=fraction, among=among, donors=grown
+                sources[peers] = truncation(
+                    rng, population, ready[peers], fraction=fraction, among=among, donors=grown
                 )
+
         spared = (ages < burn_in) & np.isfinite(population.scores[ready])
         return np.where(spared, ready, sources)
 
@@ -79,6 +93,6 @@ def pbt(
     return Strategy(init=dict, step=step)
 
 
-def _check_count(name: str, given: object, what: str) -> None:
-    if isinstance(given, bool) or not isinstance(given, int) or given < 0:
-        raise UsageError(f"{name} = {given!r}: a number of {what}, 0 or more")
+def _check_count(name: str, count: object, unit: str) -> None:
+    if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+        raise UsageError(f"{name}: expected a number of {unit}, 0 or more, got {count!r}")

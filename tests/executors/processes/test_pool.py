@@ -194,7 +194,7 @@ def test_a_segment_whose_worker_dies_is_trained_again_by_another(
     )  # settings are those at the start
     (said,) = caplog.messages
     assert said.startswith(
-        "member 31, interval 1: attempt 1 of 3 failed, it is trained again: the worker p"
+        "member 31, interval 1: attempt 1 of 3 failed, retraining it: the worker p"
     )
 
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popgrad.executors.processes.shared_memory import Layout, SharedState, View, layout
+from popgrad.executors.processes.shared_memory import Layout, SharedState, View, make_layout
 
 shapes = st.lists(st.integers(0, 5), max_size=3).map(tuple)
 dtypes = st.sampled_from(
@@ -21,7 +21,7 @@ leaves_ = st.lists(
 
 
 def write(slot: SharedState, *leaves: torch.Tensor) -> Layout:
-    where = layout(None, leaves)
+    where = make_layout(None, leaves)
     slot.write(where, leaves)
     return where
 
@@ -47,7 +47,7 @@ def test_leaves_come_back_in_memory_of_their_own(leaves: list[torch.Tensor]) -> 
 
 @given(leaves_)
 def test_leaves_lie_apart_at_multiples_of_64_bytes(leaves: list[torch.Tensor]) -> None:
-    where = layout({"a": 1}, leaves)
+    where = make_layout({"a": 1}, leaves)
     assert where.tree == {"a": 1}
     end = 0
     for (name, shape, offset), leaf in zip(where.leaves, leaves, strict=True):
@@ -73,7 +73,7 @@ def test_another_view_of_a_slot_sees_what_is_written_and_follows_when_it_grows()
         leaves = [torch.rand(size)]
         assert same(view.read(write(slot, *leaves)), leaves)
         back = [torch.rand(size * 3)]
-        where = layout(None, back)
+        where = make_layout(None, back)
         view.write(where, back)
         assert same(slot.read(where), back)
     view.close()

@@ -141,7 +141,7 @@ def test_an_actor_that_is_killed_is_replaced_and_the_record_is_serials(
 ) -> None:
     found = run(Walk(str(tmp_path / "attempts")), "ray", tmp_path / "run")
     assert (tmp_path / "attempts").read_text() == ".."
-    assert "member 1, interval 1: attempt 1 of 3 failed, it is trained again: actor" in caplog.text
+    assert "member 1, interval 1: attempt 1 of 3 failed, retraining it: actor" in caplog.text
     assert record(found) == expected
     last = {s.digest for s in found.segments if s.interval == INTERVALS - 1}
     there = {path.stem for path in (tmp_path / "run" / "checkpoints").iterdir()}

@@ -163,8 +163,8 @@ def test_a_segment_that_kills_its_actor_each_time_fails_and_the_others_go_on(
             {"gpus": 1.5},
             r"^cpus, gpus: a member takes 1 CPUs and 1\.5 GPUs, and no node of the cluster has them",
         ),
-        ({"cpus": 0}, r"^cpus, gpus: given 0 and 0; a member takes some of one or of both"),
-        ({"cpus": -1}, r"^cpus, gpus: given -1 and 0"),
+        ({"cpus": 0}, r"^cpus, gpus: expected numbers of at least 0, and not both 0, got 0 and 0"),
+        ({"cpus": -1}, r"^cpus, gpus: expected numbers of at least 0, .* got -1 and 0"),
         ({"workers": 0}, r"^workers is 0: at least 1"),
         (
             {"task": Unloadable()},
@@ -228,7 +228,7 @@ def test_nodes_that_compute_differently_are_refused() -> None:
     train(executor, assign(0))
     executor._actors.fingerprint = {**executor.fingerprint, "capability": "another"}
     with pytest.raises(
-        RunError, match=r"computes otherwise .*\(capability another and .*one kind of CPU"
+        RunError, match=r"arithmetic of the node .* differs .*\(capability another and .*one kind of CPU"
     ):
         train(executor, *(assign(m, "die") for m in range(3)))  # those who take their places say so
     executor.close()
@@ -311,25 +311,26 @@ def test_where_something_else_answers_it_is_said_while_ray_waits(
 
     ray.shutdown()  # the last tests: a caller's connection would be used
     monkeypatch.setattr(ray, "init", init)
-    monkeypatch.setattr("popgrad.executors.ray.cluster._PATIENCE", 0.1)
+    monkeypatch.setattr("popgrad.executors.ray.cluster._CONNECT_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
         with pytest.raises(
-            UsageError, match=rf"^address: given '{address}', but no cluster .*\(no answer\)"
+            UsageError, match=rf"^address: expected a running cluster, got '{address}' \(no answer\)"
         ):
             start(address=address)
     assert caplog.messages == [
-        f"address: {address} answers, but not yet as Ray; is it what `ray start` named?"
+        f"address: {address} accepts connections, but does not answer as Ray yet; "
+        "is it the address that `ray start` printed?"
     ]
 
 
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("127.0.0.1:1", r"^address: given '127\.0\.0\.1:1', but no cluster .* `ray start --head`"),
+        ("127.0.0.1:1", r"^address: expected a running cluster, got '127\.0\.0\.1:1' .* `ray start --head`"),
         (
             "ray://host:10001",
-            r"^address: given 'ray://host:10001'; run popgrad on a node of the cluster",
+            r"^address: expected .*, got 'ray://host:10001'; run popgrad on a node of the cluster",
         ),
     ],
 )

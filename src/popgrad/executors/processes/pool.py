@@ -3,10 +3,8 @@
 import itertools
 import pickle
 import resource
-import sys
 import time
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import replace
 from multiprocessing.connection import wait
 
 import cloudpickle
@@ -14,42 +12,29 @@ import torch
 
 from popgrad.core.errors import RunError, UsageError
 from popgrad.core.population import Assignment, Outcome, SegmentId, Telemetry
-from popgrad.executors.base import Attempt, Save
+from popgrad.executors.base import Attempt, Save, late_outcome
 from popgrad.executors.fingerprint import fingerprint_with
 from popgrad.executors.processes.process import Process
-from popgrad.executors.processes.shared_memory import Layout, SharedState, layout
-from popgrad.executors.processes.worker import Done, Flushed, Job, Refused, Setup
+from popgrad.executors.processes.shared_memory import Layout, SharedState, make_layout
+from popgrad.executors.processes.worker import FirstMessage, FlushDone, Job, SegmentDone
 from popgrad.executors.queue import TrainingQueue
-from popgrad.executors.remote import pickle_task
+from popgrad.executors.remote import WorkerError, make_setup, pickle_task
 from popgrad.hardware import available_cores
 from popgrad.state import State, flatten, unflatten
 from popgrad.tasks.base import Sharing, Task
-
-
-def _limit_files(soft: int) -> int | None:
-    """Set how many files may be open; returns how many it were, None where nothing has changed."""
-    before, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = hard if soft == resource.RLIM_INFINITY else soft
-    if before == wanted:
-        return None
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    except (ValueError, OSError):  # macOS refuses "unlimited"
-        return None
-    return before
 
 
 class Processes:
     """Trains in `workers` processes. They are started once; one that dies is replaced.
 
     Args:
-        task: What is trained; pickled by value where it is defined in the main module or a notebook.
-        devices: Members take turns over them.
-        save: Writes a checkpoint, in the worker; None = none are written.
-        workers: How many, at least 1; None = one per core.
-        deadline: Seconds that a segment may take. One that takes longer is given up, with its worker, and not
-            trained again; None = as long as it takes.
-        pickled: The task as `pickle_task` returns it, if the caller has it already.
+        task: Task to train; pickled by value if it is defined in the main module or a notebook.
+        devices: Devices; members take turns over them.
+        save: Writes a checkpoint, in the worker; None = no checkpoints are written.
+        workers: Number of processes, at least 1; None = one per core.
+        deadline: Seconds that a segment may take. One that takes longer fails, ends its worker, and is not
+            retrained; None = no limit.
+        pickled: Task as `pickle_task` returns it; None = it is pickled here.
 
     Raises:
         UsageError: The task cannot be sent to another process, or `workers` is less than 1.
@@ -66,62 +51,74 @@ class Processes:
         *,
         pickled: bytes | None = None,
     ) -> None:
-        self._devices, self._deadline = devices, deadline
+        self._devices = devices
+        self._deadline = deadline
         self._queue: TrainingQueue[Attempt] = TrainingQueue()
         self._states: dict[SegmentId, tuple[SharedState, Layout]] = {}
-        self._free: list[SharedState] = []
+        self._free: list[SharedState] = []  # memory that holds no state any more, to write over
         self._workers: list[Process] = []
         self._count = available_cores() if workers is None else workers
         if self._count < 1:
             raise UsageError(f"workers is {workers}: at least 1 (leave it out for one per core)")
-        self._data: SharedState | None = None
-        self._setup = _setup(pickled or pickle_task(task), save)
+
+        self._setup = make_setup(pickled or pickle_task(task), save)
+        self._shared: SharedState | None = None  # the task's data
+        self._data: tuple[str, Layout] | None = None
         if isinstance(task, Sharing):
-            self._setup = replace(self._setup, data=self._share(task))
-        self._numbers = itertools.count()
+            self._data = self._share(task)
+
+        self._numbers = itertools.count()  # of the workers, for their names
         self.fingerprint = fingerprint_with()
         # Each state that is held takes a file descriptor, and 1,024 are the usual limit.
-        self._files = _limit_files(resource.RLIM_INFINITY)
-        self._start()
+        self._file_limit = _limit_files(resource.RLIM_INFINITY)
+        self._start_workers()
+
+    # --- workers ------------------------------------------------------------------------------------
 
     def _share(self, task: Sharing) -> tuple[str, Layout]:
-        """Put the task's data where the workers find it. This process then uses the same memory."""
+        """Put the task's data into shared memory, which this process then uses as well."""
         tree, leaves = flatten(task.share())
-        where = layout(tree, leaves)
-        self._data = SharedState()
-        self._data.write(where, leaves)
-        task.adopt(unflatten(tree, self._data.look(where)))
-        return self._data.path, where
+        layout = make_layout(tree, leaves)
+        self._shared = SharedState()
+        self._shared.write(layout, leaves)
+        task.adopt(unflatten(tree, self._shared.alias(layout)))
+        return self._shared.path, layout
 
-    def _start(self) -> None:
-        """Start the workers that are missing, all at once. Where one cannot work, all are closed."""
+    def _start_workers(self) -> None:
+        """Start the workers that are missing, all at once. If one cannot work, all are closed."""
         try:
             new = []
             while len(self._workers) < self._count:
-                new.append(Process())
-                self._workers.append(new[-1])
+                worker = Process()
+                self._workers.append(worker)
+                new.append(worker)
+
             for worker in new:
-                setup = replace(self._setup, name=f"worker {next(self._numbers)}")
-                worker.send(cloudpickle.dumps(setup))
+                name = f"worker {next(self._numbers)}"
+                worker.send(cloudpickle.dumps(FirstMessage(name, self._setup, self._data)))
             for worker in new:
-                self._greet(worker)
+                self._check_started(worker)
         except BaseException:
             self.close()
             raise
 
-    def _greet(self, worker: Process) -> None:
+    def _check_started(self, worker: Process) -> None:
+        """Wait until a worker can train, and compare its arithmetic with this process's."""
         try:
-            found = worker.receive()
+            answer = worker.receive()
         except EOFError:
             raise RunError(f"{_end(worker)} while it was starting") from None
-        if isinstance(found, Refused):
-            raise found.error
-        if found != self.fingerprint:
+
+        if isinstance(answer, WorkerError):
+            raise answer.error
+        if answer != self.fingerprint:
             raise RunError(
                 "the arithmetic of a worker process differs from this process's, so that results could "
                 "not be repeated; import popgrad before anything is computed with torch, or set "
-                f"MKL_CBWR=AUTO in the environment ({found} here {self.fingerprint})"
+                f"MKL_CBWR=AUTO in the environment ({answer} here {self.fingerprint})"
             )
+
+    # --- training -----------------------------------------------------------------------------------
 
     def submit(self, assignments: Sequence[Assignment]) -> None:
         """Queue segments, and start as many as there are idle workers."""
@@ -130,20 +127,28 @@ class Processes:
         self._dispatch()
 
     def _dispatch(self) -> None:
+        """Replace the workers that have died, and give the idle ones segments from the queue."""
         if self._queue and len(self._workers) < self._count:
-            self._start()
+            self._start_workers()
         for worker in self._workers:
             if not self._queue:
                 return
             if worker.attempt is None:
-                worker.attempt, worker.began = self._queue.pop(), time.monotonic()
-                assignment, source = worker.attempt.assignment, None
-                if assignment.source is not None:
-                    slot, where = self._states[assignment.source]
-                    source = slot.path, where
-                device = self._devices[assignment.member % len(self._devices)]
-                worker.slot = self._free.pop() if self._free else SharedState()
-                worker.send(pickle.dumps(Job(assignment, str(device), source, worker.slot.path)))
+                self._send(worker, self._queue.pop())
+
+    def _send(self, worker: Process, attempt: Attempt) -> None:
+        """Let a worker train a segment."""
+        worker.attempt = attempt
+        worker.started = time.monotonic()
+        worker.target = self._free_memory()
+
+        assignment = attempt.assignment
+        source = None
+        if assignment.source is not None:
+            shared, layout = self._states[assignment.source]
+            source = shared.path, layout
+        device = self._devices[assignment.member % len(self._devices)]
+        worker.send(pickle.dumps(Job(assignment, str(device), source, worker.target.path)))
 
     def next(self) -> Outcome:
         """Wait for the next segment that any worker finishes, or fails for the last time."""
@@ -151,94 +156,108 @@ class Processes:
             busy = {worker.pipe: worker for worker in self._workers if worker.attempt is not None}
             if not busy:
                 raise RunError("nothing was submitted that could finish")
-            heard = wait(list(busy), self._patience(busy.values()))
-            if not heard:
-                return self._give_up(min(busy.values(), key=lambda worker: worker.began))
-            worker = busy[heard[0]]  # type: ignore[index]
-            attempt, answer = self._take(worker)
-            settled = attempt.settle(answer.outcome) if isinstance(answer, Done) else None
+
+            answered = wait(list(busy), self._timeout(busy.values()))
+            if not answered:
+                return self._end_late(min(busy.values(), key=lambda worker: worker.started))
+            attempt, answer = self._receive(busy[answered[0]])  # type: ignore[index]
+
+            # The worker gets its next segment first: it need not wait for what the controller does.
+            settled = attempt.settle(answer.outcome) if isinstance(answer, SegmentDone) else None
             if isinstance(settled, Attempt):
                 self._queue.push(settled.assignment.first_step, settled)
             self._dispatch()
-            if isinstance(answer, Refused):
+
+            if isinstance(answer, WorkerError):
                 raise answer.error
             if isinstance(settled, Outcome):
                 return settled
 
-    def _patience(self, busy: Iterable[Process]) -> float | None:
+    def _timeout(self, busy: Iterable[Process]) -> float | None:
         """Seconds until the first deadline; None = there is none."""
         if self._deadline is None:
             return None
-        return max(0.0, min(worker.began for worker in busy) + self._deadline - time.monotonic())
+        return max(0.0, min(worker.started for worker in busy) + self._deadline - time.monotonic())
 
-    def _give_up(self, worker: Process) -> Outcome:
+    def _end_late(self, worker: Process) -> Outcome:
         """End a worker that is over its deadline; another one takes its place."""
+        assert self._deadline is not None
         assert worker.attempt is not None
-        assert worker.slot is not None
+        assert worker.target is not None
         assignment = worker.attempt.assignment
         _end(worker)
         self._workers.remove(worker)
-        self._free.append(worker.slot)
+        self._free.append(worker.target)
         self._dispatch()
-        why = f"the segment took longer than the deadline of {self._deadline:g} s"
-        seconds = time.monotonic() - worker.began
-        return Outcome(assignment.id, error=why, telemetry=Telemetry(seconds, "given up"))
 
-    def _take(self, worker: Process) -> tuple[Attempt, Done | Refused]:
-        """A worker's answer; from one that has died, that it has."""
-        attempt, slot = worker.attempt, worker.slot
+        seconds = time.monotonic() - worker.started
+        return late_outcome(assignment.id, self._deadline, Telemetry(seconds, "given up"))
+
+    def _receive(self, worker: Process) -> tuple[Attempt, SegmentDone | WorkerError]:
+        """Return a worker's answer; if the worker has died, a failure."""
+        attempt = worker.attempt
+        target = worker.target
         assert attempt is not None
-        assert slot is not None
+        assert target is not None
         try:
             answer = worker.receive()
         except EOFError:
-            answer = Done(Outcome(attempt.assignment.id, error=_end(worker)), None)
+            answer = SegmentDone(Outcome(attempt.assignment.id, error=_end(worker)), None)
             self._workers.remove(worker)
-        assert isinstance(answer, Done | Refused)
-        worker.attempt = worker.slot = None
-        if isinstance(answer, Done) and answer.layout is not None:
-            self._hold(answer.outcome.id, slot, answer.layout)
+
+        assert isinstance(answer, SegmentDone | WorkerError)
+        worker.attempt = None
+        worker.target = None
+        if isinstance(answer, SegmentDone) and answer.layout is not None:
+            self._hold(answer.outcome.id, target, answer.layout)
         else:
-            self._free.append(slot)
+            self._free.append(target)
         return attempt, answer
 
-    def _hold(self, segment: SegmentId, slot: SharedState, where: Layout) -> None:
-        if (
-            segment in self._states
-        ):  # an heir may be reading what is there; what is new must be equal to it
-            self._free.append(slot)
+    # --- states -------------------------------------------------------------------------------------
+
+    def _free_memory(self) -> SharedState:
+        return self._free.pop() if self._free else SharedState()
+
+    def _hold(self, segment: SegmentId, shared: SharedState, layout: Layout) -> None:
+        # A state that is held stays: an heir may be reading it, and the new one must be equal to it.
+        if segment in self._states:
+            self._free.append(shared)
         else:
-            self._states[segment] = slot, where
+            self._states[segment] = shared, layout
 
     def holds(self, segment: SegmentId) -> bool:
-        """Whether the state is in a slot."""
+        """Whether the state is in shared memory."""
         return segment in self._states
 
     def put(self, segment: SegmentId, state: State) -> None:
-        """Write the state into a slot."""
+        """Write the state into shared memory."""
         tree, leaves = flatten(state)
-        where = layout(tree, leaves)
-        slot = self._free.pop() if self._free else SharedState()
-        slot.write(where, leaves)
-        self._hold(segment, slot, where)
+        layout = make_layout(tree, leaves)
+        shared = self._free_memory()
+        shared.write(layout, leaves)
+        self._hold(segment, shared, layout)
 
     def state(self, segment: SegmentId) -> State:
-        """A copy, out of its slot."""
-        slot, where = self._states[segment]
-        return unflatten(where.tree, slot.read(where))  # type: ignore[no-any-return]
+        """Return a copy of the state."""
+        shared, layout = self._states[segment]
+        return unflatten(layout.tree, shared.read(layout))  # type: ignore[no-any-return]
 
     def retain(self, segments: Collection[SegmentId]) -> None:
-        """Free the slots of every other state, but for those that a segment has yet to start from."""
+        """Drop every other state, except those that a submitted segment has yet to start from."""
         busy = [worker.attempt for worker in self._workers if worker.attempt is not None]
         kept = {*segments, *(attempt.assignment.source for attempt in [*busy, *self._queue])}
-        for segment in [held for held in self._states if held not in kept]:
-            self._free.append(self._states.pop(segment)[0])
+        for segment in [segment for segment in self._states if segment not in kept]:
+            shared, _ = self._states.pop(segment)
+            self._free.append(shared)
 
     def flush(self) -> None:
-        """Ask every worker; one that has died has nothing to write any more."""
+        """Wait until every worker has written its checkpoints; one that has died has none to write."""
         idle = [worker for worker in self._workers if worker.attempt is None]
         for worker in idle:
             worker.send(pickle.dumps(None))
+
+        # All answers are read before an error is raised, so that none is taken for that of a segment.
         answers = []
         for worker in idle:
             try:
@@ -247,38 +266,49 @@ class Processes:
                 _end(worker)
                 self._workers.remove(worker)
         for answer in answers:
-            if isinstance(answer, Refused):
+            if isinstance(answer, WorkerError):
                 raise answer.error
-            assert isinstance(answer, Flushed)
+            assert isinstance(answer, FlushDone)
 
     def close(self) -> None:
-        """End the workers, whatever they do, and give the memory and the caller's limit of files back."""
+        """End the workers, even if they train, free the memory, and restore the limit of open files."""
         for worker in self._workers:
             worker.kill()
         for worker in self._workers:
             worker.wait()
-        slots = [slot for slot, _ in self._states.values()] + self._free
-        for slot in slots + [worker.slot for worker in self._workers if worker.slot is not None]:
-            slot.close()
-        if self._data is not None:
-            self._data.close()
-        self._data = None
-        self._workers, self._free, self._states = [], [], {}
+
+        memory = [shared for shared, _ in self._states.values()] + self._free
+        memory += [worker.target for worker in self._workers if worker.target is not None]
+        for shared in memory:
+            shared.close()
+        if self._shared is not None:
+            self._shared.close()
+        self._shared = None
+
+        self._workers = []
+        self._free = []
+        self._states = {}
         self._queue.clear()
-        self._count = 0  # none is started any more
-        if self._files is not None:
-            _limit_files(self._files)
-        self._files = None
+        self._count = 0  # no worker is started any more
+        if self._file_limit is not None:
+            _limit_files(self._file_limit)
+        self._file_limit = None
 
 
 def _end(worker: Process) -> str:
+    """End a worker, and return how it ended."""
     worker.kill()
     return worker.wait()
 
 
-def _setup(task: bytes, save: Save | None) -> Setup:
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    precision = torch.get_float32_matmul_precision()
-    return Setup(
-        "", task, save, tuple(sys.path), torch.get_default_dtype(), precision, deterministic
-    )
+def _limit_files(soft: int) -> int | None:
+    """Set the limit of open files; return the one before, or None if nothing has changed."""
+    before, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = hard if soft == resource.RLIM_INFINITY else soft
+    if before == wanted:
+        return None
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (ValueError, OSError):  # macOS refuses "unlimited"
+        return None
+    return before

@@ -1,4 +1,4 @@
-"""A worker process as its controller sees it: started, spoken to, and ended with all that it has started."""
+"""A worker process as its controller sees it: started, spoken to, and ended with all that it started."""
 
 import os
 import signal
@@ -15,32 +15,32 @@ from popgrad.executors.processes.shared_memory import SharedState
 
 _MAIN = "import sys; from popgrad.executors.processes.worker import main; main(*map(int, sys.argv[1:3]))"
 
-
-_LAST_WORDS = (
-    1.0  # seconds for what was printed before the end; more only where somebody else holds the pipe
-)
+_OUTPUT_TIMEOUT = 1.0
+"""Seconds to wait for the output of a process that has ended; more only if another one holds the pipe."""
 
 
 class Process:
     """A fresh interpreter that runs `worker.main`.
 
     Attributes:
-        pipe: The socket to it.
-        attempt: What it is busy with; None = it is idle.
-        slot: For the final state of that.
-        began: When it began with it, in seconds of `time.monotonic`.
+        pipe: Socket to the process.
+        attempt: Segment that it trains; None = it is idle.
+        target: Shared memory for the final state of that segment; None = it is idle.
+        started: Start of the attempt, in seconds of `time.monotonic`.
     """
 
     def __init__(self) -> None:
         self.attempt: Attempt | None = None
-        self.slot: SharedState | None = None
-        self.began = 0.0
-        self.pipe, theirs = Pipe()
+        self.target: SharedState | None = None
+        self.started = 0.0
+        self.pipe, child_end = Pipe()
+
+        # The child's end of the lifeline is closed when this process ends, however that happens.
         lifeline, self._lifeline = os.pipe()
         try:
             self._process = interpreter(
-                *("-c", _MAIN, str(theirs.fileno()), str(lifeline)),
-                pass_fds=(theirs.fileno(), lifeline),
+                *("-c", _MAIN, str(child_end.fileno()), str(lifeline)),
+                pass_fds=(child_end.fileno(), lifeline),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -48,11 +48,11 @@ class Process:
             self._relay = Thread(target=_relay, args=(self._process.stdout,), daemon=True)
             self._relay.start()
         finally:
-            theirs.close()
+            child_end.close()
             os.close(lifeline)
 
     def send(self, message: bytes) -> None:
-        """Send a message. Whether it has ended is noticed by `receive`, not here."""
+        """Send a message. If the process has ended, `receive` notices it."""
         with suppress(BrokenPipeError, ConnectionResetError):
             self.pipe.send_bytes(message)
 
@@ -60,7 +60,7 @@ class Process:
         """Wait for an answer.
 
         Raises:
-            EOFError: It has ended.
+            EOFError: The process has ended.
         """
         try:
             return self.pipe.recv()
@@ -68,7 +68,7 @@ class Process:
             raise EOFError from error
 
     def kill(self) -> None:
-        """End it, with whatever the task has started. A second time does nothing."""
+        """End the process, and whatever the task has started. A second call does nothing."""
         if self.pipe.closed:
             return
         os.close(self._lifeline)
@@ -77,18 +77,17 @@ class Process:
             os.killpg(self._process.pid, signal.SIGKILL)
 
     def wait(self) -> str:
-        """Wait for its end, and say how it ended."""
+        """Wait for the end of the process, and return how it ended."""
         code = self._process.wait()
-        self._relay.join(_LAST_WORDS)
+        self._relay.join(_OUTPUT_TIMEOUT)
         advice = " (killed: was memory short? Try fewer workers)" if code == -signal.SIGKILL else ""
         return f"the worker process ended with code {code}{advice}"
 
 
 def _relay(lines: IO[bytes]) -> None:
-    """Hand on what a task prints, a line at a time, to what is standard error here: a live table, perhaps."""
+    """Copy what a task prints to this process's standard error, line by line, as a live table needs it."""
     with lines:
         for line in lines:
-            with suppress(
-                OSError, ValueError, AttributeError
-            ):  # standard error is closed, or there is none
+            # Standard error may be closed or missing.
+            with suppress(OSError, ValueError, AttributeError):
                 sys.stderr.write(line.decode(errors="replace"))

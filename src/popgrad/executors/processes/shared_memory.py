@@ -1,8 +1,8 @@
-"""Slots: memory that processes share, one per state. No state is pickled, none goes through the disk.
+"""States in memory that processes share. No state is pickled, none goes through the disk.
 
-A slot is a file without a name in memory (`memfd_create`): not limited by the size of /dev/shm, gone with the
-last process that has it open, however that ends. Where the system has none, it is a file in the temporary
-directory.
+Each state has a file without a name in memory (`memfd_create`): it is not limited by the size of /dev/shm, and
+is gone with the last process that has it open, however that process ends. If the system has no such files, it
+is a file in the temporary directory.
 """
 
 import math
@@ -22,12 +22,12 @@ ALIGNMENT = 64  # torch's own allocations start at multiples of it
 
 @dataclass(frozen=True)
 class Layout:
-    """How a state lies in its slot: small, and sent over pipes.
+    """Position of each tensor of a state in its shared memory. It is small, and is sent over pipes.
 
     Attributes:
         tree: The state's structure and numbers.
         leaves: (dtype name, shape, offset in bytes) of each tensor.
-        size: Bytes.
+        size: Total size in bytes.
     """
 
     tree: Tree
@@ -35,20 +35,21 @@ class Layout:
     size: int
 
 
-def layout(tree: Tree, leaves: Sequence[torch.Tensor]) -> Layout:
-    """Where each leaf of a state comes to lie."""
-    places, offset = [], 0
+def make_layout(tree: Tree, leaves: Sequence[torch.Tensor]) -> Layout:
+    """Return the layout of a state that was taken apart."""
+    entries = []
+    offset = 0
     for leaf in leaves:
-        places.append((str(leaf.dtype).removeprefix("torch."), tuple(leaf.shape), offset))
+        entries.append((str(leaf.dtype).removeprefix("torch."), tuple(leaf.shape), offset))
         offset += -(-leaf.numel() * leaf.element_size() // ALIGNMENT) * ALIGNMENT
-    return Layout(tree, tuple(places), offset)
+    return Layout(tree, tuple(entries), offset)
 
 
 class SharedState:
     """Shared memory for one state, made by the controller.
 
     Attributes:
-        path: What another process opens it by.
+        path: Path by which another process opens the memory.
     """
 
     def __init__(self) -> None:
@@ -59,20 +60,20 @@ class SharedState:
             self._fd, self.path = tempfile.mkstemp(prefix="popgrad-")
         self._view = View(self.path)
 
-    def write(self, where: Layout, leaves: Sequence[torch.Tensor]) -> None:
-        """Copy leaves in."""
-        self._view.write(where, leaves)
+    def write(self, layout: Layout, leaves: Sequence[torch.Tensor]) -> None:
+        """Copy leaves into the memory."""
+        self._view.write(layout, leaves)
 
-    def read(self, where: Layout) -> list[torch.Tensor]:
-        """Copy leaves out."""
-        return self._view.read(where)
+    def read(self, layout: Layout) -> list[torch.Tensor]:
+        """Return copies of the leaves."""
+        return self._view.read(layout)
 
-    def look(self, where: Layout) -> list[torch.Tensor]:
-        """The leaves where they lie; the memory stays for as long as somebody looks."""
-        return self._view.look(where)
+    def alias(self, layout: Layout) -> list[torch.Tensor]:
+        """Return the leaves without a copy; the memory stays as long as one of them is alive."""
+        return self._view.alias(layout)
 
     def close(self) -> None:
-        """Give the memory back."""
+        """Free the memory."""
         self._view.close()
         os.close(self._fd)
         if sys.platform != "linux":
@@ -81,16 +82,17 @@ class SharedState:
 
 @dataclass
 class View:
-    """A process's own mapping of a slot; follows the file when it grows.
+    """A process's own mapping of shared memory; it follows the file as that grows.
 
     Attributes:
-        path: The slot's.
+        path: Path of the memory.
     """
 
     path: str
     _map: mmap.mmap | None = field(default=None, repr=False)
 
     def _bytes(self, size: int, *, grow: bool) -> torch.Tensor:
+        """Return at least the first `size` bytes, as a uint8 tensor without a copy."""
         if self._map is None or len(self._map) < size:
             self.close()
             fd = os.open(self.path, os.O_RDWR)
@@ -102,55 +104,55 @@ class View:
                 os.close(fd)
         return torch.frombuffer(self._map, dtype=torch.uint8)
 
-    def write(self, where: Layout, leaves: Sequence[torch.Tensor]) -> None:
-        """Copy leaves in; the slot grows as needed. Raises `OSError` when memory is full."""
-        if where.size:
-            target = self._bytes(where.size, grow=True)
-            for (_, _, offset), leaf in zip(where.leaves, leaves, strict=True):
+    def write(self, layout: Layout, leaves: Sequence[torch.Tensor]) -> None:
+        """Copy leaves into the memory, which grows as needed. Raises `OSError` if there is none left."""
+        if layout.size:
+            target = self._bytes(layout.size, grow=True)
+            for (_, _, offset), leaf in zip(layout.leaves, leaves, strict=True):
                 source = raw(leaf)
                 target[offset : offset + len(source)].copy_(source)
 
-    def read(self, where: Layout) -> list[torch.Tensor]:
-        """Copy leaves out, into torch's own memory: bits depend on how an operand is aligned."""
-        source = (
-            self._bytes(where.size, grow=False) if where.size else torch.empty(0, dtype=torch.uint8)
-        )
+    def read(self, layout: Layout) -> list[torch.Tensor]:
+        """Return copies in torch's own memory: bits depend on how an operand is aligned."""
+        source = torch.empty(0, dtype=torch.uint8)
+        if layout.size:
+            source = self._bytes(layout.size, grow=False)
+
         leaves = []
-        for name, shape, offset in where.leaves:
-            dtype = getattr(torch, name)
-            leaf = torch.empty(shape, dtype=dtype)
+        for name, shape, offset in layout.leaves:
+            leaf = torch.empty(shape, dtype=getattr(torch, name))
             flat = leaf.reshape(-1).view(torch.uint8)
             flat.copy_(source[offset : offset + len(flat)])
             leaves.append(leaf)
         return leaves
 
-    def look(self, where: Layout) -> list[torch.Tensor]:
-        """The leaves where they lie, in memory that processes share until one of them writes to it."""
+    def alias(self, layout: Layout) -> list[torch.Tensor]:
+        """Return the leaves without a copy, in memory that processes share until one writes to it."""
         fd = os.open(self.path, os.O_RDONLY)
         try:
-            # A mapping of nothing is an error; one that is private can be looked at without leave to write.
-            size, access = os.fstat(fd).st_size, mmap.ACCESS_COPY
-            memory = mmap.mmap(fd, size, access=access) if size else bytearray(1)
+            # A mapping of nothing is an error; a private one needs no permission to write.
+            size = os.fstat(fd).st_size
+            memory = mmap.mmap(fd, size, access=mmap.ACCESS_COPY) if size else bytearray(1)
         finally:
             os.close(fd)
+
         leaves = []
-        for name, shape, offset in where.leaves:
-            dtype, count = getattr(torch, name), math.prod(shape)
-            found = (
-                torch.frombuffer(memory, dtype=dtype, count=count, offset=offset)
-                if count
-                else torch.empty(0)
-            )
-            leaves.append(found.to(dtype).reshape(shape))
+        for name, shape, offset in layout.leaves:
+            dtype = getattr(torch, name)
+            count = math.prod(shape)
+            leaf = torch.empty(0, dtype=dtype)
+            if count:
+                leaf = torch.frombuffer(memory, dtype=dtype, count=count, offset=offset)
+            leaves.append(leaf.reshape(shape))
         return leaves
 
     def close(self) -> None:
-        """Drop the mapping; the memory is given back when no tensor looks at it any more."""
+        """Drop the mapping; the memory is freed when no tensor aliases it any more."""
         self._map = None
 
 
 def _reserve(fd: int, size: int) -> None:
-    # A mapping of memory that is not there dies with SIGBUS at the first write; reserving raises an OSError.
+    # A write to memory that cannot be had ends the process with SIGBUS; reserving it raises an OSError.
     if sys.platform == "linux":
         os.posix_fallocate(fd, 0, size)
     else:

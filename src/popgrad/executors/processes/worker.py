@@ -1,4 +1,4 @@
-"""A worker process: trains what it is told, one segment after the other, until its controller is gone."""
+"""A worker process: it trains one segment after the other, until its controller ends."""
 
 import io
 import os
@@ -6,56 +6,48 @@ import signal
 import sys
 import threading
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 
 import cloudpickle
 import torch
 
-from popgrad.core.errors import PopgradError, RunError, UsageError
+from popgrad.core.errors import RunError
 from popgrad.core.population import Assignment, Outcome
 from popgrad.executors.allocator import keep_memory
-from popgrad.executors.base import Save, train_segment
+from popgrad.executors.base import train_segment
 from popgrad.executors.fingerprint import fingerprint
-from popgrad.executors.processes.shared_memory import Layout, View, layout
+from popgrad.executors.processes.shared_memory import Layout, View, make_layout
+from popgrad.executors.remote import Setup, WorkerError, apply_setup
 from popgrad.executors.writer import Writer
-from popgrad.state import unflatten
-from popgrad.tasks.base import Sharing, Task
+from popgrad.state import State, unflatten
+from popgrad.tasks.base import Task
 
 
 @dataclass(frozen=True)
-class Setup:
-    """The first message to a worker: the task, and the settings of the controller that change bits.
+class FirstMessage:
+    """The first message to a worker. The answer is its fingerprint, or a `WorkerError`.
 
     Attributes:
-        name: For the telemetry.
-        task: Pickled by cloudpickle.
-        save: Writes a checkpoint; None = none are written.
-        path: Where modules are found.
-        dtype: As `torch.get_default_dtype()` of the controller.
-        matmul_precision: As `torch.get_float32_matmul_precision()` of the controller.
-        deterministic: As `torch.are_deterministic_algorithms_enabled()` of the controller.
-        data: Slot path and layout of the task's data; None = the task reads its own.
+        name: Name of the worker, for the telemetry.
+        setup: Task and settings.
+        data: Path and layout of the task's data in shared memory; None = the task reads its own.
     """
 
     name: str
-    task: bytes
-    save: Save | None
-    path: tuple[str, ...]
-    dtype: torch.dtype
-    matmul_precision: str
-    deterministic: bool
+    setup: Setup
     data: tuple[str, Layout] | None = None
 
 
 @dataclass(frozen=True)
 class Job:
-    """One segment to train.
+    """One segment to train. The answer is a `SegmentDone` or a `WorkerError`.
 
     Attributes:
-        assignment: What to train.
-        device: Where.
-        source: Slot path and layout of the state to start from; None = a fresh member.
-        target: Path of the slot for the final state.
+        assignment: Segment to train.
+        device: Device to compute on.
+        source: Path and layout of the state to start from; None = a fresh member.
+        target: Path of the shared memory for the final state.
     """
 
     assignment: Assignment
@@ -65,12 +57,12 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Done:
+class SegmentDone:
     """The answer to a `Job`.
 
     Attributes:
-        outcome: What the executor hands on.
-        layout: How the final state lies in the target slot; None = there is none.
+        outcome: Outcome of the segment.
+        layout: Layout of the final state in the target; None = the segment has none.
     """
 
     outcome: Outcome
@@ -78,38 +70,29 @@ class Done:
 
 
 @dataclass(frozen=True)
-class Flushed:
+class FlushDone:
     """The answer to None, which asks for the checkpoints to be written."""
 
 
-@dataclass(frozen=True)
-class Refused:
-    """The answer where the run as a whole cannot go on.
-
-    Attributes:
-        error: What popgrad raised on purpose.
-    """
-
-    error: PopgradError
-
-
 def main(connection: int, lifeline: int) -> None:
-    """The process: one torch thread, deaf to Ctrl-C (the controller's matter).
+    """Run the process: with one torch thread, and without regard to Ctrl-C, which the controller handles.
 
     Args:
         connection: File descriptor of the socket to the controller.
-        lifeline: File descriptor of a pipe that ends when the controller does.
+        lifeline: File descriptor of a pipe that is closed when the controller ends.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
+
+    # The process ends by SIGKILL, which loses what is buffered.
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(
-            line_buffering=True
-        )  # it ends by SIGKILL, which loses what is buffered
+        sys.stdout.reconfigure(line_buffering=True)
     torch.set_num_threads(1)
     keep_memory(keep=True)  # page faults were 5 to 15% of a convolution's step
+
     with Connection(connection) as pipe:
-        # By the socket's end the controller learns of ours: what the task starts must not hold it open.
+        # The end of the socket tells the controller that this process has ended, so the processes that
+        # the task starts must not hold it open.
         os.set_inheritable(connection, False)
         os.register_at_fork(after_in_child=pipe.close)
         try:
@@ -119,62 +102,74 @@ def main(connection: int, lifeline: int) -> None:
 
 
 def _end_with(lifeline: int) -> None:
-    os.read(lifeline, 1)  # nothing is ever written: it returns when the controller is gone
-    os.killpg(0, signal.SIGKILL)  # with whatever the task has started
+    """Wait for the end of the controller, then end this process and whatever the task has started."""
+    os.read(lifeline, 1)  # nothing is ever written: it returns when the pipe is closed
+    os.killpg(0, signal.SIGKILL)
 
 
 def _serve(pipe: Connection) -> None:
-    setup: Setup = cloudpickle.loads(pipe.recv_bytes())
-    sys.path[:] = [*setup.path, *(entry for entry in sys.path if entry not in setup.path)]
-    torch.set_default_dtype(setup.dtype)
-    torch.set_float32_matmul_precision(setup.matmul_precision)
-    torch.use_deterministic_algorithms(setup.deterministic)
+    """Answer the controller's messages, in order."""
+    first: FirstMessage = cloudpickle.loads(pipe.recv_bytes())
     try:
-        task: Task = cloudpickle.loads(setup.task)
-        if setup.data is not None and isinstance(task, Sharing):
-            path, where = setup.data
-            task.adopt(unflatten(where.tree, View(path).look(where)))
+        read_data = None if first.data is None else partial(_read_data, *first.data)
+        task = apply_setup(first.setup, read_data)
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
-        pipe.send(
-            Refused(
-                UsageError(f"the task cannot be loaded in a worker process ({reason}); try serial")
-            )
-        )
+        pipe.send(WorkerError.cannot_load(error, "in a worker process", "try serial"))
         return
     pipe.send(fingerprint())
+
     views: dict[str, View] = {}
-    writer = None if setup.save is None else Writer(setup.save)
+    writer = None if first.setup.save is None else Writer(first.setup.save)
     while True:
         job: Job | None = pipe.recv()
+        answer: SegmentDone | FlushDone | WorkerError
         try:
-            answer: Done | Flushed | Refused = (
-                _flush(writer) if job is None else _train(task, setup.name, job, views, writer)
-            )
-        except PopgradError as error:
-            answer = Refused(error)
-        except Exception as error:  # a checkpoint's, since the task's own are in the outcome
-            answer = Refused(RunError(f"{type(error).__name__}: {error}"))
+            if job is None:
+                answer = _flush(writer)
+            else:
+                answer = _train(task, first.name, job, views, writer)
+        except Exception as error:  # not the task's own, which are in the outcome
+            answer = WorkerError.of(error)
         pipe.send(answer)
 
 
-def _flush(writer: Writer | None) -> Flushed:
+def _read_data(path: str, layout: Layout) -> State:
+    return unflatten(layout.tree, View(path).alias(layout))  # type: ignore[no-any-return]
+
+
+def _flush(writer: Writer | None) -> FlushDone:
     if writer is not None:
         writer.flush()
-    return Flushed()
+    return FlushDone()
 
 
-def _train(task: Task, name: str, job: Job, views: dict[str, View], writer: Writer | None) -> Done:
+def _train(
+    task: Task, name: str, job: Job, views: dict[str, View], writer: Writer | None
+) -> SegmentDone:
+    """Train a segment, from and into shared memory.
+
+    Args:
+        task: Task to train.
+        name: Name of the worker.
+        job: Segment to train.
+        views: Mappings of shared memory, by path; new ones are added.
+        writer: Writes checkpoints; None = no checkpoints are written.
+
+    Raises:
+        RunError: Memory is full, or a checkpoint could not be written.
+    """
     source = None
     if job.source is not None:
-        path, where = job.source
-        source = unflatten(where.tree, _view(views, path).read(where))
+        path, layout = job.source
+        source = unflatten(layout.tree, _view(views, path).read(layout))
+
     outcome, tree, leaves = train_segment(
         task, job.assignment, source, torch.device(job.device), writer, name
     )
     if outcome.error:
-        return Done(outcome, None)
-    target = layout(tree, leaves)
+        return SegmentDone(outcome, None)
+
+    target = make_layout(tree, leaves)
     try:
         _view(views, job.target).write(target, leaves)
     except OSError as error:
@@ -182,7 +177,7 @@ def _train(task: Task, name: str, job: Job, views: dict[str, View], writer: Writ
             f"no memory for the state of member {job.assignment.member}, {target.size} bytes ({error}); "
             "train a smaller population or model"
         ) from None
-    return Done(outcome, target)
+    return SegmentDone(outcome, target)
 
 
 def _view(views: dict[str, View], path: str) -> View:

@@ -1,1 +1,1 @@
-"""The executor `ray`: members train in actors of a Ray cluster. Imported only if it is asked for."""
+"""The executor `ray`: members train in actors of a Ray cluster. It is imported only if it is chosen."""

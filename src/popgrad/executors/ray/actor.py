@@ -1,11 +1,11 @@
-"""Actors, from both sides: the trainer in a process of Ray's, and who trains as the controller sees it."""
+"""Actors from both sides: the trainer in a process of Ray's, and the actors as the controller sees them."""
 
 import itertools
 import logging
 import os
-import sys
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import cloudpickle
@@ -13,121 +13,106 @@ import ray
 import torch
 from ray.exceptions import RayError
 
-from popgrad.core.errors import PopgradError, RunError, UsageError
+from popgrad.core.errors import RunError
 from popgrad.core.population import Assignment, Outcome
 from popgrad.executors.allocator import keep_memory
 from popgrad.executors.base import Attempt, train_segment
 from popgrad.executors.fingerprint import fingerprint
 from popgrad.executors.interpreter import THREADS
-from popgrad.executors.processes.worker import Refused, Setup
 from popgrad.executors.ray.cluster import Needs, capacity
-from popgrad.executors.ray.parcel import Parcel, look, pack, unpack
+from popgrad.executors.ray.parcel import Parcel, alias, pack, unpack
+from popgrad.executors.remote import Setup, WorkerError, apply_setup
 from popgrad.executors.writer import Writer
-from popgrad.tasks.base import Sharing, Task
 
 log = logging.getLogger("popgrad")
 
-_SAID = 30.0
-"""Seconds to wait for room before it is said; actors start in 2 to 15, most of it the import of torch."""
-_STARTS = 3
-"""Actors that start in the place of one another and end before they have, after which the run does."""
+_SLOW_START = 30.0
+"""Seconds to wait for the first actor before a warning; actors start in 2 to 15, mostly to import torch."""
+
+_MAX_STARTS = 3
+"""Starts of an actor in one position that may fail, after which the run ends."""
 
 
 @dataclass(frozen=True)
-class Greeting:
-    """What a trainer says when it has started.
+class TrainerInfo:
+    """Description of a trainer that has started.
 
     Attributes:
-        fingerprint: Of its arithmetic.
-        node: Ray's name of the node it is on.
-        pid: Its process there.
-        address: Of the node, for people.
+        fingerprint: Fingerprint of its process.
+        node: Ray's name of its node.
+        address: Address of that node.
     """
 
     fingerprint: dict[str, object]
     node: str
-    pid: int
     address: str
 
 
 class Trainer:
-    """The actor: one torch thread. What goes wrong is an answer, so that only Ray's own errors are raised.
+    """The actor: one torch thread. It answers with its errors, so that only Ray's own are raised.
 
     Args:
         setup: A `Setup`, pickled by cloudpickle.
-        home: Ray's name of the node where checkpoints are written; a trainer elsewhere leaves that to the
-            controller.
-        data: The task's data, shared by all on a node; None = the task reads its own.
+        home: Ray's name of the node that writes checkpoints; on others, the controller writes them.
+        data: The task's data, shared by all trainers on a node; None = the task reads its own.
     """
 
     def __init__(self, setup: bytes, home: str, data: Parcel | None) -> None:
-        self._refused: Refused | None = None
         self._node = str(ray.get_runtime_context().get_node_id())
         self._address = str(ray.util.get_node_ip_address())
-        os.dup2(2, 1)  # Ray would put what a task prints among what the controller prints
+        self._writer: Writer | None = None
+        self._error: WorkerError | None = None
+
+        os.dup2(2, 1)  # Ray would mix the task's output with the controller's
         torch.set_num_threads(1)
         keep_memory(keep=True)
-        self._writer: Writer | None = None
         try:
             self._start(cloudpickle.loads(setup), home, data)
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
-            self._refused = Refused(
-                UsageError(
-                    f"the task cannot be loaded on the node {self._address} ({reason}); "
-                    "what it is made of has to be installed on every node"
-                )
+            self._error = WorkerError.cannot_load(
+                error, f"on the node {self._address}", "install what it imports on every node"
             )
 
     def _start(self, setup: Setup, home: str, data: Parcel | None) -> None:
-        sys.path[:] = [*setup.path, *(entry for entry in sys.path if entry not in setup.path)]
-        torch.set_default_dtype(setup.dtype)
-        torch.set_float32_matmul_precision(setup.matmul_precision)
-        torch.use_deterministic_algorithms(setup.deterministic)
-        self._task: Task = cloudpickle.loads(setup.task)
-        if data is not None and isinstance(self._task, Sharing):
-            self._task.adopt(look(data))
+        """Load the task, and start the writer if checkpoints are written on this node."""
+        self._task = apply_setup(setup, None if data is None else partial(alias, data))
         if setup.save is not None and home == self._node:
             self._writer = Writer(setup.save)
 
-    def greet(self) -> Greeting | Refused:
-        """Its arithmetic and its place, or why it cannot work."""
-        return self._refused or Greeting(fingerprint(), self._node, os.getpid(), self._address)
+    def info(self) -> TrainerInfo | WorkerError:
+        """Return the description of this trainer, or the reason for which it cannot work."""
+        return self._error or TrainerInfo(fingerprint(), self._node, self._address)
 
     def train(
         self, assignment: Assignment, device: str, source: Parcel | None, name: str
-    ) -> tuple[Outcome | Refused, Parcel | None]:
+    ) -> tuple[Outcome | WorkerError, Parcel | None]:
         """Train a segment.
 
         Args:
-            assignment: What to train.
-            device: Where to compute.
-            source: The state to start from; None = a fresh member.
-            name: For the telemetry.
+            assignment: Segment to train.
+            device: Device to compute on.
+            source: State to start from; None = a fresh member.
+            name: Name of the actor, for the telemetry.
 
         Returns:
-            The outcome, and the final state; none where there is an error.
+            The outcome, and the final state; None if there is an error.
         """
         state = None if source is None else unpack(source)
         try:
             outcome, tree, leaves = train_segment(
                 self._task, assignment, state, torch.device(device), self._writer, name
             )
-        except PopgradError as error:
-            return Refused(error), None
-        except Exception as error:  # a checkpoint's, since the task's own are in the outcome
-            return Refused(RunError(f"{type(error).__name__}: {error}")), None
+        except Exception as error:  # not the task's own, which are in the outcome
+            return WorkerError.of(error), None
         return outcome, None if outcome.error else pack(tree, leaves)
 
-    def flush(self) -> Refused | None:
-        """Wait until the checkpoints are written; why one cannot be, None = all are."""
+    def flush(self) -> WorkerError | None:
+        """Wait until the checkpoints are written; return an error if one cannot be."""
         try:
             if self._writer is not None:
                 self._writer.flush()
-        except PopgradError as error:
-            return Refused(error)
         except Exception as error:
-            return Refused(RunError(f"{type(error).__name__}: {error}"))
+            return WorkerError.of(error)
         return None
 
 
@@ -136,46 +121,49 @@ class Actor:
     """An actor as its controller sees it.
 
     Attributes:
-        handle: Ray's.
-        name: For the telemetry.
-        node: Ray's name of the node it is on.
-        attempt: What it is busy with; None = it is idle.
-        answer: To that, an object reference, as is `final`, to the final state.
-        began: When it began with it, in seconds of `time.monotonic`.
-        start: Of how many in its place that have started, from 1.
+        handle: Ray's handle of the actor.
+        name: Name for the telemetry.
+        starts: Actors that have been started in this position, with this one; from 1.
+        node: Ray's name of its node; "" = it is starting.
+        attempt: Segment that it trains; None = it is idle.
+        outcome: Reference to the outcome of that segment; None = it is idle.
+        final: Reference to the final state of that segment; None = it is idle.
+        began: Start of the attempt, in seconds of `time.monotonic`.
     """
 
     handle: Any
     name: str
-    start: int
+    starts: int
     node: str = ""
     attempt: Attempt | None = None
-    answer: Any = None
+    outcome: Any = None
     final: Any = None
     began: float = 0.0
 
 
 class Actors:
-    """Who trains: started where there is room, greeted once they have, let go of when they are lost.
+    """The actors of a controller: started if there is room, used once they have started, dropped if lost.
 
     Args:
-        setup: As `Trainer` takes it.
-        home: Likewise.
-        needs: What each takes.
-        limit: How many at most; None = as many as there is room for.
+        setup: Argument `setup` of a `Trainer`.
+        home: Ray's name of the controller's node.
+        needs: Resources of an actor.
+        limit: Maximum number of actors; None = as many as there is room for.
 
     Attributes:
         home: Ray's name of the controller's node.
-        data: The task's data, an object reference; None = there are none, or each reads its own.
-        ready: Who can train, or does.
-        starting: Who starts, by the reference to its greeting.
-        fingerprint: Of the arithmetic of all; empty before the first has started.
+        data: Reference to the task's data; None = the task reads its own, or has none.
+        ready: Actors that have started.
+        starting: Actors that start, by the reference to their `TrainerInfo`.
+        fingerprint: Fingerprint of all actors; empty before the first has started.
     """
 
     def __init__(self, setup: bytes, home: str, needs: Needs, limit: int | None) -> None:
-        self._setup, self.home = setup, home
-        self._needs, self._limit = needs, limit
-        self._numbers = itertools.count()
+        self._setup = setup
+        self._needs = needs
+        self._limit = limit
+        self._numbers = itertools.count()  # of the actors, for their names
+        self.home = home
         self.data: Any = None
         self.ready: list[Actor] = []
         self.starting: dict[Any, Actor] = {}
@@ -183,16 +171,23 @@ class Actors:
 
     @property
     def idle(self) -> list[Actor]:
-        """Who can train, and does not."""
+        """Actors that can train, and do not."""
         return [actor for actor in self.ready if actor.attempt is None]
 
     @property
     def busy(self) -> list[Actor]:
-        """Who trains."""
+        """Actors that train."""
         return [actor for actor in self.ready if actor.attempt is not None]
 
-    def _hire(self, start: int = 1) -> None:
-        """Start an actor, the so-manieth in its place. It may have to wait for room."""
+    def grow(self, wanted: int) -> None:
+        """Start `wanted` more actors, or as many as there is room for."""
+        room = capacity(self._needs)
+        room = min(room, self._limit or room) - len(self.ready) - len(self.starting)
+        for _ in range(min(room, wanted)):
+            self._start_actor()
+
+    def _start_actor(self, starts: int = 1) -> None:
+        """Start an actor; `starts` counts the starts in its position. It may have to wait for room."""
         variables = {**THREADS, "MKL_CBWR": os.environ.get("MKL_CBWR", "AUTO")}
         remote = ray.remote(Trainer).options(
             num_cpus=self._needs.cpus,
@@ -200,76 +195,93 @@ class Actors:
             runtime_env={"env_vars": variables},  # before the interpreter starts
         )
         handle = remote.remote(self._setup, self.home, self.data)
-        self.starting[handle.greet.remote()] = Actor(handle, f"actor {next(self._numbers)}", start)
-
-    def grow(self, wanted: int) -> None:
-        """Start so many more, or as many as there is room for."""
-        room = capacity(self._needs)
-        room = min(room, self._limit or room) - len(self.ready) - len(self.starting)
-        for _ in range(min(room, wanted)):
-            self._hire()
+        self.starting[handle.info.remote()] = Actor(handle, f"actor {next(self._numbers)}", starts)
 
     def wait(self) -> None:
-        """Wait for the first actor."""
-        patience: float | None = _SAID
+        """Wait for the first actor that has started."""
+        timeout: float | None = _SLOW_START
         while not self.ready:
-            heard, _ = ray.wait([*self.starting], timeout=patience)
-            if heard:
-                self.greet(heard[0])
+            answered, _ = ray.wait([*self.starting], timeout=timeout)
+            if answered:
+                self.take_on(answered[0])
             else:
-                log.warning("waiting for actors to start: is the cluster busy? `ray status` tells")
-                patience = None
+                log.warning(
+                    "waiting for actors to start; `ray status` shows whether the cluster is busy"
+                )
+                timeout = None
 
-    def greet(self, ref: Any) -> None:
-        """Take an actor on that has started. One that cannot work is left to `close`."""
+    def take_on(self, ref: Any) -> None:
+        """Make an actor ready that has answered; start another if it has ended instead.
+
+        Args:
+            ref: Key of the actor in `starting`.
+
+        Raises:
+            RunError: Actors in this position have ended too often, or this one's arithmetic differs. The
+                actor is left to `close`.
+            PopgradError: The actor cannot load the task.
+        """
         actor = self.starting[ref]
         try:
-            found = ray.get(ref)
+            info = ray.get(ref)
         except RayError as error:
             del self.starting[ref]
-            if actor.start < _STARTS:
-                return self._hire(actor.start + 1)
+            if actor.starts < _MAX_STARTS:
+                return self._start_actor(actor.starts + 1)
             raise RunError(
-                f"actors end while they start, {_STARTS} times in a row; popgrad and what the task imports "
-                f"have to be installed on every node ({lines(error)[-1]})"
+                f"actors end while they start, {_MAX_STARTS} times in a row; popgrad and what the task "
+                f"imports must be installed on every node ({error_lines(error)[-1]})"
             ) from None
-        if isinstance(found, Refused):
-            raise found.error
-        assert isinstance(found, Greeting)
-        self.fingerprint = self.fingerprint or found.fingerprint
-        if found.fingerprint != self.fingerprint:
-            pairs = ((k, v, found.fingerprint.get(k)) for k, v in self.fingerprint.items())
-            raise RunError(
-                f"the node {found.address} computes otherwise than those before it, so that results could "
-                f"not be repeated ({', '.join(f'{k} {a} and {b}' for k, a, b in pairs if a != b)}): let the "
-                "cluster have one kind of CPU and one version of torch"
-            )
-        actor.node, actor.name = found.node, f"{actor.name} on {found.address}"
+
+        if isinstance(info, WorkerError):
+            raise info.error
+        assert isinstance(info, TrainerInfo)
+        self.fingerprint = self.fingerprint or info.fingerprint
+        self._check_arithmetic(info)
+        actor.node = info.node
+        actor.name = f"{actor.name} on {info.address}"
         self.ready.append(self.starting.pop(ref))
 
-    def bury(self, actor: Actor) -> None:
-        """Let go of an actor that is lost; of those that idle on its node too, which may be lost with it.
+    def _check_arithmetic(self, info: TrainerInfo) -> None:
+        """Refuse a trainer whose results would differ from those of the others."""
+        if info.fingerprint == self.fingerprint:
+            return
+        pairs = ((key, value, info.fingerprint.get(key)) for key, value in self.fingerprint.items())
+        differences = ", ".join(f"{key} {a} and {b}" for key, a, b in pairs if a != b)
+        raise RunError(
+            f"the arithmetic of the node {info.address} differs from that of the nodes before it, so that "
+            f"results could not be repeated ({differences}); use one kind of CPU and one version of torch"
+        )
 
-        Not of those on the controller's node, which is there as long as the controller is.
+    def drop(self, actor: Actor) -> None:
+        """End an actor that is lost, and the idle ones on its node, which may be lost with it.
+
+        On the controller's node only the actor itself ends: the node lives as long as the controller.
         """
         node = None if actor.node == self.home else actor.node
-        for each in [a for a in self.ready if a is actor or (a.node == node and a.attempt is None)]:
-            self.end(each)
+        lost = [
+            other
+            for other in self.ready
+            if other is actor or (other.node == node and other.attempt is None)
+        ]
+        for other in lost:
+            self.end(other)
 
     def end(self, actor: Actor) -> None:
-        """End an actor, whatever it does."""
+        """End an actor, even if it trains."""
         with suppress(RayError):
             ray.kill(actor.handle, no_restart=True)
         self.ready.remove(actor)
 
     def close(self) -> None:
-        """End all, and let go of the data."""
+        """End all actors, and drop the data."""
         self.ready += self.starting.values()
-        self.starting, self.data = {}, None
+        self.starting = {}
+        self.data = None
         for actor in [*self.ready]:
             self.end(actor)
 
 
-def lines(error: RayError) -> list[str]:
-    """What Ray says, which may be pages: at least one line, each of at most 200 characters."""
-    return [line[:200] for line in str(error).strip().splitlines()] or ["it does not say why"]
+def error_lines(error: RayError) -> list[str]:
+    """Return the lines of Ray's message, which may be pages: at least one, of at most 200 characters."""
+    return [line[:200] for line in str(error).strip().splitlines()] or ["no reason given"]

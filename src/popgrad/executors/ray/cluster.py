@@ -1,4 +1,4 @@
-"""A Ray cluster as the executor sees it: connected to, or started here, and how much room it has."""
+"""A Ray cluster as the executor sees it: connected to or started here, and its room for members."""
 
 import logging
 import math
@@ -11,26 +11,32 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray._private import worker as output
+from ray._private import worker as ray_worker
 
 from popgrad.core.errors import UsageError
 from popgrad.hardware import available_cores
 
 log = logging.getLogger("popgrad")
 
-_CONNECTION = (ConnectionError, OSError, RuntimeError, ValueError)
-"""What Ray raises where there is no cluster, or one of another version."""
-_PATIENCE = 10.0  # seconds for a host to answer, which Ray then does in less than one
+_CONNECTION_ERRORS = (ConnectionError, OSError, RuntimeError, ValueError)
+"""Errors of Ray if there is no cluster, or one of another version."""
+
+_CONNECT_SECONDS = 10.0
+"""Seconds for a host to accept a connection, after which Ray answers in less than one."""
+
 _ROUNDING = 1e-6  # ten members of 0.1 GPUs each fit on one
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What a member takes while it trains.
+    """Resources that a member takes while it trains.
 
     Attributes:
         cpus: CPUs, at least 0; a fraction lets members share one.
-        gpus: GPUs, at least 0, likewise.
+        gpus: GPUs, at least 0; a fraction lets members share one.
+
+    Raises:
+        UsageError: A number is negative, or both are 0.
     """
 
     cpus: float = 1.0
@@ -39,97 +45,122 @@ class Needs:
     def __post_init__(self) -> None:
         if self.cpus < 0 or self.gpus < 0 or self.cpus + self.gpus == 0:
             raise UsageError(
-                f"cpus, gpus: given {self.cpus:g} and {self.gpus:g}; a member takes some of one or of both"
+                "cpus, gpus: expected numbers of at least 0, and not both 0, "
+                f"got {self.cpus:g} and {self.gpus:g}"
             )
 
 
 def connect(address: str | None, workers: int | None, needs: Needs) -> bool:
-    """Connect to a cluster, or start one on this machine; one that the caller is connected to is used.
+    """Connect to a cluster, or start one on this machine. An existing connection is used as it is.
 
     Args:
-        address: Of the cluster ("auto" = the one that runs on this machine, "local" = start one); None =
-            what RAY_ADDRESS says, else "local".
-        workers: For which there has to be room on one that is started; None = one per core.
-        needs: What each takes.
+        address: HOST:PORT, "auto" = the cluster that runs on this machine, "local" = start one; None = the
+            value of RAY_ADDRESS, else "local".
+        workers: Actors that a started cluster has room for; None = one per core.
+        needs: Resources of an actor.
 
     Returns:
-        Whether it has to be disconnected from afterwards.
+        Whether `disconnect` must be called afterwards.
 
     Raises:
         UsageError: There is no such cluster.
     """
     if ray.is_initialized():
         return False
+
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     if "://" in address:
         raise UsageError(
-            f"address: given {address!r}; run popgrad on a node of the cluster, with HOST:PORT or auto"
+            f"address: expected HOST:PORT, auto or local, got {address!r}; run popgrad on a node of the "
+            "cluster"
         )
     options: dict[str, object] = {"log_to_driver": True, "logging_level": logging.ERROR}
     if address == "local":
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
         cpus = available_cores() if workers is None else math.ceil(workers * needs.cpus)
-        options |= {"num_cpus": max(1, cpus), "include_dashboard": False}
-    before = signal.getsignal(signal.SIGTERM)
-    waiting = threading.Timer(
-        _PATIENCE,
-        log.warning,
-        ["address: %s answers, but not yet as Ray; is it what `ray start` named?", address],
-    )
-    try:
-        if _knock(address):
-            waiting.start()
-        ray.init(address=address, **options)
-    except _CONNECTION as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UsageError(
-            f"address: given {address!r}, but no cluster can be connected to there ({reason}); start one by "
-            "`ray start --head`, or leave the address out to use this machine"
-        ) from error
-    finally:
-        waiting.cancel()
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(
-                signal.SIGTERM, before
-            )  # Ray puts one of its own, which ends the run uncleanly
-    if _print is not None:
-        output.print_worker_logs = _print_as_error
-    return True
+        options["num_cpus"] = max(1, cpus)
+        options["include_dashboard"] = False
 
-
-def _knock(address: str) -> bool:
-    """Whether it is HOST:PORT. Raises `OSError` where nobody is, for whom Ray would wait five minutes."""
-    host, colon, port = address.rpartition(":")
-    if not colon or not port.isdecimal():
-        return False
-    socket.create_connection((host.strip("[]"), int(port)), _PATIENCE).close()
+    _init(address, options)
+    _print_worker_output_as_error()
     return True
 
 
 def disconnect() -> None:
     """Leave the cluster; one that was started here ends."""
     ray.shutdown()
-    if _print is not None:
-        output.print_worker_logs = _print
-
-
-_print: Any = getattr(
-    output, "print_worker_logs", None
-)  # Ray's own, which another version may not have
-
-
-def _print_as_error(data: Any, print_file: Any, *more: Any, **named: Any) -> None:
-    """What Ray says of its processes: standard output is for results, and Ray has no setting for it."""
-    del print_file
-    _print(data, sys.stderr, *more, **named)
+    _restore_worker_output()
 
 
 def capacity(needs: Needs) -> int:
-    """How many members can train at once on the nodes that are alive, whoever else uses them."""
+    """Members that can train at once on the living nodes, if nothing else uses them."""
     total = 0
     for node in ray.nodes():
         if node["Alive"]:
             wanted = (("CPU", needs.cpus), ("GPU", needs.gpus))
-            rooms = [node["Resources"].get(kind, 0.0) / each for kind, each in wanted if each > 0]
+            rooms = [
+                node["Resources"].get(kind, 0.0) / amount for kind, amount in wanted if amount > 0
+            ]
             total += math.floor(min(rooms) + _ROUNDING)
     return total
+
+
+def _init(address: str, options: dict[str, object]) -> None:
+    """Call `ray.init`; warn if the address answers late, and refuse it if it does not answer."""
+    handler = signal.getsignal(signal.SIGTERM)
+    warning = threading.Timer(
+        _CONNECT_SECONDS,
+        log.warning,
+        [
+            "address: %s accepts connections, but does not answer as Ray yet; "
+            "is it the address that `ray start` printed?",
+            address,
+        ],
+    )
+    try:
+        endpoint = _endpoint(address)
+        if endpoint is not None:
+            # Ray would wait five minutes for an address at which nothing listens.
+            socket.create_connection(endpoint, _CONNECT_SECONDS).close()
+            warning.start()
+        ray.init(address=address, **options)
+    except _CONNECTION_ERRORS as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UsageError(
+            f"address: expected a running cluster, got {address!r} ({reason}); start one with "
+            "`ray start --head`, or leave the address out to use this machine"
+        ) from error
+    finally:
+        warning.cancel()
+        # Ray sets its own handler, which ends the run without closing it.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
+
+
+def _endpoint(address: str) -> tuple[str, int] | None:
+    """Host and port of an address of the form HOST:PORT, else None."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdecimal():
+        return None
+    return host.strip("[]"), int(port)
+
+
+# --- output of workers: Ray prints it to standard output, which is for results, and has no setting --------
+
+_print_worker_logs: Any = getattr(ray_worker, "print_worker_logs", None)
+"""Ray's private function, which another version may not have."""
+
+
+def _print_worker_output_as_error() -> None:
+    if _print_worker_logs is not None:
+        ray_worker.print_worker_logs = _print_as_error
+
+
+def _restore_worker_output() -> None:
+    if _print_worker_logs is not None:
+        ray_worker.print_worker_logs = _print_worker_logs
+
+
+def _print_as_error(data: Any, print_file: Any, *args: Any, **kwargs: Any) -> None:
+    del print_file
+    _print_worker_logs(data, sys.stderr, *args, **kwargs)

@@ -1,9 +1,8 @@
-"""Parcels: states as they go through Ray's object store, where arrays are not pickled but lie as they are."""
+"""States as they go through Ray's object store, which does not pickle arrays but shares their memory."""
 
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +17,7 @@ class Parcel:
 
     Attributes:
         tree: The state's structure and numbers.
-        leaves: (dtype name, shape, bytes) of each tensor. What comes out of the object store is read-only.
+        leaves: (dtype name, shape, bytes) of each tensor. Bytes from the object store are read-only.
     """
 
     tree: Tree
@@ -26,41 +25,42 @@ class Parcel:
 
 
 def pack(tree: Tree, leaves: Sequence[torch.Tensor]) -> Parcel:
-    """A state that was taken apart; the parcel aliases the leaves where it can."""
+    """Return the parcel of a state that was taken apart; it aliases the leaves if it can."""
     return Parcel(
         tree,
         tuple(
-            (str(e.dtype).removeprefix("torch."), tuple(e.shape), raw(e).numpy()) for e in leaves
+            (str(leaf.dtype).removeprefix("torch."), tuple(leaf.shape), raw(leaf).numpy())
+            for leaf in leaves
         ),
     )
 
 
 def tensors(parcel: Parcel) -> list[torch.Tensor]:
-    """The leaves, copied into torch's own memory: bits depend on how an operand is aligned."""
+    """Return copies of the leaves in torch's own memory: bits depend on how an operand is aligned."""
     leaves = []
     for name, shape, content in parcel.leaves:
         leaf = torch.empty(shape, dtype=getattr(torch, name))
-        leaf.reshape(-1).view(torch.uint8).copy_(_seen(content))
+        leaf.reshape(-1).view(torch.uint8).copy_(_from_numpy(content))
         leaves.append(leaf)
     return leaves
 
 
 def unpack(parcel: Parcel) -> State:
-    """A copy of the state."""
+    """Return a copy of the state."""
     return unflatten(parcel.tree, tensors(parcel))  # type: ignore[no-any-return]
 
 
-def look(parcel: Parcel) -> Any:
-    """The state where it lies, for what is only read from: a write would change it for all on this node."""
+def alias(parcel: Parcel) -> State:
+    """Return the state without a copy. It must not be written to: all processes on this node share it."""
     leaves = [
-        _seen(c).view(getattr(torch, name)).reshape(shape) for name, shape, c in parcel.leaves
+        _from_numpy(content).view(getattr(torch, name)).reshape(shape)
+        for name, shape, content in parcel.leaves
     ]
-    return unflatten(parcel.tree, leaves)
+    return unflatten(parcel.tree, leaves)  # type: ignore[no-any-return]
 
 
-def _seen(content: npt.NDArray[np.uint8]) -> torch.Tensor:
-    with (
-        warnings.catch_warnings()
-    ):  # torch warns of what is read-only, which is what it is meant to be
+def _from_numpy(content: npt.NDArray[np.uint8]) -> torch.Tensor:
+    """Return a tensor that aliases an array, which is read-only on purpose: torch warns of that."""
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         return torch.from_numpy(content)

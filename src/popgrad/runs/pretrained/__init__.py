@@ -1,4 +1,4 @@
-"""Four networks trained on MNIST, each with a card that says how it was made and what it reaches."""
+"""Four networks trained on MNIST, each with a card on how it was made and what it reaches."""
 
 import json
 from importlib.resources import files
@@ -15,27 +15,33 @@ NAMES = ("fc", "conv", "fc-pbt", "conv-pbt")
 
 
 def load_pretrained(name: str, device: torch.device | str = "cpu") -> nn.Module:
-    """A network that comes with popgrad, in evaluation mode.
+    """Load a network that comes with popgrad, in evaluation mode.
 
     Args:
-        name: "fc" or "conv" (trained with a given schedule), "fc-pbt" or "conv-pbt" (trained as populations).
-        device: Where to put it.
+        name: "fc" or "conv" (trained with a given schedule), "fc-pbt" or "conv-pbt" (trained as
+            populations).
+        device: Device to load the network to.
 
     Raises:
         UsageError: There is no such network.
+
+    Example:
+        >>> import popgrad
+        >>> popgrad.load_pretrained("fc-pbt")[0]
+        Flatten(start_dim=1, end_dim=-1)
     """
     return load_model(weights(name), device=device)
 
 
 def card(name: str) -> dict[str, Any]:
-    """How a network was made (command, seed, split, schedule) and what it reaches on validation and test."""
+    """Return the card of a network: command, seed, split, schedule, and metrics on validation and test."""
     return dict(json.loads(weights(name).with_suffix(".json").read_text(encoding="utf-8")))
 
 
 def weights(name: str) -> Path:
-    """The file of a network's weights. Raises `UsageError` where there is no such network."""
+    """Return the path of a network's weights. Raises `UsageError` if there is no such network."""
     if name not in NAMES:
-        raise UsageError(f"there is no pretrained network {name!r}; there is {', '.join(NAMES)}")
+        raise UsageError(f"pretrained: expected one of {', '.join(NAMES)}, got {name!r}")
     file = Path(str(files(__name__).joinpath(f"{name}.safetensors")))
     if not file.is_file():
         raise UsageError(

@@ -1,0 +1,160 @@
+"""Values of a configuration: plain data, and the types of keys with what each accepts."""
+
+import math
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import AfterValidator, BeforeValidator
+
+from popgrad.core.errors import UsageError
+from popgrad.core.interval import parse_interval
+
+_DEPTH = 16
+"""Deepest nesting of tables and lists; the deepest known value, an option of a dimension, has 4."""
+
+_HUGE = 2**64
+"""Bound of integers. Larger ones count nothing, and Python may refuse to print them."""
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+# --- types of keys ----------------------------------------------------------------------------------
+# A ValueError raised here holds what is expected, as it follows the word "expected" in a message.
+
+
+def _refuse_boolean(value: object) -> object:
+    if isinstance(value, bool):  # Python takes it for 0 or 1
+        raise ValueError("a number")
+    return value
+
+
+def _refuse_huge(value: int) -> int:
+    if abs(value) >= _HUGE:  # read from a string; `plain` has refused the others
+        raise ValueError("an integer of at most 64 bits")
+    return value
+
+
+def _refuse_nul(value: object) -> object:
+    if isinstance(value, str) and "\0" in value:
+        raise ValueError("a path without NUL characters")
+    return value
+
+
+def _to_seconds(value: object) -> object:
+    """Convert "90s", "10m", "1.5h" or "2d" to seconds; leave numbers as they are."""
+    if not isinstance(value, str):
+        return value
+
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", value)
+    if match is not None:
+        return float(match[1]) * _UNITS[match[2] or "s"]
+    try:
+        return float(value)
+    except ValueError:
+        raise ValueError('a number of seconds, or a time such as "90s", "10m", "2h"') from None
+
+
+def _to_interval(value: object) -> str:
+    expected = (
+        'a number of steps ("275"; "100 steps within epochs") or of epochs ("1 epoch"), at least 1'
+    )
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError(expected)
+    try:
+        interval = parse_interval(str(value))
+    except ValueError:
+        raise ValueError(expected) from None
+    if interval.count >= 2**63:  # the journal cannot hold it
+        raise ValueError("less than 2^63 steps or epochs")
+    return str(value)
+
+
+# `json_schema_input_type` is what a value may be written as; signatures and pages show it.
+Integer = Annotated[int, BeforeValidator(_refuse_boolean), AfterValidator(_refuse_huge)]
+Number = Annotated[float, BeforeValidator(_refuse_boolean)]
+Seconds = Annotated[Number, BeforeValidator(_to_seconds, json_schema_input_type=float | str)]
+IntervalText = Annotated[str, BeforeValidator(_to_interval, json_schema_input_type=int | str)]
+PathText = Annotated[str, BeforeValidator(_refuse_nul, json_schema_input_type=str | Path)]
+
+
+# --- plain data -------------------------------------------------------------------------------------
+
+
+def plain(value: Any, where: str, depth: int = 0) -> Any:
+    """Return a value as tables, lists, strings, numbers and booleans, as TOML and JSON hold them.
+
+    Numbers of NumPy, tuples and paths are converted; None values in tables are left out.
+
+    Args:
+        value: Value of any type.
+        where: Key or file that holds it, for messages.
+        depth: Number of tables and lists around it.
+
+    Raises:
+        UsageError: The value holds something else, or is nested too deeply.
+    """
+    if depth > _DEPTH:
+        raise UsageError(f"{where[:80]}: nested more than {_DEPTH} deep; a configuration is flat")
+
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+
+    if isinstance(value, Mapping):
+        return _plain_table(value, where, depth)
+    if isinstance(value, list | tuple):
+        return [plain(item, f"{where}[{i}]", depth + 1) for i, item in enumerate(value)]
+    if isinstance(value, str):
+        _check_characters(value, where)
+        return value
+    if isinstance(value, int) and abs(value) >= _HUGE:
+        raise UsageError(
+            f"{where}: expected an integer of at most 64 bits, got a larger one; it would count nothing"
+        )
+    if isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    raise UsageError(
+        f"{where}: expected strings, finite numbers, true, false, lists and tables, got {short(value)}"
+    )
+
+
+def _plain_table(table: Mapping[Any, Any], where: str, depth: int) -> dict[str, Any]:
+    for key in table:
+        if not isinstance(key, str):
+            raise UsageError(f"{where}: expected strings as keys, got {key!r}")
+        _check_characters(key, f"{where}: a key")
+
+    result = {}
+    for key, value in table.items():
+        if value is not None:
+            path = f"{where}.{key_text(key)}" if depth else key_text(key)
+            result[key] = plain(value, path, depth + 1)
+    return result
+
+
+def _check_characters(text: str, where: str) -> None:
+    """Refuse lone surrogates: JSON can write them as an escape, but no file can hold them."""
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise UsageError(f"{where}: expected a string without lone surrogates, got {short(text)}")
+
+
+# --- values in messages -----------------------------------------------------------------------------
+
+
+def key_text(key: str) -> str:
+    """Return a key as a message shows it: quoted unless it is a plain word."""
+    return key if re.fullmatch(r"[\w-]{1,80}", key) else short(key)
+
+
+def short(value: object) -> str:
+    """Return a value in one short line."""
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # Python refuses to print an integer of thousands of digits
+        text = "a huge number"
+    return text if len(text) <= 100 else f"{text[:97]}..."
