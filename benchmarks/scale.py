@@ -159,7 +159,10 @@ def engine_decisions(size: int, count: int) -> list[float]:
     parts = dataclasses.replace(parts, executor=lambda **_: Instant(size))
     with folder() as place:
         start(
-            parts.config, parts=parts, directory=place / "run", callbacks=Callbacks(segment, interval)
+            parts.config,
+            parts=parts,
+            directory=place / "run",
+            callbacks=Callbacks(segment, interval),
         )
     return ends
 

@@ -236,7 +236,10 @@ def test_a_broken_configuration_is_named(name: str, text: str | bytes, said: str
         ('[{"h0": 7}]', "initial[0].h0: expected uniform 0.0..1.0, got 7.0"),
         ('[{"h9": 1}]', "initial[0]: unknown hyperparameter h9; has h0, h1"),
         ('[{"h0": NaN}]', "given nan"),
-        (json.dumps([{}] * 5), "initial: expected at most 4 sets of hyperparameters, one a member, got 5"),
+        (
+            json.dumps([{}] * 5),
+            "initial: expected at most 4 sets of hyperparameters, one a member, got 5",
+        ),
     ],
 )
 def test_wrong_initial_hyperparameters_are_named(text: str, said: str) -> None:

@@ -409,7 +409,10 @@ def test_a_key_without_effect_is_noted(name, sections, note):
         ),
         ({"train": {"PBT_lr": ""}}, "train.PBT_lr: given ''; two values"),
         ({"train": {"PBT_lr": "0,0.1"}}, "train.PBT_lr: given '0,0.1'; in a list"),
-        ({"train": {"PBT_lr": "0.1,0.1"}}, "train.PBT_lr: given '0.1,0.1'; low: expected a number below"),
+        (
+            {"train": {"PBT_lr": "0.1,0.1"}},
+            "train.PBT_lr: given '0.1,0.1'; low: expected a number below",
+        ),
         ({"train": {"PBT_lr": "0.1,0.2,0.1"}}, "train.PBT_lr: given '0.1,0.2,0.1'; options"),
         ({"train": {"PBT_beta1": "0.9,1"}}, "train.PBT_beta1: given '0.9,1'; in a list"),
         (

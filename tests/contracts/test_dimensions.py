@@ -116,7 +116,7 @@ def test_it_cannot_be_changed(each):
 @pytest.mark.parametrize("each", EXAMPLES, ids=name)
 @pytest.mark.parametrize("value", [None, [], "no such option", float("nan")])
 def test_check_refuses_what_is_never_a_value(each, value):
-    with pytest.raises(UsageError, match="expected .*, got "):
+    with pytest.raises(UsageError, match=r"expected .*, got "):
         each.check(value)
 
 

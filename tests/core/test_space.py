@@ -226,13 +226,13 @@ def test_a_dimension_that_makes_no_sense_is_refused_by_name(make, says):
 
 @pytest.mark.parametrize("value", [True, "0.1", None, float("nan"), float("inf"), [0.1], 0.2, 1e-5])
 def test_check_refuses_what_is_not_in_the_range(value):
-    with pytest.raises(UsageError, match="expected .*, got "):
+    with pytest.raises(UsageError, match=r"expected .*, got "):
         LogUniform(1e-4, 0.1).check(value)
 
 
 @pytest.mark.parametrize("value", [True, 2.0, "2", 0, 9])
 def test_check_refuses_what_is_not_an_integer_of_the_range(value):
-    with pytest.raises(UsageError, match="expected .*, got "):
+    with pytest.raises(UsageError, match=r"expected .*, got "):
         Integer(1, 8).check(value)
 
 

@@ -226,7 +226,10 @@ def test_the_first_members_start_with_what_they_are_given() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"initial": [{}] * 4}, "initial: expected at most 3 sets of hyperparameters, one a member, got 4"),
+        (
+            {"initial": [{}] * 4},
+            "initial: expected at most 3 sets of hyperparameters, one a member, got 4",
+        ),
         ({"initial": [{"h2": 1.0}]}, r"initial\[0\]: unknown hyperparameter h2; has h0, h1"),
         (
             {"initial": [{}, {"h1": 1.5}]},

@@ -72,10 +72,16 @@ def test_epochs_are_counted_in_intervals() -> None:
             "space.lr: kind: expected one of uniform, .*, got 'gaussian'",
         ),
         ({"space": {"lr": {"kind": "uniform", "low": 1}}}, "space.lr: missing field high"),
-        ({"space": {"l r": {"kind": "constant", "value": 1}}}, "hyperparameter name: expected .*, got 'l r'"),
+        (
+            {"space": {"l r": {"kind": "constant", "value": 1}}},
+            "hyperparameter name: expected .*, got 'l r'",
+        ),
         ({"strategy": {"name": "custom"}}, "the run was given a Strategy of its own"),
         ({"strategy": {"name": "pbt", "fraction": "half"}}, "option fraction: given 'half'"),
-        ({"strategy": {"name": "pbt", "fraction": 0.7}}, r"fraction: expected .*\[0, 0.5\].*, got 0.7"),
+        (
+            {"strategy": {"name": "pbt", "fraction": 0.7}},
+            r"fraction: expected .*\[0, 0.5\].*, got 0.7",
+        ),
         ({"strategy": {"name": "schedule", "phases": 3}}, "phases"),
         ({"strategy": {"name": "schedule", "phases": "abc"}}, "phases"),
         ({"strategy": {"name": "schedule", "phases": [3]}}, "phases"),

@@ -97,7 +97,7 @@ def test_traintest_tests_after_every_checkpoint_and_leaves_the_record_as_it_is(
     whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ended = []
-    watch = Callbacks(on_interval=ended.append)
+    callbacks = Callbacks(on_interval=ended.append)
     train(config(outputs=True), tmp_path / "run", mode="traintest", callbacks=callbacks)
     assert record(tmp_path / "run") == record(whole)
     assert readings(tmp_path / "run") == [("monitor", "test", i) for i in range(4)]

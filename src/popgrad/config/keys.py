@@ -155,7 +155,7 @@ def settings(factory: Callable[..., Any]) -> list[Key]:
     Args:
         factory: Function or class. Its parameters `space` and `score` are not settings.
     """
-    hints = typing.get_type_hints(factory.__init__ if isinstance(factory, type) else factory)
+    hints = typing.get_type_hints(factory.__init__ if isinstance(factory, type) else factory)  # type: ignore[misc]
     sentences = _documented_arguments(factory)
     return [
         Key(

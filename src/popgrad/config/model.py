@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
-from popgrad.config.keys import Option, key
+from popgrad.config.keys import Command, Option, key
 from popgrad.config.values import (
     Integer,
     IntervalText,
@@ -30,7 +30,7 @@ _START = "What to start with"
 _STOP = "When to stop"
 _FILES = "Files and output"
 
-_RUN_AND_RESUME = ("run", "resume")
+_RUN_AND_RESUME: tuple[Command, ...] = ("run", "resume")
 
 
 class _Model(BaseModel):
@@ -98,8 +98,8 @@ class RunConfig(_Model):
     )
     interval: IntervalText | None = key(
         None,
-        'Training between two decisions: "275" steps, "2 epochs", or "100 steps within epochs", cut off at the '
-        "end of an epoch.",
+        'Training between two decisions: "275" steps, "2 epochs", or "100 steps within epochs", cut off at '
+        "the end of an epoch.",
         option=Option(_POPULATION, "LENGTH"),
         if_unset="1 epoch; 10 steps if the task counts no epochs",
     )
@@ -123,8 +123,8 @@ class RunConfig(_Model):
         StrategyConfig, BeforeValidator(_to_strategy, json_schema_input_type=str | StrategyConfig)
     ] = key(
         StrategyConfig(),
-        "Strategy that makes the decisions: pbt, random-search or schedule; in a file also a table of its name "
-        "and settings.",
+        "Strategy that makes the decisions: pbt, random-search or schedule; in a file also a table of its "
+        "name and settings.",
         option=Option(_POPULATION, "NAME"),
         keyword=False,
     )
@@ -137,8 +137,8 @@ class RunConfig(_Model):
     )
     mode: Literal["sync", "async"] = key(
         "sync",
-        "Time of decisions: sync, once all members have trained an interval, or async, for each member as soon "
-        "as it has.",
+        "Time of decisions: sync, once all members have trained an interval, or async, for each member as "
+        "soon as it has.",
         option=Option(_POPULATION, "MODE"),
     )
     deadline: Seconds | None = key(
@@ -235,7 +235,8 @@ class RunConfig(_Model):
     )
     checkpoint_every: Integer = key(
         1,
-        "Intervals between two checkpoints of a member; fewer checkpoints save time and never change a result.",
+        "Intervals between two checkpoints of a member; fewer checkpoints save time and never change a "
+        "result.",
         option=Option(_FILES, "N"),
         ge=1,
     )

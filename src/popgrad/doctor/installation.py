@@ -19,9 +19,8 @@ from popgrad.hardware import available_cores, versions
 from popgrad.store.filesystem import check_local
 from popgrad.tasks.toys import Quadratic
 
-_LITTLE = (
-    2 * 10**9
-)  # bytes; a run of the built-in tasks takes far less, a night of a larger one may not
+_MIN_FREE = 2 * 10**9
+"""Free bytes below which a long run may fill the disk; runs of the built-in tasks take far less."""
 _EXTRAS = {"tensorboard": "tensorboard", "ray": "ray"}
 
 

@@ -9,8 +9,8 @@ from popgrad.core.population import Assignment
 from popgrad.executors.base import Executor
 
 _MIN_SECONDS = 0.2
-"""Seconds of the longer of the two segments by which steps are timed: a hundred times the noise of the clock and
-the scheduler, and little beside the start of a worker."""
+"""Seconds of the longer of the two segments by which steps are timed: a hundred times the noise of the clock
+and the scheduler, and little beside the start of a worker."""
 
 _SHORT_RUN = 5.0
 """Seconds of a serial run below which only the serial executor is timed: workers take half of it to start."""
@@ -111,9 +111,7 @@ def _measure(make: Callable[[], Executor], first: Sequence[Assignment]) -> Timin
 def _seconds(executor: Executor, first: Sequence[Assignment], steps: int) -> float:
     """Train segments of a number of steps, and return the seconds that they take."""
     begin = time.perf_counter()
-    executor.submit(
-        [replace(assignment, steps=steps, checkpoint=False) for assignment in first]
-    )
+    executor.submit([replace(assignment, steps=steps, checkpoint=False) for assignment in first])
     outcomes = [executor.next() for _ in first]
     seconds = time.perf_counter() - begin
 

@@ -12,8 +12,8 @@ THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THR
 def interpreter(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
     """Start Python with one thread, in its own process group: Ctrl-C in a terminal does not reach it.
 
-    It searches modules in the paths of this process alone, without the working directory, in which a file could
-    shadow a module. It does not run the user's main module again.
+    It searches modules in the paths of this process alone, without the working directory, in which a file
+    could shadow a module. It does not run the user's main module again.
 
     Args:
         arguments: Arguments of `python -P`: "-c" or "-m", and what follows.

@@ -38,7 +38,9 @@ class Serial:
         deadline: float | None = None,
     ) -> None:
         if deadline is not None:
-            raise UsageError("deadline: the executor serial cannot abandon a segment; use processes")
+            raise UsageError(
+                "deadline: the executor serial cannot abandon a segment; use processes"
+            )
         self._task = task
         self._devices = devices
         self._writer = None if save is None else Writer(save)

@@ -1,8 +1,8 @@
 """A simulated cluster: virtual time, with the real strategies, engine and journal.
 
 It tests members that are unequally fast, fail, or lose their machine, and plans for clusters that are not at
-hand. Segments are really trained, one after the other, when virtual time has come to their end: use a task that
-costs nothing.
+hand. Segments are really trained, one after the other, when virtual time has come to their end: use a task
+that costs nothing.
 """
 
 import heapq

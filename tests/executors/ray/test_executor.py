@@ -228,7 +228,8 @@ def test_nodes_that_compute_differently_are_refused() -> None:
     train(executor, assign(0))
     executor._actors.fingerprint = {**executor.fingerprint, "capability": "another"}
     with pytest.raises(
-        RunError, match=r"arithmetic of the node .* differs .*\(capability another and .*one kind of CPU"
+        RunError,
+        match=r"arithmetic of the node .* differs .*\(capability another and .*one kind of CPU",
     ):
         train(executor, *(assign(m, "die") for m in range(3)))  # those who take their places say so
     executor.close()
@@ -315,7 +316,8 @@ def test_where_something_else_answers_it_is_said_while_ray_waits(
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
         with pytest.raises(
-            UsageError, match=rf"^address: expected a running cluster, got '{address}' \(no answer\)"
+            UsageError,
+            match=rf"^address: expected a running cluster, got '{address}' \(no answer\)",
         ):
             start(address=address)
     assert caplog.messages == [
@@ -327,7 +329,10 @@ def test_where_something_else_answers_it_is_said_while_ray_waits(
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("127.0.0.1:1", r"^address: expected a running cluster, got '127\.0\.0\.1:1' .* `ray start --head`"),
+        (
+            "127.0.0.1:1",
+            r"^address: expected a running cluster, got '127\.0\.0\.1:1' .* `ray start --head`",
+        ),
         (
             "ray://host:10001",
             r"^address: expected .*, got 'ray://host:10001'; run popgrad on a node of the cluster",
