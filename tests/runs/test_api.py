@@ -238,16 +238,22 @@ def test_the_first_members_start_with_what_they_are_given() -> None:
         ({"initial": {"h0": 1.0}}, "initial: given .*list"),
         ({"initial": [3]}, "initial.0: given 3; .*dictionary"),
         ({"interval": "1 epoch"}, "interval: a Quadratic counts no epochs; give a number of steps"),
-        ({"weights": "w.safetensors"}, "weights: a Quadratic has none to start from"),
+        (
+            {"weights": "w.safetensors"},
+            "weights: only a TorchTask can start from weights, got a Quadratic",
+        ),
         (
             {"space": {"h0": {"kind": "uniform", "low": 2, "high": 1}}},
             "space.h0: low: expected a number below high = 1.0, got 2.0",
         ),
         ({"space": {"h0": (0.1, 0.2)}}, r"space.h0: given \[0.1, 0.2\]; .*dictionary"),
-        ({"options": {"lr": 0.1}}, "options: they are for a task that is given by name"),
-        ({"executor": "threads"}, "executor: given 'threads'; there is auto, serial, processes"),
+        (
+            {"options": {"lr": 0.1}},
+            "options: they are for a task that is named; this run is given a task object",
+        ),
+        ({"executor": "threads"}, "executor: expected auto, serial, processes, .*, got 'threads'"),
         ({"device": "tpu"}, "device 'tpu' does not exist here; there is cpu"),
-        ({"strategy": "pb2"}, "strategy: given 'pb2'; there is pbt, random-search"),
+        ({"strategy": "pb2"}, "strategy: expected pbt, random-search, .*got 'pb2'"),
         (
             {"fraction": 0.7},
             r"fraction: expected a share of members in \[0, 0.5\] to replace, got 0.7",
@@ -256,7 +262,7 @@ def test_the_first_members_start_with_what_they_are_given() -> None:
         ({"factors": []}, "factors: expected at least one number"),
         ({"resample": 0.5}, "strategy pbt has no option 'resample'; it has .*resample_probability"),
         ({"burn_in": -1}, "burn_in: expected a number of intervals, 0 or more, got -1"),
-        ({"population": 1}, "population: given 1; pbt copies between members and needs at least 2"),
+        ({"population": 1}, "population: expected at least 2, got 1: pbt copies between members"),
         (
             {"strategy": "random-search", "fraction": 0.2},
             "strategy random-search has no option 'fraction'",
@@ -297,7 +303,7 @@ def test_the_space_can_be_changed_and_is_what_is_recorded() -> None:
         "h1": {"kind": "constant", "value": 0.25},
     }
     assert popgrad.run(Quadratic(), space=spec, **given).segments == result.segments
-    with pytest.raises(UsageError, match="space: a Plain is no dataclass with a field 'space'"):
+    with pytest.raises(UsageError, match="space: a Plain is not a dataclass with a field 'space'"):
         popgrad.run(Plain(), space=spec, **given)
 
 
@@ -351,7 +357,9 @@ def test_a_strategy_of_ones_own_decides(tmp_path: Path) -> None:
     for decision in decisions:
         best = max((s for s in segments if s.interval == decision.number), key=lambda s: s.score)
         assert decision.plan.sources == (best.member,) * 3
-    with pytest.raises(UsageError, match="the run was given a Strategy of its own: give it again"):
+    with pytest.raises(
+        UsageError, match="strategy: the run was given a Strategy object; pass it again"
+    ):
         popgrad.resume(tmp_path / "run", task=Spy(), intervals=4)
     assert len(popgrad.load(tmp_path / "run").segments) == 9
     popgrad.resume(tmp_path / "run", task=Spy(), strategy=FOLLOW, intervals=4)
@@ -360,7 +368,7 @@ def test_a_strategy_of_ones_own_decides(tmp_path: Path) -> None:
 
 
 def test_settings_beside_a_strategy_of_ones_own_are_refused() -> None:
-    with pytest.raises(UsageError, match="given fraction beside a Strategy"):
+    with pytest.raises(UsageError, match="strategy: got fraction beside a Strategy object"):
         popgrad.run(Spy(), strategy=FOLLOW, fraction=0.2, interval=1, executor="serial")
 
 

@@ -76,7 +76,10 @@ def test_epochs_are_counted_in_intervals() -> None:
             {"space": {"l r": {"kind": "constant", "value": 1}}},
             "hyperparameter name: expected .*, got 'l r'",
         ),
-        ({"strategy": {"name": "custom"}}, "the run was given a Strategy of its own"),
+        (
+            {"strategy": {"name": "custom"}},
+            "strategy: the run was given a Strategy object; pass it again, strategy=",
+        ),
         ({"strategy": {"name": "pbt", "fraction": "half"}}, "option fraction: given 'half'"),
         (
             {"strategy": {"name": "pbt", "fraction": 0.7}},
@@ -115,7 +118,9 @@ def test_weights_are_read_into_a_torch_task_only(tmp_path: Path) -> None:
     assert isinstance(task, TorchTask)
     assert task.weights is not None
     assert torch.equal(task.weights["w"], torch.arange(3.0))
-    with pytest.raises(UsageError, match="a Spy has none to start from"):
+    with pytest.raises(
+        UsageError, match="weights: only a TorchTask can start from weights, got a Spy"
+    ):
         make_task(config(weights=str(tmp_path / "w.safetensors")), Spy())
 
 

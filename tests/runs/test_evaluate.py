@@ -53,7 +53,7 @@ def test_the_winner_is_read_where_no_member_is_named(
     before = record(directory)
     found = evaluate_split(str(directory), split=split, reader="a reader")
     member = result.winner.member
-    assert (found.of, found.split, found.card) == (f"winner, member {member}", split, None)
+    assert (found.subject, found.split, found.card) == (f"winner, member {member}", split, None)
     expected = result.winner.segment.metrics if split == "validation" else result.test()
     assert found.metrics == expected
     assert record(directory) == before
@@ -64,12 +64,12 @@ def test_a_member_is_read_at_its_last_and_at_its_best(
     member: int, directory: Path, result: popgrad.Result
 ) -> None:
     last = evaluate_split(str(directory), split="validation", member=member, reader="a reader")
-    assert last.of == f"member {member}"
+    assert last.subject == f"member {member}"
     assert last.metrics == result.lineage(member)[-1].metrics
     best = evaluate_split(
         str(directory), split="validation", member=member, best=True, reader="another"
     )
-    assert best.of == f"member {member} at its best (interval {result.best(member).interval})"
+    assert best.subject == f"member {member} at its best (interval {result.best(member).interval})"
     assert best.metrics == result.best(member).metrics
     noted = last_reading(directory)
     assert (noted["reader"], noted["split"], noted["member"]) == ("another", "validation", member)
@@ -85,7 +85,7 @@ def test_a_checkpoint_is_read_by_its_file_from_anywhere(
     best = result.best(past_its_best(result))
     file = directory / "checkpoints" / f"{best.digest}.safetensors"
     found = evaluate_split(str(file), split="validation", reader="a reader")
-    assert found.of == f"checkpoint of member {best.member}, interval {best.interval}"
+    assert found.subject == f"checkpoint of member {best.member}, interval {best.interval}"
     assert found.metrics == best.metrics
     monkeypatch.chdir(file.parent)
     assert evaluate_split(file.name, split="validation", reader="a reader") == found
@@ -105,7 +105,8 @@ def test_what_is_none_of_these_is_refused_in_one_line(directory: Path, tmp_path:
     stray.touch()
     foreign = directory / "checkpoints" / f"{'0' * 64}.safetensors"
     known = next((directory / "checkpoints").iterdir())
-    no_run, no_checkpoint = "neither the directory of a run", "none of the run's checkpoints"
+    no_run = "expected the directory of a run, one of its checkpoints, or pretrained:NAME"
+    no_checkpoint = "is not a checkpoint of the run; checkpoints.json lists those that it has"
     for what, given, said in (
         (tmp_path, {}, no_run),
         (tmp_path / "nowhere", {}, no_run),
@@ -118,10 +119,10 @@ def test_what_is_none_of_these_is_refused_in_one_line(directory: Path, tmp_path:
             "member 4 has no finished segment; members that have: [0, 1, 2, 3]",
         ),
         (directory, {"member": -1}, "member -1 has no finished segment"),
-        (known, {"member": 0}, "member, best: given"),
-        (known, {"best": True}, "they choose among those of a run's directory"),
+        (known, {"member": 0}, "member, best: they choose among the networks of a run"),
+        (known, {"best": True}, "is a single network, leave them out"),
         ("pretrained:gan", {}, "no pretrained network 'gan'; there is fc, conv, fc-pbt, conv-pbt"),
-        ("pretrained:fc", {"member": 1}, "member, best: given pretrained:fc, which is one network"),
+        ("pretrained:fc", {"member": 1}, "pretrained:fc is a single network, leave"),
     ):
         with pytest.raises(UsageError) as caught:
             evaluate_split(str(what), split="test", reader="a reader", **given)  # type: ignore[arg-type]
@@ -157,10 +158,10 @@ def test_a_member_that_has_failed_is_read_at_its_best(
 
     monkeypatch.setattr("popgrad.runs.evaluate.load", load)
     with pytest.raises(
-        UsageError, match=r"member 1 failed in interval 1: take its best state \(--best\)"
+        UsageError, match=r"member 1 failed in interval 1: use its best state \(--best\)"
     ):
         evaluate_split(str(tmp_path / "run"), split="validation", member=1, reader="a reader")
     best = evaluate_split(
         str(tmp_path / "run"), split="validation", member=1, best=True, reader="a reader"
     )
-    assert best.of == "member 1 at its best (interval 0)"
+    assert best.subject == "member 1 at its best (interval 0)"

@@ -113,7 +113,8 @@ def test_a_checkpoint_that_is_let_go_of_meanwhile_gives_way_to_a_newer_one(
         looks.append(1)
         result = popgrad.load(directory, task=spies.Plain(), data_dir=data_dir)
         shown = 2 if len(looks) == 1 else 3
-        return dataclasses.replace(result, segments=result.segments[:shown])
+        partial = dataclasses.replace(result.record, segments=result.segments[:shown])
+        return dataclasses.replace(result, record=partial)
 
     monkeypatch.setattr(monitoring, "load", load)
     monitor = Monitor(tmp_path / "run")

@@ -70,7 +70,7 @@ def test_what_comes_out_otherwise_is_said_with_where_it_began(
         found = popgrad.replay(tmp_path / "run", task=Otherwise(), allow_changed_task=True)
     assert not found.identical
     assert found.differing == found.winner.lineage[1].id
-    assert "was trained again and differs from the record" in caplog.text
+    assert "was retrained and differs from the record" in caplog.text
 
 
 def test_another_machine_is_said(run: Path, tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_another_machine_is_said(run: Path, tmp_path: Path) -> None:
 def test_a_member_that_broke_has_nothing_to_replay(tmp_path: Path) -> None:
     broken = Spy(broken={(2, 4): "raise"})
     popgrad.run(broken, directory=tmp_path / "run", executor="serial", **GIVEN)
-    with pytest.raises(UsageError, match="member 2 broke in interval 4 and has no last state"):
+    with pytest.raises(UsageError, match="member 2 crashed in interval 4 and has no last state"):
         popgrad.replay(tmp_path / "run", 2, task=broken)
     assert popgrad.replay(tmp_path / "run", task=broken).identical
 
@@ -95,12 +95,12 @@ def test_a_member_that_broke_has_nothing_to_replay(tmp_path: Path) -> None:
 def test_a_segment_that_fails_now_is_an_error(run: Path, tmp_path: Path) -> None:
     popgrad.run(Spy(), directory=tmp_path / "run", executor="serial", **GIVEN)
     broken = Spy(broken={(m, 0): "raise" for m in range(4)})
-    with pytest.raises(RunError, match=r"(?s)was trained again and failed, .*broken on purpose"):
+    with pytest.raises(RunError, match=r"(?s)was retrained and failed, .*broken on purpose"):
         popgrad.replay(tmp_path / "run", task=broken, allow_changed_task=True)
 
 
 def test_an_instance_has_to_be_given_again(run: Path) -> None:
-    with pytest.raises(UsageError, match=r"give it again, popgrad\.replay\(directory, task="):
+    with pytest.raises(UsageError, match=r"pass it again, popgrad\.replay\(directory, task="):
         popgrad.replay(run)
 
 

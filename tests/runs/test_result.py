@@ -132,7 +132,7 @@ def test_a_run_in_memory_can_be_tested(ran: popgrad.Result) -> None:
 def test_a_state_that_memory_did_not_keep_is_told() -> None:
     result = popgrad.run(Spy(), **GIVEN)
     with pytest.raises(UsageError, match=r"\(0, 0\) was not kept: give the run a directory"):
-        result.read_state((0, 0))
+        result.state((0, 0))
 
 
 def test_an_unfinished_run_can_be_looked_at_while_it_runs_and_after(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_an_instance_is_needed_again_for_what_needs_the_task(tmp_path: Path) -> 
     popgrad.run(Plain(), directory=tmp_path / "run", **GIVEN)
     loaded = popgrad.load(tmp_path / "run")
     assert len(loaded.history) == 12
-    with pytest.raises(UsageError, match=r"give it again, popgrad.load\("):
+    with pytest.raises(UsageError, match=r"pass it again, popgrad.load\("):
         loaded.test()
     # A Plain has the same metric on every split.
     assert popgrad.load(tmp_path / "run", task=Plain()).test()["q"] == max(
@@ -234,4 +234,4 @@ def test_members_keep_their_last_and_their_best_state(ran: popgrad.Result, direc
         assert ran.best(member) == best
         loaded = popgrad.load(directory, task=odd())
         for kept in (own[-1], best):
-            assert popgrad.state.digest(loaded.read_state(kept.id)) == kept.digest
+            assert popgrad.state.digest(loaded.state(kept.id)) == kept.digest

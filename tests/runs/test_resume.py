@@ -114,7 +114,9 @@ def test_more_intervals_give_the_run_that_asked_for_them_at_once(
 
 def test_fewer_intervals_than_are_recorded_are_refused_and_change_nothing(whole: Path) -> None:
     before = record(whole)
-    with pytest.raises(UsageError, match="intervals: given 3, but 4 are recorded already"):
+    with pytest.raises(
+        UsageError, match="intervals: expected at least 4, which are recorded, got 3"
+    ):
         popgrad.resume(whole, task=Spy(), intervals=3)
     assert record(whole) == before
     assert popgrad.load(whole).stopped == "finished"
@@ -163,7 +165,7 @@ def test_a_task_whose_source_has_changed_is_refused_unless_allowed(tmp_path: Pat
 
 
 def test_an_instance_has_to_be_given_again(whole: Path) -> None:
-    with pytest.raises(UsageError, match=r"given a task instance: give it again, popgrad.resume\("):
+    with pytest.raises(UsageError, match=r"given a task instance; pass it again, popgrad.resume\("):
         popgrad.resume(whole)
 
 
@@ -190,7 +192,7 @@ def test_a_directory_that_holds_something_is_refused_and_untouched(
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("precious")
     for directory in (tmp_path / "mine", tmp_path / "mine" / "notes.txt", whole):
-        with pytest.raises(UsageError, match="name another one"):
+        with pytest.raises(UsageError, match="exists: choose another one with --dir"):
             popgrad.run(Spy(), directory=directory, **GIVEN)
     assert [(p.name, p.read_text()) for p in (tmp_path / "mine").iterdir()] == [
         ("notes.txt", "precious")
@@ -217,20 +219,19 @@ def test_where_there_is_no_run_there_is_nothing_to_go_on_with(go: Any, tmp_path:
 
 
 @pytest.mark.parametrize("go", [popgrad.resume, popgrad.load])
-def test_a_run_that_was_killed_before_it_had_begun_is_told(go: Any, tmp_path: Path) -> None:
+def test_a_journal_that_lacks_the_facts_of_its_run_is_damaged(go: Any, tmp_path: Path) -> None:
+    """No run leaves one: a journal appears with its facts or not at all."""
     from popgrad.store.journal import Journal
 
     Journal(Directory(tmp_path).journal, create=True).close()
-    with pytest.raises(
-        RunError, match="ended before it had begun: delete the directory, start again"
-    ):
+    with pytest.raises(RunError, match="the journal is damaged: config of the run cannot be None"):
         go(tmp_path)
 
 
 def test_wrong_changes_are_refused_and_change_nothing(whole: Path) -> None:
     before, configuration = record(whole), (whole / "run.toml").read_text()
     for given, message in (
-        ({"executor": "threads"}, "executor: given 'threads'; there is auto, serial, processes"),
+        ({"executor": "threads"}, "executor: expected auto, serial, processes, .*, got 'threads'"),
         ({"device": "tpu"}, "device 'tpu' does not exist here"),
         ({"workers": 0}, "workers: given 0"),
         ({"intervals": 0}, "intervals: given 0"),

@@ -19,7 +19,7 @@ import popgrad
 import spies
 from popgrad import Segment, UsageError
 from popgrad.config.model import RunConfig, parse
-from popgrad.engine.callbacks import Callbacks
+from popgrad.engine.callbacks import Callbacks, IntervalEnd
 from popgrad.engine.loop import Engine
 from popgrad.executors import serial
 from popgrad.runs.api import start
@@ -96,7 +96,7 @@ def test_train_reads_no_test_data(whole: Path) -> None:
 def test_traintest_tests_after_every_checkpoint_and_leaves_the_record_as_it_is(
     whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ended = []
+    ended: list[IntervalEnd] = []
     callbacks = Callbacks(on_interval=ended.append)
     train(config(outputs=True), tmp_path / "run", mode="traintest", callbacks=callbacks)
     assert record(tmp_path / "run") == record(whole)
@@ -143,9 +143,13 @@ def test_the_monitor_tests_while_training_goes_on(tmp_path: Path, monitors: Moni
 
 @pytest.mark.parametrize("mode", ["trial", "", "Test"])
 def test_another_mode_is_refused_before_anything_is_written(mode: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=f"mode: given '{mode}'"):
+    with pytest.raises(
+        UsageError, match=f"mode: expected parallel, train, traintest to train, got '{mode}'"
+    ):
         train(config(), tmp_path / "run", mode=mode)
-    with pytest.raises(UsageError, match="there is parallel, train, traintest, test, val"):
+    with pytest.raises(
+        UsageError, match="mode: expected parallel, train, traintest, test, val, got"
+    ):
         check(config(), mode)
     assert list(tmp_path.iterdir()) == []
 
@@ -154,19 +158,21 @@ def test_test_and_val_train_nothing(tmp_path: Path) -> None:
     for mode in ("test", "val"):
         assert mode in MODES
         check(config(population=3), mode)  # a member of any run can be tested
-        with pytest.raises(UsageError, match="training has parallel, train, traintest"):
+        with pytest.raises(
+            UsageError, match=f"mode: expected parallel, train, traintest to train, got '{mode}'"
+        ):
             train(config(), tmp_path / "run", mode=mode)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_more_than_one_network_is_refused(tmp_path: Path, monitors: Monitors) -> None:
     with pytest.raises(
-        UsageError, match="population: given 2; train trains one network, `popgrad run`"
+        UsageError, match="population: expected 1, got 2; train trains one network, `popgrad run` a"
     ):
         train(config(population=2), tmp_path / "run")
     popgrad.run("quadratic", population=2, intervals=1, interval=1, directory=tmp_path / "two",
                 executor="serial")  # fmt: skip
-    with pytest.raises(UsageError, match="population: given 2"):
+    with pytest.raises(UsageError, match="population: expected 1, got 2"):
         train(config(load=str(tmp_path / "two")), tmp_path / "run")
     assert monitors.started == []
     assert not (tmp_path / "run").exists()
@@ -233,7 +239,7 @@ def test_training_goes_on_without_a_monitor_that_has_died_and_says_so(
     assert record(tmp_path / "run") == record(whole)
     said = [line for line in caplog.messages if "monitor" in line]
     assert said == [
-        "the monitor is gone (exit code -9), training goes on without it; test by: "
+        "the monitor has ended (exit code -9), training continues without it; test with: "
         f"popgrad test {tmp_path / 'run'}"
     ]
 
@@ -245,7 +251,7 @@ def test_no_monitor_is_started_for_a_run_that_cannot_start(
         train(config(device="cuda:9"), tmp_path / "run")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "file").touch()
-    with pytest.raises(UsageError, match="name another one"):
+    with pytest.raises(UsageError, match="exists: choose another one with --dir"):
         train(config(), tmp_path / "mine")
     assert monitors.started == []
 
@@ -253,9 +259,9 @@ def test_no_monitor_is_started_for_a_run_that_cannot_start(
 KILLED = """
 import json, os, signal, sys
 from pathlib import Path
-from popgrad import monitor, train
 from popgrad.config import parse
 from popgrad.engine.callbacks import Callbacks
+from popgrad.runs.vanilla import train
 
 def hold(segment):
     if segment.interval == 1:
@@ -263,7 +269,7 @@ def hold(segment):
         print(children, flush=True)
         signal.pause()
 
-train.train(parse(json.loads(sys.argv[1])), Path(sys.argv[2]), callbacks=Callbacks(on_segment=hold))
+train(parse(json.loads(sys.argv[1])), Path(sys.argv[2]), callbacks=Callbacks(on_segment=hold))
 """
 
 
@@ -313,7 +319,7 @@ def test_a_finished_run_that_goes_on_is_tested_once(tmp_path: Path, monitors: Mo
 
 
 def test_where_there_is_no_run_there_is_nothing_to_go_on_with(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"load: given .*nowhere, which holds no run"):
+    with pytest.raises(UsageError, match=r"load: .*nowhere holds no run"):
         train(config(load=str(tmp_path / "nowhere")), tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
 

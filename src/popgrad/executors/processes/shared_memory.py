@@ -1,8 +1,8 @@
 """States in memory that processes share. No state is pickled, none goes through the disk.
 
 Each state has a file without a name in memory (`memfd_create`): it is not limited by the size of /dev/shm,
-and is gone with the last process that has it open, however that process ends. If the system has no such files, it
-is a file in the temporary directory.
+and is gone with the last process that has it open, however that process ends. If the system has no such
+files, it is a file in the temporary directory.
 """
 
 import math
