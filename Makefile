@@ -5,10 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := install --quiet --disable-pip-version-check --constraint constraints.txt
 PINS := pyproject.toml constraints.txt
+# Idle test processes take tests from busy ones, since single tests take from a millisecond to half a minute.
+PARALLEL := --numprocesses logical --dist worksteal
+FAST_TESTS := tests/core tests/record tests/strategies tests/config tests/data tests/report tests/tasks \
+	tests/test_layers.py tests/test_metrics.py tests/test_mini.py tests/test_nn.py tests/test_state.py
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format lint types tests test-long docs docs-check wheel wheel-check clean bench
+.PHONY: help demo test check format lint types tests test-fast test-long docs docs-check wheel wheel-check clean bench
 
 help: ## Show what can be made (the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,8 +35,11 @@ lint: $(VENV)/.installed-dev ## Look at format and style, change nothing
 types: $(VENV)/.installed-dev ## Strict mypy on src
 	$(BIN)/mypy
 
-tests: $(VENV)/.installed-dev ## The tests; e.g. PYTEST_ARGS="-k space -x"
-	$(BIN)/pytest $(PYTEST_ARGS)
+tests: $(VENV)/.installed-dev ## The tests, on all cores; e.g. PYTEST_ARGS="-k space -x"
+	$(BIN)/pytest $(PARALLEL) $(PYTEST_ARGS)
+
+test-fast: $(VENV)/.installed-dev ## The pure parts, for while one works: under a minute
+	$(BIN)/pytest $(PARALLEL) $(FAST_TESTS) $(PYTEST_ARGS)
 
 test-long: $(VENV)/.installed-dev ## The tests that take minutes: more than a hundred kills
 	$(BIN)/pytest -m long -s $(PYTEST_ARGS)
