@@ -1,4 +1,4 @@
-"""What a run has found: as a table, as text, as plain data; figures and events are modules of their own."""
+"""Reports of a record: tables, text and plain data; figures and events are modules of their own."""
 
 from popgrad.report.history import frame, rows, searched, write_csv
 from popgrad.report.text import summary, summary_data

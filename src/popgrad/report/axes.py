@@ -1,4 +1,4 @@
-"""How a hyperparameter lies on an axis: its place, its scale, its ticks."""
+"""Axes of a hyperparameter: positions, scale and ticks."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,23 +12,23 @@ from popgrad.core.seeding import Floats
 from popgrad.core.space import Choice, Dimension, Ordinal
 
 TITLE, LABEL, TICKS = 13, 12, 10
-"""Font sizes in points, given each time because a user's matplotlibrc must not change a figure."""
+"""Font sizes in points; explicit, because a user's matplotlibrc must not change a figure."""
 GRID = "#E6E6E6"
 MARGIN = 0.05  # of the axis, on each side, as matplotlib's own
 _NINES = (0.0, 0.5, 0.8, *(1 - 10.0**-n for n in range(1, 8)))  # the ticks of a one-minus axis
 
 
-def place(
+def positions(
     segments: Sequence[Segment], name: str, dimension: Dimension, spread: float = 0.0
 ) -> Floats:
-    """[S] each segment's place on the axis of hyperparameter `name`: the value, or the number of the option.
+    """Return [S] positions of segments on the axis of a hyperparameter: values, or numbers of options.
 
     Args:
-        segments: S segments, at least one.
-        name: The hyperparameter.
-        dimension: Its dimension.
-        spread: Over which part of the room between two options the members are spread, so that points do not
-            cover each other; 0 to 1.
+        segments: [S] segments, at least one.
+        name: Name of the hyperparameter.
+        dimension: Dimension of the hyperparameter.
+        spread: Share, in [0, 1], of the distance between two options over which members are spread, so
+            that points do not cover each other.
     """
     values = [segment.hparams[name] for segment in segments]
     if not isinstance(dimension, Choice | Ordinal):
@@ -41,14 +41,14 @@ def place(
 
 
 def dress(axes: Axes, which: str, label: str, dimension: Dimension | None, values: Floats) -> None:
-    """Set label, scale and ticks of the axis `which` ("x" or "y").
+    """Set label, scale and ticks of an axis.
 
     Args:
-        axes: The panel.
+        axes: Panel of the figure.
         which: "x" or "y".
-        label: The name beside the axis.
-        dimension: The hyperparameter's; None = a plain number.
-        values: What is drawn along it, from `place`.
+        label: Label of the axis.
+        dimension: Dimension of the hyperparameter; None = a plain number.
+        values: Values drawn along the axis, from `positions`.
     """
     axis = getattr(axes, f"{which}axis")
     rescale, limit = getattr(axes, f"set_{which}scale"), getattr(axes, f"set_{which}lim")
@@ -76,7 +76,7 @@ def dress(axes: Axes, which: str, label: str, dimension: Dimension | None, value
 
 
 def _nines(x: Any) -> Any:
-    """How many nines: 0.9 is 1, 0.99 is 2. Floats end at about 16."""
+    """Number of nines: 0.9 is 1, 0.99 is 2. Floats end at about 16."""
     return -np.log10(np.maximum(1 - np.asarray(x, dtype=np.float64), 1e-16))
 
 

@@ -1,4 +1,4 @@
-"""Training curves as a table: what tasks logged while they trained, for `loss_summary.csv`."""
+"""Training curves as a table: the numbers that tasks logged, for `loss_summary.csv`."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -12,15 +12,15 @@ _FIRST = ("member", "interval", "step", "epoch")
 def rows(
     telemetry: Mapping[SegmentId, Telemetry], *, steps_per_epoch: int | None = None
 ) -> list[Row]:
-    """One row per logged step, members one after the other, each in the order of its training.
+    """Return one row per logged step, ordered by member and then by training.
 
-    Columns: member, interval, step (training steps behind the weights, along the lineage: it jumps where a
-    member inherits), epoch (the same in epochs; not there when `steps_per_epoch` is None), and every name
-    that was logged (nan where it was not). A name that is taken already is called curve_<name>; a name that
-    was logged twice at a step has two rows.
+    Columns: member, interval, step (training steps behind the weights, along the lineage: it jumps if a
+    member inherits), epoch (the same in epochs; omitted if `steps_per_epoch` is None), and every logged
+    name (nan if it was not logged at that step). A name that is taken already becomes curve_<name>; a
+    name that was logged twice at a step has two rows.
 
     Args:
-        telemetry: By segment.
+        telemetry: Telemetry by segment.
         steps_per_epoch: Steps that visit every training sample once, at least 1.
     """
     names = dict.fromkeys(
@@ -39,7 +39,7 @@ def rows(
 
 
 def _by_step(curve: Iterable[tuple[int, str, float]]) -> list[tuple[int, dict[str, float]]]:
-    """Neighbours of the same step together, each name once."""
+    """Group neighbouring points of the same step, each name once."""
     found: list[tuple[int, dict[str, float]]] = []
     for step, name, value in curve:
         if not found or found[-1][0] != step or name in found[-1][1]:

@@ -1,4 +1,4 @@
-"""TensorBoard events: every member's curves as the run goes, in one sub-directory per member."""
+"""TensorBoard events: every member's curves during the run, in one subdirectory per member."""
 
 import math
 import time
@@ -17,14 +17,14 @@ _LARGEST = torch.finfo(torch.float32).max  # TensorBoard keeps scalars in this t
 
 
 class Events:
-    """Writes what TensorBoard shows: `tensorboard --logdir DIRECTORY`.
+    """Writes the events that `tensorboard --logdir DIRECTORY` shows.
 
     The horizontal axis counts the steps that the slot has trained: its own segments, added up. Steps along
-    the lineage would run backwards where an heir takes over from a donor that has trained less. A segment
+    the lineage would run backwards if an heir takes over from a donor that has trained less. A segment
     writes at steps begin + 1 to end.
 
-    No file stays open between two calls: what was written can be seen, and a population may have more members
-    than a process may have open files.
+    No file stays open between two calls: written events are visible at once, and a population may have
+    more members than a process may have open files.
     """
 
     def __init__(
@@ -34,14 +34,14 @@ class Events:
         score_name: str = "score",
         recorded: Iterable[Segment] = (),
     ) -> None:
-        """Make ready; nothing is written yet.
+        """Prepare to write; nothing is written yet.
 
         Args:
-            directory: Where the members' directories are made: `member-03`.
-            space: What was searched; its numbers are drawn.
-            score_name: What the scores are, e.g. "accuracy".
-            recorded: Segments that earlier sessions of this run have written here. New ones follow them, and
-                what lies here beyond them (left by a session that was killed) is struck out.
+            directory: Directory in which those of the members are created: `member-03`.
+            space: Dimensions that were searched; numbers are drawn.
+            score_name: Metric that ranks, such as "accuracy".
+            recorded: Segments that earlier sessions of this run have written here. New ones follow them,
+                and events beyond them, from a session that was killed, are struck out.
 
         Raises:
             UsageError: tensorboard is not installed.
@@ -61,9 +61,9 @@ class Events:
             self._count(segment)
 
     def segment(self, segment: Segment, telemetry: Telemetry) -> None:
-        """Append a finished segment; nothing happens when it is one that is recorded already.
+        """Append a finished segment; a segment that is written already is ignored.
 
-        Tags: train/<name> what the task logged, validation/<name> the metrics, score/<its name>, and
+        Tags: train/<name> logged by the task, validation/<name> the metrics, score/<its name>, and
         hyperparameters/<name>, at the first and the last step. Numbers that are not finite are left out.
         """
         member = segment.member
@@ -86,23 +86,23 @@ class Events:
                 yield 1, f"hyperparameters/{name}", value
                 yield segment.steps, f"hyperparameters/{name}", value
         for step, name, value in telemetry.curve:
-            # Whatever a task counts by, it must not write among the steps of other segments.
+            # A task may count in its own way, but must not write among the steps of other segments.
             yield min(max(step - segment.first_step, 1), segment.steps), f"train/{name}", value
         for name, value in segment.metrics.items():
             yield segment.steps, f"validation/{name}", value
         yield segment.steps, f"score/{self._score_name}", segment.score
 
     def images(self, batch: torch.Tensor, name: str) -> None:
-        """Write a batch as one picture, eight images a row, from its least value (black) to its largest.
+        """Write a batch as one picture, eight images a row, from its lowest value (black) to its highest.
 
-        It takes the place of those that earlier sessions wrote.
+        It replaces the pictures of earlier sessions.
 
         Args:
             batch: [n, 1 or 3, height, width] finite numbers, at least one image.
-            name: The picture's tag.
+            name: Tag of the picture.
 
         Raises:
-            UsageError: `batch` is something else.
+            UsageError: `batch` has another shape.
         """
         from torch.utils.tensorboard.summary import image
 
@@ -116,7 +116,7 @@ class Events:
         self._append("images", 0, [(0, image(name, grey.numpy(), dataformats="NCHW"))])  # type: ignore[no-untyped-call]
 
     def close(self) -> None:
-        """End the files: what is written after it goes into new ones."""
+        """End the files: later events go into new ones."""
         self._files.clear()
 
     def _count(self, segment: Segment) -> None:

@@ -1,4 +1,4 @@
-"""Pictures of a run: where the population searched, the schedule that it found, and the course of one slot.
+"""Figures of a run: the region that the population searched, its schedule, and the course of one slot.
 
 They are drawn on `matplotlib.figure.Figure` alone, so nothing global (pyplot, a backend) is touched, and
 equal arguments give equal PNG files.
@@ -22,7 +22,7 @@ from popgrad.core.seeding import Floats
 from popgrad.core.space import Dimension
 from popgrad.record.lineage import index, inherited, jumps
 from popgrad.record.record import Record
-from popgrad.report.axes import LABEL, TICKS, TITLE, dress, place
+from popgrad.report.axes import LABEL, TICKS, TITLE, dress, positions
 from popgrad.report.history import searched
 from popgrad.store.atomic import replacing
 
@@ -47,11 +47,11 @@ _THICK: dict[str, Any] = {"color": WINNER, "linewidth": 2.6}
 
 
 def results(record: Record) -> Figure:
-    """Where the population searched: every member in every interval, coloured by its score.
+    """Draw the region that the population searched: all segments, coloured by score.
 
-    The axes are the first two hyperparameters that are searched; with one of them it is drawn against the
-    score, with none the score against the training steps. Failed segments are grey crosses (at the lower edge
-    where the score is an axis). The colours begin at the 5th percentile of the scores.
+    The axes are the first two searched hyperparameters; a single one is drawn against the score, and
+    without any the score is drawn against training steps. Failed segments are grey crosses (at the lower
+    edge if the score is an axis). The colours begin at the 5th percentile of the scores.
 
     Args:
         record: Record with at least one segment.
@@ -62,7 +62,7 @@ def results(record: Record) -> Figure:
     segments = _segments(record)
     scores = _scores(segments)
     coordinates: list[tuple[str, Dimension | None, Floats]] = [
-        (name, each, place(segments, name, each, spread=0.5))
+        (name, each, positions(segments, name, each, spread=0.5))
         for name, each in list(searched(record.space).items())[:2]
     ]
     if not coordinates:
@@ -90,7 +90,7 @@ def results(record: Record) -> Figure:
 
 
 def _scatter(axes: Axes, segments: Sequence[Segment], x: Floats, y: Floats) -> Any:
-    """Draw the segments; returns the artist that the colour bar explains."""
+    """Draw the segments, and return the artist that the colour bar explains."""
     scores = _scores(segments)
     alive = np.isfinite(scores)
     intervals = np.array([segment.interval for segment in segments])
@@ -137,7 +137,7 @@ def _norm(scores: Floats) -> Normalize:
 
 
 def _marks(segments: Sequence[Segment]) -> list[Line2D]:
-    """The legend's entries, of what there is to see."""
+    """Entries of the legend, for marks that occur."""
     intervals = len({segment.interval for segment in segments})
     dark, bright = "#31688E", "#8FD744"  # of viridis
     marks = [
@@ -150,7 +150,7 @@ def _marks(segments: Sequence[Segment]) -> list[Line2D]:
 
 
 def schedule(record: Record) -> Figure:
-    """The winner's schedule among all others: a panel for each searched hyperparameter, the score below.
+    """Draw the winner's schedule among all others: a panel for each hyperparameter, the score below.
 
     The horizontal axis counts training steps along the lineage. Every segment hangs on the one it started
     from, so the thin lines are the family tree; the winner's lineage is thick, with a tick wherever an heir
@@ -171,7 +171,7 @@ def schedule(record: Record) -> Figure:
     *panels, bottom = figure.subplots(len(shown) + 1, 1, sharex=True, squeeze=False)[:, 0]
     ids = [segment.id for segment in segments]
     for axes, (name, dimension) in zip(panels, shown.items(), strict=True):
-        values = place(segments, name, dimension)
+        values = positions(segments, name, dimension)
         _draw_values(axes, segments, dict(zip(ids, values.tolist(), strict=True)), line)
         dress(axes, "y", name, dimension, values)
     _draw_scores(bottom, segments, line)
@@ -196,9 +196,9 @@ def schedule(record: Record) -> Figure:
 def rate(
     record: Record, member: int, *, name: str = "lr", steps_per_epoch: int | None = None
 ) -> Figure:
-    """A hyperparameter of one slot, the learning rate for instance, as it was trained with, step by step.
+    """Draw a hyperparameter of one slot, such as the learning rate, step by step.
 
-    The horizontal axis counts what the slot itself has trained, which goes on evenly where it inherits; a
+    The horizontal axis counts what the slot itself has trained, which is even also if it inherits; a
     ring marks each value that it began with on a donor's weights.
 
     Args:
@@ -222,7 +222,7 @@ def rate(
         there = sorted({each.member for each in segments})
         raise UsageError(f"member {member} has no finished segment; members that have: {there}")
     edges = np.cumsum([0, *(each.steps for each in own)]) / (steps_per_epoch or 1)
-    values = place(own, name, space[name])
+    values = positions(own, name, space[name])
     heirs = [i for i, each in enumerate(own) if inherited(each)]
 
     figure = Figure(figsize=(8.0, 4.5), dpi=DPI, layout="constrained")
@@ -308,6 +308,6 @@ def _segments(record: Record) -> tuple[Segment, ...]:
 
 
 def save(figure: Figure, path: str | PathLike[str]) -> None:
-    """Write the figure in the format of the path's suffix, as a whole and in place of an older file."""
+    """Write a figure in the format of the path's suffix; it replaces an older file as a whole."""
     with replacing(Path(path)) as aside:
         figure.savefig(aside, dpi=DPI)

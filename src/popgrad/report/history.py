@@ -21,18 +21,18 @@ _AFTER = ("source_member", "source_interval", "seconds", "status")
 
 
 def searched(space: Space) -> dict[str, Dimension]:
-    """The dimensions that are not constant, in declared order."""
+    """Return the dimensions that are not constant, in declared order."""
     return {name: each for name, each in space.items() if not isinstance(each, Constant)}
 
 
 def rows(record: Record, telemetry: Mapping[SegmentId, Telemetry]) -> list[Row]:
     """Return one row per segment, all with the same columns.
 
-    Columns: member, interval, step (training steps behind the final state), samples, score (higher is better;
-    nan = failed), every metric (nan where the member was not evaluated), every hyperparameter,
-    change_<hyperparameter> (the factor or the word for what made it), source_member and source_interval (None
-    for a fresh member), seconds (wall time; nan where it is not known), status. A hyperparameter or metric
-    whose name is taken already is called hparam_<name> or metric_<name>.
+    Columns: member, interval, step (training steps behind the final state), samples, score (higher is
+    better; nan = failed), every metric (nan if the member was not evaluated), every hyperparameter,
+    change_<hyperparameter> (the factor or the word for its origin), source_member and source_interval
+    (None for a fresh member), seconds (wall time; nan if unknown), status. A hyperparameter or metric with
+    a name that is taken already becomes hparam_<name> or metric_<name>.
     """
     hparams, changes, metrics = _columns(record)
     table: list[Row] = []
@@ -88,7 +88,7 @@ def write_csv(path: str | PathLike[str], rows: Iterable[Mapping[str, object]]) -
 
 
 def frame(rows: Sequence[Mapping[str, object]]) -> Any:
-    """The rows as a `pandas.DataFrame`.
+    """Return rows as a `pandas.DataFrame`.
 
     Raises:
         UsageError: pandas is not installed.

@@ -1,4 +1,4 @@
-"""A run in words and numbers: what `popgrad show` prints, and the same as plain data for `--json`."""
+"""A run in words and numbers: the output of `popgrad show`, and the same as plain data for `--json`."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -22,9 +22,9 @@ _LARGEST, _SMALLEST = 1e6, 1e-4  # and so is one with a number beyond these
 
 
 def numbers(column: Iterable[object]) -> list[str]:
-    """A column of values as text that aligns when it is set flush right.
+    """Return a column of values as text that aligns when it is set flush right.
 
-    Floats get at least 4 significant digits and all the same number of decimals, or exponents where they span
+    Floats get at least 4 significant digits and all the same number of decimals, or exponents if they span
     more than four orders of magnitude; other values are written as they are, None as nothing.
     """
     values = list(column)
@@ -94,7 +94,7 @@ def winners(record: Record) -> Table:
 
 
 def schedule_table(line: Sequence[Segment], space: Space) -> Table:
-    """The schedule along a lineage (root first), searched hyperparameters only, equal neighbours merged."""
+    """Return the schedule along a lineage (root first): searched hyperparameters, neighbours merged."""
     names = list(searched(space))
     phases = lineage.schedule(line).only(names).merged().phases
     table = _table("Schedule", {"steps": "right", **dict.fromkeys(names, "right")})
@@ -106,7 +106,7 @@ def schedule_table(line: Sequence[Segment], space: Space) -> Table:
 
 
 def lineage_line(line: Sequence[Segment]) -> Text:
-    """A lineage (root first) from its end to its root, stays merged: "m3 (intervals 5-9) ← m7 (0-4)"."""
+    """Return a lineage (root first) from end to root, stays merged: "m3 (intervals 5-9) ← m7 (0-4)"."""
     text = Text()
     for i, stay in enumerate(reversed(_stays(line))):
         first, last = stay[0].interval, stay[-1].interval
@@ -119,7 +119,7 @@ def lineage_line(line: Sequence[Segment]) -> Text:
 
 
 def _stays(line: Sequence[Segment]) -> list[list[Segment]]:
-    """A lineage cut where an heir took over from a donor."""
+    """A lineage, split at each heir that took over from a donor."""
     stays: list[list[Segment]] = []
     for segment in line:
         if not stays or lineage.inherited(segment):
