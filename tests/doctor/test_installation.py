@@ -36,7 +36,7 @@ def test_what_is_wrong_is_said_with_what_to_do(
 
     monkeypatch.setattr(module, "Processes", Broken)
     monkeypatch.setattr(module, "check_local", refuse)
-    monkeypatch.setattr(module, "_LITTLE", 10**18)
+    monkeypatch.setattr(module, "_MIN_FREE", 10**18)
     monkeypatch.setenv("MKL_CBWR", "COMPATIBLE")
     monkeypatch.setenv("POPGRAD_DATA", str(tmp_path / "nothing"))
     found = by_name(tmp_path / "runs")

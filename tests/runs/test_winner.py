@@ -126,7 +126,7 @@ def edit(**changes: Any) -> Callable[[Path], None]:
         (edit(hparams=3), "describes no network: it has no mapping"),
         (edit(options="many"), "describes no network: its .options. are not"),
         (edit(hparams={}), "other.json lacks the hyperparameter lr, keep_prob"),
-        (edit(task=...), "names no task, the run was given an instance: pass task="),
+        (edit(task=...), "names no task, since the run was given an instance: pass task="),
         (edit(task="cifar"), "there is no task 'cifar'"),
         (edit(task="quadratic", options={}), "lacks the hyperparameter|trains no torch module"),
         (edit(options={"wide": True}), "task digits has no option 'wide'"),
