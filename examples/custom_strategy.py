@@ -27,9 +27,8 @@ def annealed(space, *, first=2.0, decay=0.8, fraction=0.25):
     def step(rng, population, ready, memory):
         decisions = memory["decisions"]
         factor = 1 + (first - 1) * decay**decisions
-        explore = partial(
-            perturb, space=space, factors=(1 / factor, factor), resample_probability=0.0
-        )
+        factors = (1 / factor, factor)
+        explore = partial(perturb, space=space, factors=factors, resample_probability=0.0)
         plan = generation(rng, population, ready, exploit=exploit, explore=explore)
         # The memory is recorded with the decision, so a resumed run continues with it.
         return plan, {"decisions": decisions + 1}
