@@ -14,8 +14,8 @@ _DEFAULT = 128 * 1024  # value of both in glibc at the start of a process
 def keep_memory(*, keep: bool) -> None:
     """Keep freed memory for the next allocation, or return it to the system as usual, at once too.
 
-    With glibc, a step of 128 small perceptrons (64-64-64-10, batches of 32) touches about 240 fresh pages if
-    memory is returned, and none if it is kept. Other C libraries are left as they are.
+    With glibc, a step of 128 small perceptrons (64-64-64-10, batches of 32) touches about 240 fresh
+    pages if memory is returned, and none if it is kept. Other C libraries are left as they are.
     """
     if not sys.platform.startswith("linux"):
         return

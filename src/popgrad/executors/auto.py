@@ -9,11 +9,11 @@ from popgrad.core.population import Assignment
 from popgrad.executors.base import Executor
 
 _MIN_SECONDS = 0.2
-"""Seconds of the longer of the two segments by which steps are timed: a hundred times the noise of the clock
-and the scheduler, and little beside the start of a worker."""
+"""Seconds of the longer of the two segments by which steps are timed: a hundred times the noise of
+the clock and the scheduler, and little beside the start of a worker."""
 
 _SHORT_RUN = 5.0
-"""Seconds of a serial run below which only the serial executor is timed: workers take half of it to start."""
+"""Seconds of a serial run below which nothing else is timed: workers take half of it to start."""
 
 
 @dataclass(frozen=True)

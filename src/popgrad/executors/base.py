@@ -20,8 +20,9 @@ Save = Callable[[str, Tree, Sequence[torch.Tensor]], None]
 """Writes a checkpoint: (digest, tree, leaves). Raises `RunError` if it cannot."""
 
 RETRIES = 2
-"""Times that a segment is retrained if it raised an exception or ended its process. A passing cause (memory
-that was short, a disk that stalled) seldom takes more; a permanent one costs three segments."""
+"""Times that a segment is retrained if it raised an exception or ended its process. A passing cause
+(memory that was short, a disk that stalled) seldom takes more; a permanent one costs three
+segments."""
 
 log = logging.getLogger("popgrad")
 
@@ -29,16 +30,17 @@ log = logging.getLogger("popgrad")
 class Executor(Protocol):
     """Owner of the states: it trains, evaluates and inherits, and decides nothing.
 
-    A state is held from the moment its segment is finished until `retain` drops it. It never changes: if the
-    segment is put or trained once more, the first state stays. The segment with the fewest steps behind it
-    trains first.
+    A state is held from the moment its segment is finished until `retain` drops it. It never
+    changes: if the segment is put or trained once more, the first state stays. The segment with the
+    fewest steps behind it trains first.
 
-    Every executor takes (task, devices, save=None, workers=None, deadline=None); some take more keywords.
+    Every executor takes (task, devices, save=None, workers=None, deadline=None); some take more
+    keywords.
     """
 
     @property
     def fingerprint(self) -> dict[str, object]:
-        """What the bits of a result depend on: `fingerprint.fingerprint` of the process that trains."""
+        """What bits depend on: `fingerprint.fingerprint` of the process that trains."""
 
     def submit(self, assignments: Sequence[Assignment]) -> None:
         """Take segments to train. Their sources must be held."""
@@ -48,8 +50,8 @@ class Executor(Protocol):
 
         Raises:
             RunError: Nothing is left that could finish, or a checkpoint could not be written.
-            PopgradError: An error that the task raised on purpose; its segment is given up, the others
-                continue.
+            PopgradError: An error that the task raised on purpose; its segment is given up, the
+                others continue.
         """
 
     def holds(self, segment: SegmentId) -> bool:
@@ -67,15 +69,15 @@ class Executor(Protocol):
     def flush(self) -> None:
         """Wait until the checkpoints of all finished segments are written.
 
-        They are written during training, and so may be missing when a segment is finished. Nothing may be in
-        training.
+        They are written during training, and so may be missing when a segment is finished. Nothing
+        may be in training.
 
         Raises:
             RunError: A checkpoint cannot be written.
         """
 
     def close(self) -> None:
-        """Release everything. Segments in training are abandoned, unwritten checkpoints may be lost."""
+        """Release everything. Segments in training and unwritten checkpoints may be lost."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +101,8 @@ class Attempt:
             outcome: Outcome of this attempt.
 
         Returns:
-            The outcome if it has no error; the next attempt, of at most `RETRIES`; else a failure with the
-            first error.
+            The outcome if it has no error; the next attempt, of at most `RETRIES`; else a failure
+            with the first error.
         """
         if not outcome.error:
             return outcome
@@ -144,16 +146,16 @@ def train_segment(
         assignment: Segment to train.
         source: State to start from, which the task may change; None = a fresh member.
         device: Device to compute on.
-        save: Writes the checkpoint of the final state, if the assignment has one; None = no checkpoint.
+        save: Writes the checkpoint of the final state, if one is due; None = no checkpoint.
         worker: Name of the worker, for the telemetry.
 
     Returns:
-        The outcome, and the final state taken apart. An exception of the task, `SystemExit` too, is an
-        outcome with `error`.
+        The outcome, and the final state taken apart. An exception of the task, `SystemExit` too, is
+        an outcome with `error`.
 
     Raises:
-        PopgradError: An error on purpose, such as a hyperparameter that reaches nothing. It concerns the
-            whole run.
+        PopgradError: An error on purpose, such as a hyperparameter that reaches nothing. It
+            concerns the whole run.
         Exception: An error of `save`.
     """
     curve: list[tuple[int, str, float]] = []

@@ -1,4 +1,4 @@
-"""What the bits of a result depend on besides seeds: the processor's kernels, the build, the threads."""
+"""A fingerprint of all that bits depend on besides seeds: CPU kernels, builds and threads."""
 
 import hashlib
 import platform
@@ -9,10 +9,10 @@ from torch.nn import functional
 
 
 def fingerprint() -> dict[str, object]:
-    """Return versions, and a digest of some products and convolutions of odd shapes on this machine.
+    """Return versions, and a digest of products and convolutions of odd shapes on this machine.
 
-    It takes a few milliseconds. It draws from its own generator, on the CPU and in float32, whatever the
-    caller's defaults are.
+    It takes a few milliseconds. It draws from its own generator, on the CPU and in float32,
+    whatever the caller's defaults are.
     """
     generator = torch.Generator().manual_seed(0)
     sha = hashlib.sha256()
@@ -23,8 +23,8 @@ def fingerprint() -> dict[str, object]:
     def add(result: torch.Tensor) -> None:
         sha.update(result.contiguous().numpy().tobytes())
 
-    # Operands that start at 1 lie off a 16-byte boundary: there the MKL takes other paths, with other bits,
-    # unless MKL_CBWR was set before its first product.
+    # Operands that start at 1 lie off a 16-byte boundary: there the MKL takes other paths, with
+    # other bits, unless MKL_CBWR was set before its first product.
     for rows, inner, columns in ((1, 33, 10), (3, 129, 7), (32, 33, 64), (65, 257, 129)):
         x = normal(rows * inner + 1)
         w = normal(columns, inner)

@@ -1,4 +1,4 @@
-"""A fresh interpreter, for workers and for the monitor: no fork, since torch may have threads already."""
+"""A fresh interpreter for workers and the monitor: no fork, since torch may have threads."""
 
 import os
 import subprocess
@@ -10,10 +10,10 @@ THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THR
 
 
 def interpreter(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
-    """Start Python with one thread, in its own process group: Ctrl-C in a terminal does not reach it.
+    """Start Python with one thread, in its own process group, which Ctrl-C does not reach.
 
-    It searches modules in the paths of this process alone, without the working directory, in which a file
-    could shadow a module. It does not run the user's main module again.
+    It searches modules in the paths of this process alone, without the working directory, in which
+    a file could shadow a module. It does not run the user's main module again.
 
     Args:
         arguments: Arguments of `python -P`: "-c" or "-m", and what follows.

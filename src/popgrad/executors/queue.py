@@ -1,4 +1,4 @@
-"""A queue of segments; the one with the fewest steps behind it goes first, so that no member falls behind."""
+"""A queue of segments: the fewest steps go first, so that no member falls behind."""
 
 import heapq
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ Item = TypeVar("Item")
 
 
 class TrainingQueue(Generic[Item]):
-    """A queue ordered by the training steps behind an item; equals in the order of their arrival."""
+    """A queue ordered by the training steps behind an item, then by arrival."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, Item]] = []

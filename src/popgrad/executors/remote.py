@@ -23,7 +23,8 @@ class Setup:
         save: Writes a checkpoint; None = no checkpoints are written.
         path: `sys.path` of the controller.
         dtype: Default dtype of the controller.
-        matmul_precision: Precision of float32 products, as `torch.get_float32_matmul_precision` names it.
+        matmul_precision: Precision of float32 products, as `torch.get_float32_matmul_precision`
+            names it.
         deterministic: Whether torch refuses algorithms that are not deterministic.
     """
 
@@ -47,7 +48,7 @@ class WorkerError:
 
     @classmethod
     def of(cls, error: Exception) -> Self:
-        """Return the answer to an exception that is not part of an outcome, such as a checkpoint's."""
+        """Return the answer to an exception outside of an outcome, such as a checkpoint's."""
         if isinstance(error, PopgradError):
             return cls(error)
         return cls(RunError(f"{type(error).__name__}: {error}"))

@@ -16,7 +16,7 @@ from popgrad.tasks.base import Task
 
 
 class Serial:
-    """Trains in the calling process, with one thread; `close` restores the caller's number of threads.
+    """Trains in the calling process, with one thread; `close` restores the number of threads.
 
     Args:
         task: Task to train.
@@ -82,8 +82,9 @@ class Serial:
         return outcome
 
     def _hold(self, segment: SegmentId, tree: Tree, leaves: Sequence[torch.Tensor]) -> None:
-        # Copied, since the caller may change the leaves afterwards. Contiguous, as a state comes back from
-        # a checkpoint or shared memory: the bits of a product depend on the strides of its operands.
+        # Copied, since the caller may change the leaves afterwards. Contiguous, as a state comes
+        # back from a checkpoint or shared memory: the bits of a product depend on the strides of
+        # its operands.
         copies = [leaf.clone(memory_format=torch.contiguous_format) for leaf in leaves]
         self._states.setdefault(segment, unflatten(tree, copies))
 

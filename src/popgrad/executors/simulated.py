@@ -1,8 +1,8 @@
 """A simulated cluster: virtual time, with the real strategies, engine and journal.
 
-It tests members that are unequally fast, fail, or lose their machine, and plans for clusters that are not at
-hand. Segments are really trained, one after the other, when virtual time has come to their end: use a task
-that costs nothing.
+It tests members that are unequally fast, fail, or lose their machine, and plans for clusters that
+are not at hand. Segments are really trained, one after the other, when virtual time has come to
+their end: use a task that costs nothing.
 """
 
 import heapq
@@ -32,7 +32,8 @@ class Cluster:
         speeds: Steps a second of each slot, above 0.
         overhead: Seconds of a segment besides its steps: its start and its evaluation.
         failure: Probability in [0, 1] that an attempt at a segment fails, at a random moment of it.
-        preemption: Mean number of times an hour that a slot is taken away; its segment starts anew elsewhere.
+        preemption: Mean number of times an hour that a slot is taken away; its segment starts anew
+            elsewhere.
         away: Seconds until a slot that was taken away is back.
         seed: Seed of the draws.
 
@@ -159,7 +160,7 @@ class Simulated:
             if outcome is not None:
                 return outcome
 
-    # --- events -------------------------------------------------------------------------------------
+    # --- events -----------------------------------------------------------------------------------
 
     def _start(self, slot: int, attempt: Attempt) -> None:
         """Start a segment in a slot, and schedule the first event that will end it."""
@@ -249,7 +250,7 @@ class Simulated:
     def _schedule(self, moment: float, event: _Event) -> None:
         heapq.heappush(self._events, (moment, next(self._numbers), event))
 
-    # --- states: those of the serial executor that trains -------------------------------------------
+    # --- states: those of the serial executor that trains -----------------------------------------
 
     def holds(self, segment: SegmentId) -> bool:
         """Whether the state is in this process."""

@@ -10,7 +10,7 @@ from popgrad.state import Tree
 
 
 class Writer:
-    """Writes one checkpoint after the other in a thread; at most one waits, so that memory is bounded.
+    """Writes checkpoints in a thread, one by one; at most one waits, so that memory is bounded.
 
     Args:
         save: Writes a checkpoint.

@@ -1,4 +1,4 @@
-"""A pool of persistent worker processes, one torch thread each; members wait in memory for their turn."""
+"""A pool of persistent worker processes, one torch thread each; states wait in shared memory."""
 
 import itertools
 import pickle
@@ -32,8 +32,8 @@ class Processes:
         devices: Devices; members take turns over them.
         save: Writes a checkpoint, in the worker; None = no checkpoints are written.
         workers: Number of processes, at least 1; None = one per core.
-        deadline: Seconds that a segment may take. One that takes longer fails, ends its worker, and is not
-            retrained; None = no limit.
+        deadline: Seconds that a segment may take. One that takes longer fails, ends its worker, and
+            is not retrained; None = no limit.
         pickled: Task as `pickle_task` returns it; None = it is pickled here.
 
     Raises:
@@ -73,7 +73,7 @@ class Processes:
         self._file_limit = _limit_files(resource.RLIM_INFINITY)
         self._start_workers()
 
-    # --- workers ------------------------------------------------------------------------------------
+    # --- workers ----------------------------------------------------------------------------------
 
     def _share(self, task: Sharing) -> tuple[str, Layout]:
         """Put the task's data into shared memory, which this process then uses as well."""
@@ -113,12 +113,12 @@ class Processes:
             raise answer.error
         if answer != self.fingerprint:
             raise RunError(
-                "the arithmetic of a worker process differs from this process's, so that results could "
-                "not be repeated; import popgrad before anything is computed with torch, or set "
-                f"MKL_CBWR=AUTO in the environment ({answer} here {self.fingerprint})"
+                "the arithmetic of a worker process differs from this process's, so that results "
+                "could not be repeated; import popgrad before anything is computed with torch, or "
+                f"set MKL_CBWR=AUTO in the environment ({answer} here {self.fingerprint})"
             )
 
-    # --- training -----------------------------------------------------------------------------------
+    # --- training ---------------------------------------------------------------------------------
 
     def submit(self, assignments: Sequence[Assignment]) -> None:
         """Queue segments, and start as many as there are idle workers."""
@@ -214,13 +214,13 @@ class Processes:
             self._free.append(target)
         return attempt, answer
 
-    # --- states -------------------------------------------------------------------------------------
+    # --- states -----------------------------------------------------------------------------------
 
     def _free_memory(self) -> SharedState:
         return self._free.pop() if self._free else SharedState()
 
     def _hold(self, segment: SegmentId, shared: SharedState, layout: Layout) -> None:
-        # A state that is held stays: an heir may be reading it, and the new one must be equal to it.
+        # A state that is held stays: an heir may be reading it, and the new one must equal it.
         if segment in self._states:
             self._free.append(shared)
         else:
@@ -252,12 +252,12 @@ class Processes:
             self._free.append(shared)
 
     def flush(self) -> None:
-        """Wait until every worker has written its checkpoints; one that has died has none to write."""
+        """Wait until every worker has written its checkpoints; one that has died has none."""
         idle = [worker for worker in self._workers if worker.attempt is None]
         for worker in idle:
             worker.send(pickle.dumps(None))
 
-        # All answers are read before an error is raised, so that none is taken for that of a segment.
+        # All answers are read before an error is raised, lest one be taken for a segment's.
         answers = []
         for worker in idle:
             try:
@@ -271,7 +271,7 @@ class Processes:
             assert isinstance(answer, FlushDone)
 
     def close(self) -> None:
-        """End the workers, even if they train, free the memory, and restore the limit of open files."""
+        """End the workers, even if they train; free memory, and restore the limit of files."""
         for worker in self._workers:
             worker.kill()
         for worker in self._workers:

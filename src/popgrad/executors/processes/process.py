@@ -1,4 +1,4 @@
-"""A worker process as its controller sees it: started, spoken to, and ended with all that it started."""
+"""A worker process as its controller sees it; it ends with all that it has started."""
 
 import os
 import signal
@@ -13,10 +13,13 @@ from popgrad.executors.base import Attempt
 from popgrad.executors.interpreter import interpreter
 from popgrad.executors.processes.shared_memory import SharedState
 
-_MAIN = "import sys; from popgrad.executors.processes.worker import main; main(*map(int, sys.argv[1:3]))"
+_MAIN = (
+    "import sys; from popgrad.executors.processes.worker import main; "
+    "main(*map(int, sys.argv[1:3]))"
+)
 
 _OUTPUT_TIMEOUT = 1.0
-"""Seconds to wait for the output of a process that has ended; more only if another one holds the pipe."""
+"""Seconds to wait for the last output of a process; it takes them if another one holds the pipe."""
 
 
 class Process:
@@ -85,7 +88,7 @@ class Process:
 
 
 def _relay(lines: IO[bytes]) -> None:
-    """Copy what a task prints to this process's standard error, line by line, as a live table needs it."""
+    """Copy what a task prints to `sys.stderr`, line by line, as a live table needs it."""
     with lines:
         for line in lines:
             # Standard error may be closed or missing.

@@ -1,8 +1,8 @@
 """States in memory that processes share. No state is pickled, none goes through the disk.
 
-Each state has a file without a name in memory (`memfd_create`): it is not limited by the size of /dev/shm,
-and is gone with the last process that has it open, however that process ends. If the system has no such
-files, it is a file in the temporary directory.
+Each state has a file without a name in memory (`memfd_create`): it is not limited by the size of
+/dev/shm, and is gone with the last process that has it open, however that process ends. If the
+system has no such files, it is a file in the temporary directory.
 """
 
 import math
@@ -105,7 +105,7 @@ class View:
         return torch.frombuffer(self._map, dtype=torch.uint8)
 
     def write(self, layout: Layout, leaves: Sequence[torch.Tensor]) -> None:
-        """Copy leaves into the memory, which grows as needed. Raises `OSError` if there is none left."""
+        """Copy leaves into the memory, which grows as needed. Raises `OSError` if it is full."""
         if layout.size:
             target = self._bytes(layout.size, grow=True)
             for (_, _, offset), leaf in zip(layout.leaves, leaves, strict=True):
@@ -127,7 +127,7 @@ class View:
         return leaves
 
     def alias(self, layout: Layout) -> list[torch.Tensor]:
-        """Return the leaves without a copy, in memory that processes share until one writes to it."""
+        """Return the leaves without a copy; a process that writes to them gets its own."""
         fd = os.open(self.path, os.O_RDONLY)
         try:
             # A mapping of nothing is an error; a private one needs no permission to write.
@@ -152,7 +152,7 @@ class View:
 
 
 def _reserve(fd: int, size: int) -> None:
-    # A write to memory that cannot be had ends the process with SIGBUS; reserving it raises an OSError.
+    # A write to memory that is not there ends the process; reserving it raises an OSError.
     if sys.platform == "linux":
         os.posix_fallocate(fd, 0, size)
     else:

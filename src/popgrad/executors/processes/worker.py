@@ -75,7 +75,7 @@ class FlushDone:
 
 
 def main(connection: int, lifeline: int) -> None:
-    """Run the process: with one torch thread, and without regard to Ctrl-C, which the controller handles.
+    """Run the process, with one torch thread. It ignores Ctrl-C, which the controller handles.
 
     Args:
         connection: File descriptor of the socket to the controller.
@@ -91,8 +91,8 @@ def main(connection: int, lifeline: int) -> None:
     keep_memory(keep=True)  # page faults were 5 to 15% of a convolution's step
 
     with Connection(connection) as pipe:
-        # The end of the socket tells the controller that this process has ended, so the processes that
-        # the task starts must not hold it open.
+        # The end of the socket tells the controller that this process has ended, so the processes
+        # that the task starts must not hold it open.
         os.set_inheritable(connection, False)
         os.register_at_fork(after_in_child=pipe.close)
         try:
@@ -102,7 +102,7 @@ def main(connection: int, lifeline: int) -> None:
 
 
 def _end_with(lifeline: int) -> None:
-    """Wait for the end of the controller, then end this process and whatever the task has started."""
+    """Wait for the end of the controller, then end this process and what the task started."""
     os.read(lifeline, 1)  # nothing is ever written: it returns when the pipe is closed
     os.killpg(0, signal.SIGKILL)
 
@@ -174,8 +174,8 @@ def _train(
         _view(views, job.target).write(target, leaves)
     except OSError as error:
         raise RunError(
-            f"no memory for the state of member {job.assignment.member}, {target.size} bytes ({error}); "
-            "train a smaller population or model"
+            f"no memory for the state of member {job.assignment.member}, {target.size} bytes "
+            f"({error}); train a smaller population or model"
         ) from None
     return SegmentDone(outcome, target)
 

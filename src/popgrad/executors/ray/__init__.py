@@ -1,1 +1,1 @@
-"""The executor `ray`: members train in actors of a Ray cluster. It is imported only if it is chosen."""
+"""The executor `ray`: members train in actors of a Ray cluster. It is imported only if chosen."""

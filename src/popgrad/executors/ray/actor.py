@@ -1,4 +1,4 @@
-"""Actors from both sides: the trainer in a process of Ray's, and the actors as the controller sees them."""
+"""Actors from both sides: the trainer in its process, and the actors that a controller sees."""
 
 import itertools
 import logging
@@ -27,7 +27,7 @@ from popgrad.executors.writer import Writer
 log = logging.getLogger("popgrad")
 
 _SLOW_START = 30.0
-"""Seconds to wait for the first actor before a warning; actors start in 2 to 15, mostly to import torch."""
+"""Seconds to wait for an actor before a warning; actors take 2 to 15, mostly to import torch."""
 
 _MAX_STARTS = 3
 """Starts of an actor in one position that may fail, after which the run ends."""
@@ -128,7 +128,7 @@ class Actor:
         attempt: Segment that it trains; None = it is idle.
         outcome: Reference to the outcome of that segment; None = it is idle.
         final: Reference to the final state of that segment; None = it is idle.
-        began: Start of the attempt, in seconds of `time.monotonic`.
+        started: Start of the attempt, in seconds of `time.monotonic`.
     """
 
     handle: Any
@@ -138,11 +138,11 @@ class Actor:
     attempt: Attempt | None = None
     outcome: Any = None
     final: Any = None
-    began: float = 0.0
+    started: float = 0.0
 
 
 class Actors:
-    """The actors of a controller: started if there is room, used once they have started, dropped if lost.
+    """The actors of a controller: started if there is room, dropped if they are lost.
 
     Args:
         setup: Argument `setup` of a `Trainer`.
@@ -187,7 +187,7 @@ class Actors:
             self._start_actor()
 
     def _start_actor(self, starts: int = 1) -> None:
-        """Start an actor; `starts` counts the starts in its position. It may have to wait for room."""
+        """Start an actor, which may wait for room; `starts` counts starts in its position."""
         variables = {**THREADS, "MKL_CBWR": os.environ.get("MKL_CBWR", "AUTO")}
         remote = ray.remote(Trainer).options(
             num_cpus=self._needs.cpus,
@@ -203,22 +203,22 @@ class Actors:
         while not self.ready:
             answered, _ = ray.wait([*self.starting], timeout=timeout)
             if answered:
-                self.take_on(answered[0])
+                self.add_started(answered[0])
             else:
                 log.warning(
                     "waiting for actors to start; `ray status` shows whether the cluster is busy"
                 )
                 timeout = None
 
-    def take_on(self, ref: Any) -> None:
+    def add_started(self, ref: Any) -> None:
         """Make an actor ready that has answered; start another if it has ended instead.
 
         Args:
             ref: Key of the actor in `starting`.
 
         Raises:
-            RunError: Actors in this position have ended too often, or this one's arithmetic differs. The
-                actor is left to `close`.
+            RunError: Actors in this position have ended too often, or this one's arithmetic
+                differs. The actor is left to `close`.
             PopgradError: The actor cannot load the task.
         """
         actor = self.starting[ref]
@@ -229,8 +229,8 @@ class Actors:
             if actor.starts < _MAX_STARTS:
                 return self._start_actor(actor.starts + 1)
             raise RunError(
-                f"actors end while they start, {_MAX_STARTS} times in a row; popgrad and what the task "
-                f"imports must be installed on every node ({error_lines(error)[-1]})"
+                f"actors end while they start, {_MAX_STARTS} times in a row; popgrad and what the "
+                f"task imports must be installed on every node ({error_lines(error)[-1]})"
             ) from None
 
         if isinstance(info, WorkerError):
@@ -249,14 +249,15 @@ class Actors:
         pairs = ((key, value, info.fingerprint.get(key)) for key, value in self.fingerprint.items())
         differences = ", ".join(f"{key} {a} and {b}" for key, a, b in pairs if a != b)
         raise RunError(
-            f"the arithmetic of the node {info.address} differs from that of the nodes before it, so that "
-            f"results could not be repeated ({differences}); use one kind of CPU and one version of torch"
+            f"the arithmetic of the node {info.address} differs from that of the nodes before it, "
+            f"so that results could not be repeated ({differences}); use one kind of CPU and one "
+            "version of torch"
         )
 
     def drop(self, actor: Actor) -> None:
         """End an actor that is lost, and the idle ones on its node, which may be lost with it.
 
-        On the controller's node only the actor itself ends: the node lives as long as the controller.
+        On the controller's node only the actor itself ends: that node cannot be lost.
         """
         node = None if actor.node == self.home else actor.node
         lost = [
@@ -283,5 +284,5 @@ class Actors:
 
 
 def error_lines(error: RayError) -> list[str]:
-    """Return the lines of Ray's message, which may be pages: at least one, of at most 200 characters."""
+    """Return the lines of Ray's message: at least one, each of at most 200 characters."""
     return [line[:200] for line in str(error).strip().splitlines()] or ["no reason given"]

@@ -54,8 +54,8 @@ def connect(address: str | None, workers: int | None, needs: Needs) -> bool:
     """Connect to a cluster, or start one on this machine. An existing connection is used as it is.
 
     Args:
-        address: HOST:PORT, "auto" = the cluster that runs on this machine, "local" = start one; None = the
-            value of RAY_ADDRESS, else "local".
+        address: HOST:PORT, "auto" = the cluster that runs on this machine, "local" = start one;
+            None = the value of RAY_ADDRESS, else "local".
         workers: Actors that a started cluster has room for; None = one per core.
         needs: Resources of an actor.
 
@@ -71,8 +71,8 @@ def connect(address: str | None, workers: int | None, needs: Needs) -> bool:
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     if "://" in address:
         raise UsageError(
-            f"address: expected HOST:PORT, auto or local, got {address!r}; run popgrad on a node of the "
-            "cluster"
+            f"address: expected HOST:PORT, auto or local, got {address!r}; run popgrad on a node "
+            "of the cluster"
         )
     options: dict[str, object] = {"log_to_driver": True, "logging_level": logging.ERROR}
     if address == "local":
@@ -145,7 +145,7 @@ def _endpoint(address: str) -> tuple[str, int] | None:
     return host.strip("[]"), int(port)
 
 
-# --- output of workers: Ray prints it to standard output, which is for results, and has no setting --------
+# --- output of workers: Ray prints it to standard output, which is for results; it has no setting
 
 _print_worker_logs: Any = getattr(ray_worker, "print_worker_logs", None)
 """Ray's private function, which another version may not have."""

@@ -1,7 +1,7 @@
 """Members on a Ray cluster: actors train, states go through Ray's object store.
 
-The controller keeps a copy of every held state in the object store of its own node. So no state is lost with
-another node; the controller's node needs memory for two states per member.
+The controller keeps a copy of every held state in the object store of its own node. So no state is
+lost with another node; the controller's node needs memory for two states per member.
 """
 
 import sys
@@ -31,7 +31,7 @@ _GROWTH_SECONDS = 1.0
 """Seconds of waiting after which a queued segment looks for room on new nodes."""
 
 _FULL_ERRORS = (ObjectStoreFullError, OutOfDiskError)
-"""Errors of Ray if neither memory nor the disk behind it has room for a state; a retry would fail as well."""
+"""Errors of Ray if neither memory nor disk has room for a state; a retry would fail as well."""
 
 
 @dataclass(frozen=True)
@@ -48,18 +48,18 @@ class StoredState:
 
 
 class Ray:
-    """Trains in actors of a Ray cluster, as many as there is room for; one that is lost is replaced.
+    """Trains in actors of a Ray cluster, as many as have room; one that is lost is replaced.
 
-    Nodes that join are used from the next dispatch on. Actors on the controller's node, which has the run's
-    directory, write their checkpoints; the controller writes those of all others.
+    Nodes that join are used from the next dispatch on. Actors on the controller's node, which has
+    the run's directory, write their checkpoints; the controller writes those of all others.
 
     Args:
         task: Task to train; pickled by value if it is defined in the main module or a notebook.
         devices: Devices of an actor, as it sees them; members take turns over them.
         save: Writes a checkpoint; None = no checkpoints are written.
         workers: Maximum number of actors, at least 1; None = as many as the cluster has room for.
-        deadline: Seconds that a segment may take. One that takes longer fails, ends its actor, and is not
-            retrained; None = no limit.
+        deadline: Seconds that a segment may take. One that takes longer fails, ends its actor, and
+            is not retrained; None = no limit.
         address: Address of the cluster, see `cluster.connect`.
         cpus: CPUs that a member takes; a fraction lets members share one.
         gpus: GPUs that a member takes; a fraction lets members share one.
@@ -67,7 +67,8 @@ class Ray:
         pickled: Task as `pickle_task` returns it; None = it is pickled here.
 
     Raises:
-        UsageError: There is no such cluster, it has no room for a single member, or the task cannot be sent.
+        UsageError: There is no such cluster, it has no room for a single member, or the task cannot
+            be sent.
         RunError: No actor can start, or their arithmetic differs.
     """
 
@@ -102,8 +103,8 @@ class Ray:
         try:
             if not capacity(self._needs):
                 raise UsageError(
-                    f"cpus, gpus: a member takes {cpus:g} CPUs and {gpus:g} GPUs, and no node of the "
-                    "cluster has them"
+                    f"cpus, gpus: a member takes {cpus:g} CPUs and {gpus:g} GPUs, and no node of "
+                    "the cluster has them"
                 )
             if isinstance(task, Sharing):
                 self._actors.data = _store(pack(*flatten(task.share())))
@@ -118,7 +119,7 @@ class Ray:
         """Fingerprint of the actors; all have the same."""
         return self._actors.fingerprint
 
-    # --- training -----------------------------------------------------------------------------------
+    # --- training ---------------------------------------------------------------------------------
 
     def submit(self, assignments: Sequence[Assignment]) -> None:
         """Queue segments, and start as many as there are idle actors."""
@@ -142,7 +143,7 @@ class Ray:
         device = self._devices[assignment.member % len(self._devices)]
         train = actor.handle.train.options(num_returns=2)
         actor.attempt = attempt
-        actor.began = time.monotonic()
+        actor.started = time.monotonic()
         actor.outcome, actor.final = train.remote(assignment, str(device), source, actor.name)
 
     def next(self) -> Outcome:
@@ -159,7 +160,7 @@ class Ray:
                 if late:
                     return self._end_late(late[0])
             elif answered[0] in starting:
-                self._actors.take_on(answered[0])
+                self._actors.add_started(answered[0])
             else:
                 outcome = self._receive(busy[answered[0]])
                 if outcome is not None:
@@ -179,7 +180,7 @@ class Ray:
         """Seconds until an actor's deadline."""
         if self._deadline is None:
             return float("inf")
-        return actor.began + self._deadline - time.monotonic()
+        return actor.started + self._deadline - time.monotonic()
 
     def _timeout(self, busy: Iterable[Actor]) -> float | None:
         """Seconds to wait for an answer; None = no limit."""
@@ -192,7 +193,7 @@ class Ray:
         """End an actor that is over its deadline; another one takes its place."""
         assert self._deadline is not None
         assert actor.attempt is not None
-        seconds = time.monotonic() - actor.began
+        seconds = time.monotonic() - actor.started
         self._actors.end(actor)
         self._dispatch()
         segment = actor.attempt.assignment.id
@@ -233,11 +234,11 @@ class Ray:
         """Drop an actor that is lost, and return the failure of its segment."""
         self._actors.drop(actor)
         self._store_again(assignment.source)
-        telemetry = Telemetry(time.monotonic() - actor.began, actor.name)
+        telemetry = Telemetry(time.monotonic() - actor.started, actor.name)
         reason = f"{actor.name} was lost: {type(error).__name__}: {error_lines(error)[0]}"
         return Outcome(assignment.id, error=reason, telemetry=telemetry)
 
-    # --- states -------------------------------------------------------------------------------------
+    # --- states -----------------------------------------------------------------------------------
 
     def _store_again(self, segment: SegmentId | None) -> None:
         """Re-create the object of a state, which may have been lost with a node."""
@@ -314,6 +315,6 @@ def _store(parcel: Parcel) -> Any:
 
 def _no_room() -> RunError:
     return RunError(
-        "neither Ray's object store nor the disk behind it has room for the states; give it more memory "
-        "(`ray start --object-store-memory`), or train a smaller population or model"
+        "neither Ray's object store nor the disk behind it has room for the states; give it more "
+        "memory (`ray start --object-store-memory`), or train a smaller population or model"
     )

@@ -1,4 +1,4 @@
-"""States as they go through Ray's object store, which does not pickle arrays but shares their memory."""
+"""States as they go through Ray's object store, which shares the memory of arrays."""
 
 import warnings
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ class Parcel:
 
     Attributes:
         tree: The state's structure and numbers.
-        leaves: (dtype name, shape, bytes) of each tensor. Bytes from the object store are read-only.
+        leaves: (dtype name, shape, bytes) of each tensor; read-only from the object store.
     """
 
     tree: Tree
@@ -36,7 +36,7 @@ def pack(tree: Tree, leaves: Sequence[torch.Tensor]) -> Parcel:
 
 
 def tensors(parcel: Parcel) -> list[torch.Tensor]:
-    """Return copies of the leaves in torch's own memory: bits depend on how an operand is aligned."""
+    """Return copies of the leaves in torch's own memory: bits depend on their alignment."""
     leaves = []
     for name, shape, content in parcel.leaves:
         leaf = torch.empty(shape, dtype=getattr(torch, name))
@@ -51,7 +51,7 @@ def unpack(parcel: Parcel) -> State:
 
 
 def alias(parcel: Parcel) -> State:
-    """Return the state without a copy. It must not be written to: all processes on this node share it."""
+    """Return the state without a copy. It is read-only: all processes on this node share it."""
     leaves = [
         _from_numpy(content).view(getattr(torch, name)).reshape(shape)
         for name, shape, content in parcel.leaves
