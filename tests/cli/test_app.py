@@ -72,7 +72,7 @@ def test_tables_are_not_cut_where_standard_output_is_a_file(
         (("schedule", "."), "DIR: given ., which holds no run"),
         (("schedule", ".", "--csv", "--json"), "--csv, --json: given both; give one"),
         (("resume", "nowhere"), "DIR: given nowhere, which holds no run"),
-        (("data", "imagenet"), "'imagenet' is unknown; known are "),
+        (("data", "imagenet"), "data set: expected one of fashion-mnist, mnist, got 'imagenet'"),
     ],
 )
 def test_what_is_not_there_is_named(argv: tuple[str, ...], said: str) -> None:

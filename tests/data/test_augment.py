@@ -142,14 +142,14 @@ def test_with_everything_off_the_same_tensor_comes_back_and_nothing_is_drawn(off
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"crop": 2}, "crop is 2: 0"),
-        ({"crop_shift": -1}, "crop_shift is -1: a whole number"),
-        ({"crop_shift": 1.5}, "crop_shift is 1.5"),
-        ({"crop_shift": True}, "crop_shift is True"),
-        ({"hflip": "yes"}, "hflip is 'yes'"),
-        ({"vflip": None}, "vflip is None"),
-        ({"background": math.nan}, "background is nan"),
-        ({"background": "black"}, "background is 'black'"),
+        ({"crop": 2}, r"crop: expected 0 \(off\) or 1 \(on\), got 2"),
+        ({"crop_shift": -1}, "crop_shift: expected an integer of pixels from 0, got -1"),
+        ({"crop_shift": 1.5}, "crop_shift: expected .*, got 1.5"),
+        ({"crop_shift": True}, "crop_shift: expected .*, got True"),
+        ({"hflip": "yes"}, "hflip: expected .*, got 'yes'"),
+        ({"vflip": None}, "vflip: expected .*, got None"),
+        ({"background": math.nan}, "background: expected a finite number, got nan"),
+        ({"background": "black"}, "background: expected .*, got 'black'"),
     ],
 )
 def test_what_is_not_allowed_is_said(values, said):
@@ -163,10 +163,10 @@ def test_what_is_not_allowed_is_said(values, said):
     ids=["3 dimensions", "bytes"],
 )
 def test_what_is_no_batch_of_images_is_refused(images):
-    with pytest.raises(UsageError, match=r"need floats of shape \[batch"):
+    with pytest.raises(UsageError, match=r"expected floats of shape \[batch"):
         Augment(hflip=True)(images, generator())
 
 
 def test_a_shift_out_of_sight_is_refused():
-    with pytest.raises(UsageError, match="images of 2 x 3 pixels can be shifted by 0 to 1"):
+    with pytest.raises(UsageError, match="expected 0 to 1 for images of 2 x 3 pixels, got "):
         Augment(crop=1, crop_shift=2)(IMAGE, generator())

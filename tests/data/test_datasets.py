@@ -121,14 +121,18 @@ def test_smaller_data_than_the_real_is_taken(idx_dir):
 @pytest.mark.parametrize(
     ("file", "array", "why"),
     [
-        (0, np.zeros((40, 3, 4), "u1"), r"\[1, 3, 4\], those of tiny torch.uint8 \[1, 4, 3\]"),
-        (0, np.zeros((40, 4, 3), "i2"), "images are torch.int16"),
-        (0, np.zeros((40, 12), "u1"), r"images are torch.uint8 \[12\]"),
-        (0, np.zeros((39, 4, 3), "u1"), r"labels of shape \[40\] for 39 images"),
-        (1, np.zeros((40, 1), "u1"), r"labels of shape \[40, 1\] for 40 images"),
-        (1, np.full(40, 10, "u1"), "labels from 10 to 10, allowed are 0 to 9"),
-        (1, np.full(40, -1, "i1"), "labels from -1 to -1, allowed are 0 to 9"),
-        (1, np.zeros(40, "f4"), "labels are whole numbers"),
+        (
+            0,
+            np.zeros((40, 3, 4), "u1"),
+            r"images of torch.uint8 \[1, 4, 3\] .* tiny has, got torch.uint8 \[1, 3, 4\]",
+        ),
+        (0, np.zeros((40, 4, 3), "i2"), "expected images of .*, got torch.int16"),
+        (0, np.zeros((40, 12), "u1"), r"expected images of .*, got torch.uint8 \[12\]"),
+        (0, np.zeros((39, 4, 3), "u1"), r"each of the 39 images in .*, got labels of shape \[40\]"),
+        (1, np.zeros((40, 1), "u1"), r"each of the 40 images in .*, got labels of shape \[40, 1\]"),
+        (1, np.full(40, 10, "u1"), "expected labels from 0 to 9, got 10 to 10"),
+        (1, np.full(40, -1, "i1"), "expected labels from 0 to 9, got -1 to -1"),
+        (1, np.zeros(40, "f4"), "expected integer labels, got torch.float32"),
     ],
 )
 def test_images_and_labels_that_do_not_fit_are_refused(idx_dir, tiny, as_idx, file, array, why):
@@ -148,7 +152,9 @@ def test_no_images_at_all_are_refused(idx_dir, tiny, as_idx):
 def test_colour_where_grey_belongs_is_refused(tmp_path, tiny, write_png):
     write_png(tmp_path / "train" / "0_0.png", np.zeros((4, 3, 3), np.uint8))
     write_png(tmp_path / "test" / "0_0.png", np.zeros((4, 3, 3), np.uint8))
-    with pytest.raises(DataError, match=r"train: images are torch.uint8 \[3, 4, 3\]"):
+    with pytest.raises(
+        DataError, match=r"train: expected images of .*, got torch.uint8 \[3, 4, 3\]"
+    ):
         load(tiny, tmp_path)
 
 
@@ -164,13 +170,15 @@ def test_splits_are_normalised_and_repeatable(idx_dir, tiny, digits):
 
 
 def test_too_large_a_validation_part_is_said(idx_dir, tiny):
-    with pytest.raises(UsageError, match="validation=5000: of 40 training samples"):
+    with pytest.raises(
+        UsageError, match="validation: expected 1 to 39 of 40 training samples, got 5000"
+    ):
         splits(tiny, idx_dir)
 
 
 def test_an_unknown_name_is_said(tmp_path):
     with pytest.raises(
-        UsageError, match="data set 'minst' is unknown; known are fashion-mnist, mnist"
+        UsageError, match="data set: expected one of fashion-mnist, mnist, got 'minst'"
     ):
         load("minst", tmp_path)
 

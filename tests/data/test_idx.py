@@ -102,7 +102,11 @@ def test_a_length_that_differs_is_refused(tmp_path, as_idx, compress):
 
 
 def test_a_foreign_file_is_refused(tmp_path):
-    refused(tmp_path / "x", b"\x89PNG\r\n\x1a\n", "not an IDX file: it starts with 89 50 4e 47")
+    refused(
+        tmp_path / "x",
+        b"\x89PNG\r\n\x1a\n",
+        "not an IDX file: it starts with 89 50 4e 47, expected 00 00",
+    )
     refused(tmp_path / "x", b"\0\0\x0a\x01" + bytes(5), "not an IDX file")
 
 

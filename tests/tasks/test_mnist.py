@@ -119,7 +119,9 @@ def test_the_batch_size_acts(factory):
 
 @BOTH
 def test_an_unknown_data_set_is_refused_at_once(factory):
-    with pytest.raises(UsageError, match="'cifar' is unknown; known are fashion-mnist, mnist"):
+    with pytest.raises(
+        UsageError, match="data set: expected one of fashion-mnist, mnist, got 'cifar'"
+    ):
         factory(dataset="cifar")
 
 

@@ -32,11 +32,12 @@ def perturb(
         hparams: Complete hyperparameters of the donor.
         space: Space of the hyperparameters; init-only and constant dimensions are left as they are.
         factors: Factors to draw from uniformly, each above 0 and not 1.
-        resample_probability: Probability in [0, 1], for each hyperparameter, of a draw from the prior.
+        resample_probability: Probability in [0, 1], for each hyperparameter, of a draw from the
+            prior.
 
     Returns:
-        Complete hyperparameters, in the space, and the origin of each: the factor, "resampled", "next",
-        "previous", "kept" (there is no other value) or "inherited" (not explored).
+        Complete hyperparameters, in the space, and the origin of each: the factor, "resampled",
+        "next", "previous", "kept" (there is no other value) or "inherited" (not explored).
 
     Example:
         >>> from popgrad import Constant, Space, Uniform

@@ -19,11 +19,12 @@ def generation(
     """Turn scores into a plan: the ready members keep, or inherit and explore.
 
     Training and evaluation lie between two calls. In synchronous PBT all members are ready, in
-    asynchronous PBT the one that just finished. The paper evaluates an heir right after it inherits;
-    here its next interval does.
+    asynchronous PBT the one that just finished. The paper evaluates an heir right after it
+    inherits; here its next interval does.
 
     Args:
-        rng: Random streams of the run; an heir explores with its own, from (member, completed intervals).
+        rng: Random streams of the run; an heir explores with its own, from (member, completed
+            intervals).
         population: All N members.
         ready: [R] distinct members that have finished an interval.
         exploit: Selection rule; its sources are the members to continue from.

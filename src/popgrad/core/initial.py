@@ -15,8 +15,8 @@ def first_hparams(
 
     Args:
         space: Space to sample from.
-        rng: Random streams of the run. Each member draws every value from its own stream, even those
-            that `initial` replaces.
+        rng: Random streams of the run. Each member draws every value from its own stream, even
+            those that `initial` replaces.
         size: Members.
         initial: Hyperparameters of the first members; missing names are sampled.
 

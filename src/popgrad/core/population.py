@@ -65,8 +65,8 @@ class Decision:
         number: Position among the decisions of a run, from 0.
         plan: The obeyed plan.
         memory: Memory of the strategy, plain JSON; its input at the next decision.
-        starts: [R] last completed segments of the sources if members decide one by one; None = a new
-            member that starts fresh. Empty if all members decide at once.
+        starts: [R] last completed segments of the sources if members decide one by one; None = a
+            new member that starts fresh. Empty if all members decide at once.
         size: Members of the population from this decision on; None = unchanged.
     """
 

@@ -28,8 +28,8 @@ from popgrad.core.values import (
 class Uniform:
     """A float, uniform in [low, high]. Perturbed by value * factor.
 
-    A value nearer to zero than a hundredth of the range moves as if it were that hundredth, because zero
-    times any factor is zero and the value could never leave.
+    A value nearer to zero than a hundredth of the range moves as if it were that hundredth, because
+    zero times any factor is zero and the value could never leave.
 
     Example:
         >>> dropout = Uniform(0.0, 0.5)
@@ -203,7 +203,8 @@ class Integer:
     def sample(self, rng: np.random.Generator) -> int:
         if not self.log:
             return int(rng.integers(self.low, self.high, endpoint=True))
-        # Half a unit beyond each bound, so that the two ends get the share that rounding gives the others.
+        # Half a unit beyond each bound, so that the two ends get the share that rounding gives the
+        # others.
         return self._nearest(_log_uniform(rng, self.low - 0.5, self.high + 0.5))
 
     def perturb(
@@ -268,5 +269,6 @@ def _move(
         if new != x:
             return new, f
 
-    # Less than the spacing of floats (at 1 - 1e-16, at 5e-324): the neighbouring float is a move, too.
+    # Less than the spacing of floats (at 1 - 1e-16, at 5e-324): the neighbouring float is a move,
+    # too.
     return math.nextafter(x, high if x < high else low), factor

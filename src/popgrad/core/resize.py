@@ -1,7 +1,7 @@
-"""Changes of the population's size: new members as a strategy sees them, and its plan for the new size.
+"""Changes of the population's size: new members for a strategy, and its plan for the new size.
 
-Members are slots 0..N-1 before a change and 0..M-1 after it. A change is part of one plan; the sources
-in it are members before the change.
+Members are slots 0..N-1 before a change and 0..M-1 after it. A change is part of one plan; the
+sources in it are members before the change.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +19,8 @@ def sampled(space: Space, rng: Rng, intervals: Mapping[int, int]) -> list[Hparam
     Args:
         space: Space to sample from.
         rng: Random streams of the run; each new member draws from its own, as first members do.
-        intervals: First interval of each new member; at least 1, so that none has a first member's stream.
+        intervals: First interval of each new member; at least 1, so that none has a first member's
+            stream.
     """
     return [
         space.sample(rng.generator("sample", member, first)) for member, first in intervals.items()
@@ -66,8 +67,8 @@ def grown(plan: Plan, before: int, hparams: Sequence[Hparams]) -> Plan:
 def shrunk(plan: Plan, scores: Floats, size: int) -> Plan:
     """Reduce a plan to the best `size` members; each has what the plan gives it, in a slot below `size`.
 
-    Members in higher slots move, the lowest into the lowest free slot. One that moves and would have
-    kept its state inherits it from its old slot.
+    Members in higher slots move, the lowest into the lowest free slot. One that moves and would
+    have kept its state inherits it from its old slot.
 
     Args:
         plan: Plan for all N members.

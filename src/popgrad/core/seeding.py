@@ -1,8 +1,9 @@
-"""Random streams of a run, derived from (run seed, purpose, member, interval); none is carried along.
+"""Random streams of a run, each derived from (run seed, purpose, member, interval).
 
-The derivation is one 64-bit hash: the finaliser of SplitMix64 (Steele, Lea, Flood 2014, "Fast splittable
-pseudorandom number generators") applied after each part is added. It works on arrays, so a draw for
-100,000 members costs one pass; a generator object is built only for a member that draws more.
+The derivation is one 64-bit hash: the finaliser of SplitMix64 (Steele, Lea, Flood 2014, "Fast
+splittable pseudorandom number generators") applied after each part is added. It works on arrays, so
+a draw for 100,000 members costs one pass; a generator object is built only for a member that draws
+more.
 """
 
 import hashlib
@@ -80,8 +81,8 @@ class Rng:
         >>> members, intervals = np.array([0, 1, 2]), np.array([1, 1, 1])
         >>> rng.integers("donor", members, intervals, high=100)
         array([14,  8, 40])
-        >>> rng.generator("explore", member=2, interval=1).integers(100)
-        0
+        >>> int(rng.generator("explore", member=2, interval=1).integers(100))
+        4
     """
 
     seed: int

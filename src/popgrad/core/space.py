@@ -1,9 +1,9 @@
 """Search spaces: dimensions, each with its own rules (sample, perturb, clip, encode), and Space.
 
-A value is always a plain Python number, string or boolean, never a NumPy scalar: it is written to JSON
-and SQLite and read back as the same. Perturbation multiplies by a factor (Jaderberg et al. 2017); the
-dimension decides what is multiplied, so that every value can move: 1 - x for a momentum, an integer by
-at least 1.
+A value is always a plain Python number, string or boolean, never a NumPy scalar: it is written to
+JSON and SQLite and read back as the same. Perturbation multiplies by a factor (Jaderberg et al.
+2017); the dimension decides what is multiplied, so that every value can move: 1 - x for a momentum,
+an integer by at least 1.
 """
 
 import json
@@ -30,7 +30,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class Dimension(Protocol):
-    """Values of one hyperparameter and the rules to explore it. Frozen, hashable, made of JSON scalars."""
+    """Values of one hyperparameter and the rules to explore it. Frozen, hashable, plain JSON."""
 
     kind: ClassVar[str]
 
@@ -50,9 +50,9 @@ class Dimension(Protocol):
     ) -> tuple[Value, Change]:
         """Move a value; return the new one and its origin.
 
-        The value stays the same only if the dimension has no other. A factor is drawn uniformly from
-        `factors` (each above 0, not 1). At a bound the value bounces: the factor's inverse is applied,
-        and the inverse is returned as the origin.
+        The value stays the same only if the dimension has no other. A factor is drawn uniformly
+        from `factors` (each above 0, not 1). At a bound the value bounces: the factor's inverse is
+        applied, and the inverse is returned as the origin.
         """
 
     def clip(self, value: Value) -> Value:
@@ -119,10 +119,11 @@ def _check_fields(kind: Any, cls: type[Any], arguments: Mapping[str, Any]) -> No
 
 @dataclass(frozen=True, eq=False)
 class Space:
-    """Named dimensions in a fixed order. Read-only, picklable; equal if names, order and dimensions are.
+    """Named dimensions in a fixed order: read-only, picklable, and equal if all of these are.
 
     Attributes:
-        dimensions: Dimensions by name. A name has letters, digits and underscores, and no digit first.
+        dimensions: Dimensions by name. A name has letters, digits and underscores, and no digit
+            first.
 
     Example:
         >>> from popgrad import Integer, LogUniform, Space
@@ -164,7 +165,7 @@ class Space:
         return {name: dim.spec() for name, dim in self.items()}
 
     def with_(self, dimensions: Mapping[str, Dimension]) -> "Space":
-        """Return a space in which these replace the ones of their name, and new ones are at the end."""
+        """Return a space with these in place of the ones of their name, and new ones at the end."""
         return Space({**self.dimensions, **dimensions})
 
     def sample(self, rng: np.random.Generator) -> dict[str, Value]:

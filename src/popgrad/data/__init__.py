@@ -1,4 +1,4 @@
-"""Data as tensors in memory: readers, the data sets known by name, splits and downloads."""
+"""Data as tensors in memory: readers, data sets by name, splits and downloads."""
 
 from popgrad.data.datasets import (
     DATASETS,

@@ -1,4 +1,4 @@
-"""The data sets that are known by name, and how they are found on disk."""
+"""Data sets by name, and the readers that find them on disk."""
 
 import os
 from dataclasses import dataclass
@@ -17,7 +17,12 @@ Pair = tuple[torch.Tensor, torch.Tensor]
 
 
 class DataFile(NamedTuple):
-    """A file of a data set: its name without .gz, and the MD5 of its content after decompression."""
+    """A file of a data set.
+
+    Attributes:
+        name: Name without .gz.
+        md5: MD5 of the content after decompression.
+    """
 
     name: str
     md5: str
@@ -25,16 +30,16 @@ class DataFile(NamedTuple):
 
 @dataclass(frozen=True)
 class Dataset:
-    """What is known of a data set before any of it is read.
+    """The description of a data set, known before any of it is read.
 
     Attributes:
-        name: What users call it, and the folder that holds it.
+        name: Name for users, and name of the folder that holds it.
         files: Four IDX files: training images, training labels, test images, test labels.
-        mirrors: Addresses, http or https, under which `<file>.gz` is found; tried in this order.
+        mirrors: Addresses, http or https, of folders that hold `<file>.gz`; tried in this order.
         mean: Mean of the training pixels, scaled to [0, 1].
-        std: Their standard deviation.
+        std: Standard deviation of the training pixels, on the same scale.
         shape: (channels, height, width) of an image.
-        classes: Labels are 0 to classes - 1.
+        classes: Number of classes; labels are 0 to classes - 1.
     """
 
     name: str
@@ -53,7 +58,7 @@ class Raw:
     Attributes:
         train: Images and labels to train on.
         test: Images and labels of the test set.
-        validation: Images and labels of a validation set that came with the data; None where none did.
+        validation: Images and labels of a validation set that came with the data; None = none did.
     """
 
     train: Pair
@@ -111,7 +116,7 @@ DATASETS: dict[str, Dataset] = {
 
 
 def dataset_named(dataset: str | Dataset) -> Dataset:
-    """The data set of that name; a `Dataset` is passed through.
+    """Return the data set of that name; a `Dataset` is passed through.
 
     Raises:
         UsageError: No data set has that name.
@@ -120,72 +125,74 @@ def dataset_named(dataset: str | Dataset) -> Dataset:
         return dataset
     if dataset not in DATASETS:
         raise UsageError(
-            f"data set {dataset!r} is unknown; known are {', '.join(sorted(DATASETS))}"
+            f"data set: expected one of {', '.join(sorted(DATASETS))}, got {dataset!r}"
         )
     return DATASETS[dataset]
 
 
-def data_dir(given: Path | str | None = None) -> Path:
-    """Where data is looked for: the directory given, else $POPGRAD_DATA, else the user's cache directory."""
-    chosen = given or os.environ.get("POPGRAD_DATA") or platformdirs.user_cache_dir("popgrad")
+def data_dir(directory: Path | str | None = None) -> Path:
+    """Return the directory of data: the given one, else $POPGRAD_DATA, else the user's cache."""
+    chosen = directory or os.environ.get("POPGRAD_DATA") or platformdirs.user_cache_dir("popgrad")
     return Path(chosen).expanduser()
 
 
-def find_file(place: Path, name: str) -> Path | None:
-    """The file of that name in `place`, in any spelling: compressed first, as a download writes it."""
+def find_file(folder: Path, name: str) -> Path | None:
+    """Return the file of that name in any spelling, compressed first, as a download writes it."""
     dotted = name.replace("-idx", ".idx")
     spellings = (f"{name}.gz", name, f"{dotted}.gz", dotted)
-    return next(
-        (place / spelling for spelling in spellings if os.path.isfile(place / spelling)), None
-    )
+    paths = (folder / spelling for spelling in spellings)
+    return next((path for path in paths if os.path.isfile(path)), None)
 
 
 def load(dataset: str | Dataset, directory: Path | str | None = None) -> Raw:
-    """Read a data set from `<directory>/<name>/` or else `<directory>/` itself, whichever has it first.
+    """Read a data set from `<directory>/<name>/`, or else from `<directory>/` itself.
 
     Either of them may hold the four IDX files, or folders train/ and test/ (and val/) of PNG files.
 
     Args:
-        dataset: A name in `DATASETS`, or a description of one's own.
-        directory: None: as `data_dir` says.
+        dataset: A name in `DATASETS`, or a description of your own.
+        directory: Directory of data; None = that of `data_dir`.
 
     Raises:
         UsageError: No data set has that name.
-        DataError: Nothing was found, or what was found is another known data set, is damaged, or has
-            images or labels that do not fit the data set.
+        DataError: No data exists there, or it is that of another known data set, is damaged, or has
+            images or labels that do not fit the description.
     """
-    known, root = dataset_named(dataset), data_dir(directory)
-    places = (root / known.name, root)
-    for place in places:
-        files = [find_file(place, file.name) for file in known.files]
+    known = dataset_named(dataset)
+    root = data_dir(directory)
+    folders = (root / known.name, root)
+    for folder in folders:
+        files = [find_file(folder, file.name) for file in known.files]
         paths = [path for path in files if path is not None]
         if len(paths) == len(known.files):
             return _load_idx(known, paths)
-        # Path.is_dir would raise where a name is too long; such a place is not there.
-        if os.path.isdir(place / "train") and os.path.isdir(place / "test"):
-            return _load_folders(known, place)
+        # Path.is_dir would raise if a name is too long; such a folder does not exist.
+        if os.path.isdir(folder / "train") and os.path.isdir(folder / "test"):
+            return _load_folders(known, folder)
+
     first = known.files[0].name
     raise DataError(
-        f"{known.name} is not complete in {places[0]} nor in {places[1]}{_incomplete(known, places)}: "
-        f"looked for {first}[.gz] and three more IDX files, or for folders train/ and test/ of PNG files; "
-        f"get it with `popgrad data {known.name} --dir {root}`, or give its place: --data-dir or POPGRAD_DATA"
+        f"{known.name} is not complete in {folders[0]} nor in {folders[1]}{_incomplete(known, folders)}: "
+        f"expected {first}[.gz] and three more IDX files, or folders train/ and test/ of PNG files; "
+        f"get it with `popgrad data {known.name} --dir {root}`, or name its directory: --data-dir or "
+        "POPGRAD_DATA"
     )
 
 
-def _incomplete(known: Dataset, places: tuple[Path, ...]) -> str:
-    """What else is missing, where a part of the data is there."""
-    for place in places:
-        absent = [file.name for file in known.files if find_file(place, file.name) is None]
+def _incomplete(known: Dataset, folders: tuple[Path, ...]) -> str:
+    """Name the missing files of a folder that holds a part of the data; "" if none does."""
+    for folder in folders:
+        absent = [file.name for file in known.files if find_file(folder, file.name) is None]
         if len(absent) < len(known.files):
-            return f" ({place} lacks {', '.join(absent)})"
-        folders = [name for name in ("train", "test") if not os.path.isdir(place / name)]
-        if len(folders) == 1:
-            return f" ({place} lacks {folders[0]}/)"
+            return f" ({folder} lacks {', '.join(absent)})"
+        parts = [name for name in ("train", "test") if not os.path.isdir(folder / name)]
+        if len(parts) == 1:
+            return f" ({folder} lacks {parts[0]}/)"
     return ""
 
 
 def _load_idx(known: Dataset, paths: list[Path]) -> Raw:
-    # The known sets share their file names; the training labels, 60 kB, tell them apart.
+    # The known sets share their file names; the training labels, 60 kB, identify them.
     digest = content_md5(paths[1])
     for other in DATASETS.values():
         if digest == other.files[1].md5 != known.files[1].md5:
@@ -193,30 +200,30 @@ def _load_idx(known: Dataset, paths: list[Path]) -> Raw:
                 f"{paths[1]}: these are the labels of {other.name}, not of {known.name}; "
                 f"keep each in a folder of its name"
             )
+
     tensors = [read_idx(path) for path in paths]
     parts = []
     for i in (0, 2):
         images, labels = tensors[i], tensors[i + 1]
         images = images[:, None] if images.dim() == 3 else images
         if labels.is_floating_point():
-            raise DataError(f"{paths[i + 1]}: labels are whole numbers, these are {labels.dtype}")
+            raise DataError(f"{paths[i + 1]}: expected integer labels, got {labels.dtype}")
         parts.append(_checked(known, images, labels.long(), paths[i], paths[i + 1]))
     return Raw(train=parts[0], test=parts[1])
 
 
-def _load_folders(known: Dataset, place: Path) -> Raw:
-    classes = class_names(
-        place / "train"
-    )  # those of the others, too: a class may be absent from them
-    found: dict[str, Pair] = {}
-    for folder in (place / name for name in ("train", "test", "val") if (place / name).is_dir()):
+def _load_folders(known: Dataset, root: Path) -> Raw:
+    # The other folders are read with the classes of train/: one may lack a class.
+    classes = class_names(root / "train")
+    parts: dict[str, Pair] = {}
+    for folder in (root / name for name in ("train", "test", "val") if (root / name).is_dir()):
         if classes is None and class_names(folder) is not None:
             raise DataError(
                 f"{folder}: its classes have names, those of train/ have numbers; name them alike"
             )
         images, labels = read_folder(folder, classes=classes)
-        found[folder.name] = _checked(known, images, labels, folder, folder)
-    return Raw(train=found["train"], test=found["test"], validation=found.get("val"))
+        parts[folder.name] = _checked(known, images, labels, folder, folder)
+    return Raw(train=parts["train"], test=parts["test"], validation=parts.get("val"))
 
 
 def _checked(
@@ -224,18 +231,19 @@ def _checked(
 ) -> Pair:
     if images.dtype != torch.uint8 or images.shape[1:] != known.shape:
         raise DataError(
-            f"{images_at}: images are {images.dtype} {list(images.shape[1:])}, "
-            f"those of {known.name} torch.uint8 {list(known.shape)} (channels, height, width)"
+            f"{images_at}: expected images of torch.uint8 {list(known.shape)} (channels, height, width), "
+            f"as {known.name} has, got {images.dtype} {list(images.shape[1:])}"
         )
     if len(images) == 0 or labels.shape != (len(images),):
         raise DataError(
-            f"{labels_at}: labels of shape {list(labels.shape)} for {len(images)} images "
-            f"in {images_at.name}; there must be one for each, and at least one"
+            f"{labels_at}: expected a label for each of the {len(images)} images in {images_at.name}, "
+            f"and at least one, got labels of shape {list(labels.shape)}"
         )
+
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= known.classes:
         raise DataError(
-            f"{labels_at}: labels from {low} to {high}, allowed are 0 to {known.classes - 1}"
+            f"{labels_at}: expected labels from 0 to {known.classes - 1}, got {low} to {high}"
         )
     return images, labels
 
@@ -247,24 +255,25 @@ def splits(
     validation: int = 5000,
     seed: int = 0,
 ) -> Splits:
-    """Training, validation and test data, ready to be trained on.
+    """Read training, validation and test data, ready to be trained on.
 
     Args:
-        dataset: A name in `DATASETS`, or a description of one's own.
-        directory: None: as `data_dir` says.
-        validation: Samples to split off the training data, stratified by class; 5,000 of MNIST's 60,000 leave
-            55,000. Not used where the data has a val/ folder of its own.
-        seed: Decides which samples are split off.
+        dataset: A name in `DATASETS`, or a description of your own.
+        directory: Directory of data; None = that of `data_dir`.
+        validation: Number of samples to split off the training data, stratified by class; 5,000 of
+            MNIST's 60,000 leave 55,000. Not used if the data has a val/ folder.
+        seed: Seed of the draw of these samples.
 
     Returns:
         Images [n, C, H, W] float32, (pixel / 255 - mean) / std, with labels [n] int64.
 
     Raises:
         UsageError: No data set has that name, or `validation` does not fit its training data.
-        DataError: As `load`.
+        DataError: The data cannot be read, or does not fit its description (see `load`).
     """
     known = dataset_named(dataset)
     raw = load(known, directory)
+
     if raw.validation is not None:
         train, held_out = raw.train, raw.validation
     else:

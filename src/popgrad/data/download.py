@@ -1,4 +1,4 @@
-"""Downloads of the known data sets, checked before they are put in place."""
+"""Downloads of the known data sets; files are checked before they get their names."""
 
 import http.client
 import os
@@ -13,14 +13,12 @@ from popgrad.data.datasets import DataFile, Dataset, dataset_named, find_file
 from popgrad.data.idx import content_md5
 
 Progress = Callable[[str, int, int | None], None]
-"""Called as `progress(file name, bytes so far, bytes in all or None)`."""
+"""Function to call with each piece: (file name, bytes so far, bytes in all or None)."""
 
 _TIMEOUT = 30.0  # seconds without an answer or a byte, long for any of the mirrors
 _TRIES = 20  # requests for one file to one mirror, before it is given up
 _CHUNK = 1 << 16
-_MOST_BYTES = (
-    1 << 28
-)  # a file of the known sets has at most 26 MB compressed; a server must not fill the disk
+_MOST_BYTES = 1 << 28  # files of the known sets have at most 26 MB; a server must not fill the disk
 
 
 def download(
@@ -32,23 +30,24 @@ def download(
 ) -> list[Path]:
     """Fetch a data set into `<directory>/<name>/`, where `load` finds it.
 
-    A file that is there and right is kept, and so are all four in `<directory>/` itself. Others are written
-    to `<file>.part`, checked by the MD5 of their decompressed content and only then renamed. What a broken
-    connection left is gone on with, also by a later call. A mirror that sends something else, or nothing,
-    gives way to the next.
+    A correct file is kept, and so are all four in `<directory>/` itself. Others are written to
+    `<file>.part`, checked by the MD5 of their decompressed content, and only then renamed. A
+    partial file of a broken connection is continued, also by a later call. If a mirror sends
+    something else, or nothing, the next one is tried.
 
     Args:
-        dataset: A name in `DATASETS`, or a description of one's own.
-        directory: Created where it is missing.
-        mirrors: http or https addresses to use instead of the data set's own.
-        progress: Told of each piece that arrives.
+        dataset: A name in `DATASETS`, or a description of your own.
+        directory: Directory of data; created if it is missing.
+        mirrors: http or https addresses to use instead of the data set's own; None = those.
+        progress: Function to call with each piece that arrives; None = no call.
 
     Returns:
-        The four files, in the order of `Dataset.files`.
+        Paths of the four files, in the order of `Dataset.files`.
 
     Raises:
         UsageError: No data set has that name, or a mirror is neither http nor https.
-        DataError: The directory cannot be written, or no mirror had a file; with each one's reason.
+        DataError: The directory cannot be written, or no mirror has a file; with the reason of
+            each.
     """
     known = dataset_named(dataset)
     addresses = [
@@ -56,47 +55,51 @@ def download(
     ]
     for address in addresses:
         if not address.startswith(("http://", "https://")):
-            raise UsageError(
-                f"mirror {address!r}: only http:// and https:// addresses are fetched from"
-            )
+            raise UsageError(f"mirror: expected an http:// or https:// address, got {address!r}")
+
     root = Path(directory).expanduser()
-    place = root / known.name
+    folder = root / known.name
     beside = [find_file(root, file.name) for file in known.files]
     if all(path and _is_right(path, file) for path, file in zip(beside, known.files, strict=True)):
         return [path for path in beside if path]
+
     try:
-        place.mkdir(parents=True, exist_ok=True)
-        return [_obtain(file, place, addresses, progress) for file in known.files]
-    except OSError as error:  # what a mirror does is caught where it happens
+        folder.mkdir(parents=True, exist_ok=True)
+        return [_obtain(file, folder, addresses, progress) for file in known.files]
+    except OSError as error:  # of the disk: errors of a mirror are caught in `_fetch_from`
         raise DataError(
-            f"{place}: cannot be written ({error.strerror or error}); choose another --dir"
+            f"{folder}: cannot be written ({error.strerror or error}); choose another --dir"
         ) from None
 
 
-def _obtain(file: DataFile, place: Path, mirrors: Sequence[str], progress: Progress | None) -> Path:
-    present = find_file(place, file.name)
+def _obtain(
+    file: DataFile, folder: Path, mirrors: Sequence[str], progress: Progress | None
+) -> Path:
+    """Return the path of a correct file: the present one, or one fetched from a mirror."""
+    present = find_file(folder, file.name)
     if present is not None and _is_right(present, file):
         return present
-    target, part = place / f"{file.name}.gz", place / f"{file.name}.gz.part"
+
+    target = folder / f"{file.name}.gz"
+    part = folder / f"{file.name}.gz.part"
+    report = partial(progress, target.name) if progress else _report_nothing
     reasons = []
     for mirror in mirrors:
-        report = partial(progress, target.name) if progress else _unheard
-        reason = (
-            None
-            if _is_right(part, file)
-            else _fetch_from(f"{mirror}{target.name}", part, file, report)
-        )
+        reason = None
+        if not _is_right(part, file):
+            reason = _fetch_from(f"{mirror}{target.name}", part, file, report)
         if reason is None:
             os.replace(part, target)
             return target
         reasons.append(f"{mirror}: {reason}")
+
     raise DataError(
         f"{target.name} could not be fetched: {'; '.join(reasons) or 'no mirror is known'}"
     )
 
 
-def _unheard(done: int, total: int | None) -> None:
-    """Where nobody asked for progress."""
+def _report_nothing(done: int, total: int | None) -> None:
+    """Report no progress: the default."""
 
 
 def _is_right(path: Path, file: DataFile) -> bool:
@@ -109,7 +112,11 @@ def _is_right(path: Path, file: DataFile) -> bool:
 def _fetch_from(
     url: str, part: Path, file: DataFile, report: Callable[[int, int | None], None]
 ) -> str | None:
-    """Fetch from one mirror until the file is complete and right: None; else the reason why it is not."""
+    """Fetch a file from one mirror.
+
+    Returns:
+        None = the file is complete and correct; else the reason why it is not.
+    """
     inherited = _size(part) > 0  # from an earlier call or another mirror
     reason = ""
     for _ in range(_TRIES):
@@ -120,14 +127,15 @@ def _fetch_from(
             reason = " ".join(str(error).split()) or type(error).__name__
             if _size(part) <= before:
                 return reason
-            continue  # the connection broke, but it brought something: go on from there
+            continue  # the connection broke after it brought something: continue from there
+
         if _is_right(part, file):
             return None
         part.unlink()
-        reason = f"what it sends is not {file.name} (the MD5 of the content differs)"
+        reason = f"it sends another file than {file.name} (the MD5 of the content differs)"
         if not inherited:
             return reason
-        inherited = False  # what was there before may be to blame: once more from the start
+        inherited = False  # the earlier part may be wrong: once more from the start
     return reason
 
 
@@ -136,7 +144,7 @@ def _size(part: Path) -> int:
 
 
 def _opener() -> urllib.request.OpenerDirector:
-    """An opener for http and https alone, redirections included: urllib's default also follows to ftp."""
+    """Return an opener for http and https alone; urllib's default also follows redirections to ftp."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),
@@ -152,7 +160,7 @@ def _opener() -> urllib.request.OpenerDirector:
 
 
 def _transfer(url: str, part: Path, report: Callable[[int, int | None], None]) -> None:
-    """One request: append to what is there, or start over where the server does not go on from it."""
+    """Send one request: append to the partial file, or start over if the server cannot."""
     have = _size(part)
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
@@ -161,6 +169,7 @@ def _transfer(url: str, part: Path, report: Callable[[int, int | None], None]) -
             if done and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
                 part.unlink()
                 raise ConnectionError("it answered with another range than asked for")
+
             length = response.headers.get("Content-Length")
             total = done + int(length) if length and length.isdecimal() else None
             with part.open("ab" if done else "wb") as out:
@@ -170,6 +179,7 @@ def _transfer(url: str, part: Path, report: Callable[[int, int | None], None]) -
                         part.unlink()
                         raise ConnectionError(f"it sends more than {_MOST_BYTES} bytes")
                     report(done, total)
+
             if total is not None and done < total:
                 raise ConnectionError(f"the connection closed after {done} of {total} bytes")
     except urllib.error.HTTPError as error:

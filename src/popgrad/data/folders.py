@@ -1,4 +1,4 @@
-"""Folders of PNG files, in two layouts: `<anything>_<label>.png` side by side, or `<label>/<anything>.png`.
+"""Folders of PNG files, in two layouts: `<anything>_<label>.png` or `<label>/<anything>.png`.
 
 In the second, names that are all numbers are the labels; other names are numbered in sorted order.
 """
@@ -14,10 +14,12 @@ from PIL import Image
 
 from popgrad.core.errors import DataError
 
-# How a PNG's mode is read: black-and-white as grey, a palette as the colours it stands for.
 _READ_AS = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB"}
-# 16 megapixels, 4096 x 4096: far above any data set that is held in memory, far below what exhausts it.
+"""Mode to convert a PNG to, by its own: black-and-white to grey, a palette to its colours."""
+
 _MOST_PIXELS = 1 << 24
+"""16 megapixels, 4096 x 4096: far above any data set held in memory, far below what exhausts it."""
+
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -37,10 +39,10 @@ def _numeric(name: str) -> bool:
 
 
 def class_names(folder: Path | str) -> tuple[str, ...] | None:
-    """The classes of a folder of named class folders, in the order of their labels.
+    """Return the classes of a folder of named class folders, in the order of their labels.
 
     Returns:
-        The names, sorted; None where labels are numbers: a flat folder, or class folders named by numbers.
+        Names, sorted; None = labels are numbers: a flat folder, or class folders named by numbers.
 
     Raises:
         DataError: The folder cannot be read.
@@ -55,7 +57,7 @@ def _flat(files: Sequence[Path]) -> list[tuple[Path, int]]:
         match = re.search(r"_([0-9]+)$", file.stem)
         if match is None:
             raise DataError(
-                f"{file}: a PNG file beside others ends in _<label>.png, such as 00017_3.png"
+                f"{file}: expected a name that ends in _<label>.png, such as 00017_3.png"
             )
         labelled.append((file, int(match[1])))
     return labelled
@@ -65,7 +67,9 @@ def _classes(folders: Sequence[Path], classes: Sequence[str] | None) -> list[tup
     labelled = []
     for folder in folders:
         if classes is not None and folder.name not in classes:
-            raise DataError(f"{folder}: not one of the classes: {', '.join(classes)}")
+            raise DataError(
+                f"{folder}: expected one of the classes {', '.join(classes)}, got {folder.name}"
+            )
         label = int(folder.name) if classes is None else classes.index(folder.name)
         files = _pngs(folder)
         if not files:
@@ -75,17 +79,22 @@ def _classes(folders: Sequence[Path], classes: Sequence[str] | None) -> list[tup
 
 
 def _read_png(file: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """[H, W] or [H, W, 3]. Its size is checked before it is decoded: a small file can hold a huge image."""
+    """Read [H, W] or [H, W, 3].
+
+    The size is checked before the image is decoded: a small file can hold a huge image.
+    """
     try:
         with file.open("rb") as stream:
             start = stream.read(24)
             if len(start) < 24 or start[:8] != _SIGNATURE or start[12:16] != b"IHDR":
                 raise DataError(f"{file}: not a PNG image")
+
             width, height = struct.unpack(">II", start[16:24])
             if width * height > _MOST_PIXELS:
                 raise DataError(
                     f"{file}: {width} x {height} pixels, at most {_MOST_PIXELS} are read"
                 )
+
             stream.seek(0)
             with Image.open(stream, formats=("PNG",)) as image:
                 if image.mode not in _READ_AS:
@@ -101,7 +110,7 @@ def _read_png(file: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
         ValueError,
         EOFError,
         struct.error,
-    ) as error:  # what Pillow raises
+    ) as error:  # Pillow raises these
         reason = " ".join(str(error).split())
         raise DataError(f"{file}: not a readable PNG image ({reason})") from None
 
@@ -111,23 +120,25 @@ def read_folder(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Read a folder of PNG files in either layout, in sorted order of their names.
 
-    Hidden files and files that are not named .png are passed over.
+    Hidden files and files that are not named .png are skipped.
 
     Args:
-        path: The folder.
-        classes: The names of class folders in the order of their labels, so that a test folder that lacks a
-            class gives the others the same labels; None takes those of the folder itself.
+        path: Folder to read.
+        classes: Names of the class folders in the order of their labels, so that a test folder that
+            lacks a class gives the others the same labels; None = those of the folder itself.
 
     Returns:
         images: [n, C, H, W] uint8; C is 1 for grey and 3 for colour.
         labels: [n] int64.
 
     Raises:
-        DataError: The folder cannot be read, is empty, or mixes the layouts; a file names no label, is not a
-            readable PNG image, is too large to be decoded, or differs from the first in size or mode.
+        DataError: The folder cannot be read, is empty, or mixes the layouts; a file names no label,
+            is not a readable PNG image, is too large to be decoded, or differs from the first in
+            size or mode.
     """
     path = Path(path)
-    files, folders = _pngs(path), [entry for entry in _visible(path) if entry.is_dir()]
+    files = _pngs(path)
+    folders = [entry for entry in _visible(path) if entry.is_dir()]
     if files and folders:
         raise DataError(
             f"{path}: holds both PNG files and folders ({folders[0].name}/); keep one of the layouts"
@@ -137,6 +148,8 @@ def read_folder(
         raise DataError(
             f"{path}: no images; expected <anything>_<label>.png or <label>/<anything>.png"
         )
+
+    # All images have the shape of the first.
     first = _read_png(labelled[0][0])
     try:
         images = np.empty((len(labelled), *first.shape), np.uint8)
@@ -144,14 +157,16 @@ def read_folder(
         raise DataError(
             f"{path}: {len(labelled)} images of {list(first.shape)} do not fit into memory"
         ) from None
+
     for i, (file, _) in enumerate(labelled):
         image = _read_png(file)
         if image.shape != first.shape:
             raise DataError(
-                f"{file}: [height, width(, colours)] is {list(image.shape)}, "
-                f"{list(first.shape)} in {labelled[0][0].name}; all images must agree"
+                f"{file}: expected [height, width(, colours)] like {list(first.shape)} in "
+                f"{labelled[0][0].name}, got {list(image.shape)}"
             )
         images[i] = image
+
     channels_first = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
     return (
         torch.tensor(np.ascontiguousarray(channels_first)),

@@ -1,7 +1,8 @@
-"""IDX files, the format that MNIST comes in: gzip-compressed or plain, told apart by content, not by name.
+"""IDX files, the format of MNIST: gzip-compressed or plain, recognised by content, not by name.
 
-The format, from LeCun's MNIST page: two zero bytes, a byte for the type, a byte for the number of dimensions,
-each dimension as a big-endian 32-bit number, then the values, big-endian, last dimension fastest.
+The format, from LeCun's MNIST page: two zero bytes, a byte for the type, a byte for the number of
+dimensions, each dimension as a big-endian 32-bit number, then the values, big-endian, last
+dimension fastest.
 """
 
 import gzip
@@ -27,7 +28,7 @@ _CHUNK = 1 << 20
 
 @contextmanager
 def _content(path: Path) -> Iterator[tuple[io.BufferedIOBase, int]]:
-    """Open a file, uncompressed; with the most bytes that it can hold. Whatever goes wrong is a DataError."""
+    """Open a file, uncompressed, with an upper bound of its bytes. All errors are DataErrors."""
     try:
         with path.open("rb") as raw:
             size = path.stat().st_size
@@ -48,7 +49,9 @@ def _content(path: Path) -> Iterator[tuple[io.BufferedIOBase, int]]:
 
 
 def content_md5(path: Path | str) -> str:
-    """The MD5 of a file's content, decompressed where it is gzip: compressors differ, content does not.
+    """Return the MD5 of a file's content, decompressed if it is gzip.
+
+    Compressors differ, content does not.
 
     Returns:
         32 hexadecimal digits, in lower case.
@@ -64,11 +67,11 @@ def content_md5(path: Path | str) -> str:
 
 
 def _read_up_to(stream: io.BufferedIOBase, most: int) -> bytearray:
-    """At most so many bytes; in pieces, so that memory follows what is there and not what was promised."""
-    found = bytearray()
-    while len(found) < most and (chunk := stream.read(min(_CHUNK, most - len(found)))):
-        found += chunk
-    return found
+    """Read at most `most` bytes, in pieces, so that memory follows the content and not its header."""
+    content = bytearray()
+    while len(content) < most and (chunk := stream.read(min(_CHUNK, most - len(content)))):
+        content += chunk
+    return content
 
 
 def _header(stream: io.BufferedIOBase, path: Path) -> tuple[np.dtype[Any], tuple[int, ...]]:
@@ -77,12 +80,14 @@ def _header(stream: io.BufferedIOBase, path: Path) -> tuple[np.dtype[Any], tuple
         raise DataError(
             f"{path}: too short for an IDX file: {len(magic)} bytes, its header alone has 8 or more"
         )
+
     if magic[:2] != b"\0\0" or magic[2] not in _TYPES or magic[3] == 0:
         known = ", ".join(f"{code:02x}" for code in _TYPES)
         raise DataError(
-            f"{path}: not an IDX file: it starts with {magic.hex(' ')}, "
-            f"IDX with 00 00, a type ({known}) and the number of dimensions"
+            f"{path}: not an IDX file: it starts with {magic.hex(' ')}, expected 00 00, "
+            f"a type ({known}) and the number of dimensions"
         )
+
     sizes = _read_up_to(stream, 4 * magic[3])
     if len(sizes) < 4 * magic[3]:
         raise DataError(f"{path}: too short: it ends within the sizes of its {magic[3]} dimensions")
@@ -93,30 +98,29 @@ def read_idx(path: Path | str) -> torch.Tensor:
     """Read an IDX file, gzip-compressed or plain.
 
     Returns:
-        A tensor of the file's shape and type (uint8, int8, int16, int32, float32 or float64), in torch's own
-        memory.
+        Tensor of the file's shape and type (uint8, int8, int16, int32, float32 or float64), in
+        torch's own memory.
 
     Raises:
-        DataError: The file cannot be read, is truncated or damaged gzip, is not IDX, or holds fewer or more
-            bytes than its header promises.
+        DataError: The file cannot be read, is truncated or damaged gzip, is not IDX, or holds fewer
+            or more bytes than its header promises.
     """
     path = Path(path)
     with _content(path) as (stream, most):
         dtype, shape = _header(stream, path)
         expected = math.prod(shape) * dtype.itemsize
-        # One byte more than promised: it tells a longer file, and reads gzip to its checksum.
+        # One byte more than promised: it reveals a longer file, and reads gzip to its checksum.
         values = _read_up_to(stream, expected + 1) if expected <= most else bytearray()
+
     if len(values) != expected:
-        found = (
-            "more"
-            if len(values) > expected
-            else str(len(values))
-            if expected <= most
-            else "far fewer"
-        )
+        if len(values) > expected:
+            found = "more"
+        else:
+            found = str(len(values)) if expected <= most else "far fewer"
         raise DataError(
             f"{path}: shape {list(shape)} takes {expected} bytes after the header, found {found}"
         )
+
     try:
         array = np.frombuffer(values, dtype).reshape(shape)
     except ValueError as error:  # too many dimensions, or huge ones beside a zero

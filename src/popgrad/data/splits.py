@@ -15,17 +15,28 @@ _NAMES = ("train", "validation", "test")
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """The three parts of a data set. Selection sees `validation` alone; `test` is for the final report.
+    """Three parts of a data set. Selection sees `validation` alone; `test` is for the final report.
+
+    Each part is a tuple of tensors [n, ...] with the same n, at least 1: usually (inputs, targets).
 
     Attributes:
-        train: What is trained on. Like the others: tensors [n, ...] with the same n, usually
-            (inputs, targets), at least one sample.
-        validation: What ranks the members.
-        test: What no decision sees.
+        train: Samples to train on.
+        validation: Samples that rank the members.
+        test: Samples that no decision sees.
 
     Raises:
-        UsageError: A part is not a tuple of tensors of one length, is empty, or differs from `train` in the
-            number, type or shape of its samples' tensors.
+        UsageError: A part is not a tuple of tensors of one length, is empty, or differs from
+            `train` in the number, type or shape of its samples' tensors.
+
+    Example:
+        >>> inputs, targets = torch.randn(100, 8), torch.arange(100) % 2
+        >>> splits = Splits(
+        ...     train=(inputs[:80], targets[:80]),
+        ...     validation=(inputs[80:90], targets[80:90]),
+        ...     test=(inputs[90:], targets[90:]),
+        ... )
+        >>> [len(splits[name][0]) for name in ("train", "validation", "test")]
+        [80, 10, 10]
     """
 
     train: Part
@@ -41,25 +52,28 @@ class Splits:
                 or not all(isinstance(x, torch.Tensor) for x in part)
             ):
                 raise UsageError(f"{name}: expected a tuple of tensors such as (inputs, targets)")
+
             lengths = [len(x) if x.dim() else 0 for x in part]
             if min(lengths) != max(lengths) or lengths[0] == 0:
                 raise UsageError(
-                    f"{name}: its tensors have {lengths} samples; give each the same, at least 1"
+                    f"{name}: expected tensors of one length, at least 1, got {lengths} samples"
                 )
-            kinds, expected = _kinds(part), _kinds(self.train)
+
+            kinds = _kinds(part)
+            expected = _kinds(self.train)
             if kinds != expected:
                 raise UsageError(
-                    f"{name}: its samples are {kinds}, those of train {expected}; they must agree"
+                    f"{name}: expected samples like those of train, {expected}, got {kinds}"
                 )
 
     def __getitem__(self, split: str) -> Part:
-        """The part of that name.
+        """Return a part by its name.
 
         Raises:
             UsageError: There is no such part.
         """
         if split not in _NAMES:
-            raise UsageError(f"split {split!r} is unknown; there are {', '.join(_NAMES)}")
+            raise UsageError(f"split: expected one of {', '.join(_NAMES)}, got {split!r}")
         part: Part = getattr(self, split)
         return part
 
@@ -75,30 +89,36 @@ def stratified(
 
     Args:
         inputs: [n, ...].
-        targets: [n], the class of each sample.
-        validation: Samples to split off, exactly; at least one for each class, and as many must stay.
-        seed: Any integer, taken modulo 2**32. The same seed gives the same split.
+        targets: [n] class of each sample.
+        validation: Number of samples to split off; at least one a class, and as many must stay.
+        seed: Seed of the draw, any integer, taken modulo 2**32. The same seed gives the same split.
 
     Returns:
-        (inputs, targets) of what stays and of what was split off, each in the order given, contiguous, in
-        torch's own memory.
+        (inputs, targets) of the samples that stay and of those split off, each in the given order,
+        contiguous, in torch's own memory.
 
     Raises:
         UsageError: The lengths differ, or `validation` leaves a class without a sample on one side.
+
+    Example:
+        >>> inputs, targets = torch.randn(100, 8), torch.arange(100) % 4
+        >>> train, validation = stratified(inputs, targets, validation=20, seed=0)
+        >>> len(train[0]), torch.bincount(validation[1])
+        (80, tensor([5, 5, 5, 5]))
     """
-    from sklearn.model_selection import (
-        train_test_split,  # here: it takes longer to import than MNIST to read
-    )
+    # Imported here: it takes longer than reading MNIST.
+    from sklearn.model_selection import train_test_split
 
     n = len(inputs)
     if targets.shape != (n,):
         raise UsageError(
-            f"targets: shape {list(targets.shape)} for {n} inputs; give one class for each, [{n}]"
+            f"targets: expected shape [{n}], a class for each input, got shape {list(targets.shape)}"
         )
     if not 0 < validation < n:
         raise UsageError(
-            f"validation={validation}: of {n} training samples, 1 to {n - 1} can be split off"
+            f"validation: expected 1 to {n - 1} of {n} training samples, got {validation}"
         )
+
     try:
         kept, taken = train_test_split(
             np.arange(n),
@@ -109,7 +129,8 @@ def stratified(
     except ValueError as error:
         reason = " ".join(str(error).split())
         raise UsageError(
-            f"validation={validation}: {n} samples cannot be split so by class ({reason})"
+            f"validation: {n} samples cannot be split by class with {validation} of them ({reason})"
         ) from None
+
     stay, leave = (torch.tensor(np.sort(part), device=inputs.device) for part in (kept, taken))
     return (inputs[stay], targets[stay]), (inputs[leave], targets[leave])

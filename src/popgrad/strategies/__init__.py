@@ -1,7 +1,7 @@
 """Strategies: one file, one paper, one factory of a `Strategy`.
 
-A strategy of your own is made of the same parts: `generation` with a selection rule such as `truncation`
-and an exploration rule such as `perturb`.
+A strategy of your own is made of the same parts: `generation` with a selection rule such as
+`truncation` and an exploration rule such as `perturb`.
 """
 
 from collections.abc import Callable

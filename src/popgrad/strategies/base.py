@@ -21,7 +21,8 @@ class Strategy(NamedTuple):
         init: () -> memory before the first decision.
         step: (rng, population, ready [R], memory) -> (plan, memory). Pure: equal arguments, equal
             results. Raises `NobodyLeftError` if it cannot continue.
-        copies: Whether it gives members donors, so that new members can inherit; else they start fresh.
+        copies: Whether it gives members donors, so that new members can inherit; else they start
+            fresh.
 
     Example:
         >>> import numpy as np

@@ -29,14 +29,16 @@ def pbt(
 
     Args:
         space: Space of the hyperparameters.
-        fraction: Share replaced, and share that donates, in [0, 0.5]. The paper's truncation is 0.2.
+        fraction: Share replaced, and share that donates, in [0, 0.5]. The paper's truncation is
+            0.2.
         factors: Factors of a hyperparameter; one is drawn for each. The paper's 0.8 and 1.2 shrink
-            values in the long run (their logarithms average -0.0204); 0.8 and 1.25 cancel, hence the
-            default.
+            values in the long run (their logarithms average -0.0204); 0.8 and 1.25 cancel, hence
+            the default.
         resample_probability: Probability in [0, 1] that a hyperparameter is resampled instead.
-        burn_in: Completed intervals before a member can be replaced; a failed one is replaced at any time.
-        same_age: Whether a member is ranked only among those that have completed as many intervals or
-            more, and inherits from them. It matters if members decide one by one.
+        burn_in: Completed intervals before a member can be replaced; a failed one is replaced at
+            any time.
+        same_age: Whether a member is ranked only among those that have completed as many intervals
+            or more, and inherits from them. It matters if members decide one by one.
         min_donor_steps: Training steps that a donor's weights need to have behind them.
 
     Raises:

@@ -19,8 +19,8 @@ def schedule(space: Space, *, phases: Sequence[Mapping[str, Value]] = ()) -> Str
     Args:
         space: Space that the values must lie in.
         phases: Phases, each with "step", the training steps after which it begins (at least 1), and
-            hyperparameters by name. It begins with the first interval that starts at its step or later.
-            In a configuration it may have "epoch" instead, the epochs after which it begins.
+            hyperparameters by name. It begins with the first interval that starts at its step or
+            later. In a configuration it may have "epoch" instead, the epochs after which it begins.
 
     Raises:
         UsageError: A phase has no step, or a name or value that is not in the space.
