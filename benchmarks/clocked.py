@@ -16,7 +16,7 @@ from popgrad.config.model import parse
 from popgrad.core.population import Outcome
 from popgrad.executors import Executor
 from popgrad.runs.api import start
-from popgrad.runs.build import make_parts
+from popgrad.runs.build import build
 
 
 class Clocked:
@@ -96,18 +96,18 @@ def population_seconds(
             "executor": executor, "workers": workers, "device": "cpu", "outputs": False,
         }
     )  # fmt: skip
-    parts = make_parts(config, task("fc"))
+    components = build(config, task("fc"))
     clocks: list[Clocked] = []
 
     def clocked(**given: Any) -> Clocked:
-        clocks.append(Clocked(parts.executor(**given)))
+        clocks.append(Clocked(components.make_executor(**given)))
         return clocks[-1]
 
     with folder() as place:
         start(
-            parts.config,
-            task=parts.task,
-            parts=dataclasses.replace(parts, executor=clocked),
+            components.config,
+            task=components.task,
+            components=dataclasses.replace(components, make_executor=clocked),
             directory=place / "run" if directory else None,
         )
     return clocks[0].end - (clocks[0].done[size - 1] if behind_one else clocks[0].given[0])

@@ -172,13 +172,7 @@ def trace(line: Sequence[popgrad.Segment], name: str) -> str:
 def draw(experiment: Experiment) -> list[str]:
     """Both figures of an experiment, and how the page shows them."""
     result = popgrad.load(RUNS / experiment.name)
-    winner = lineage.winner(result.segments)
-    made = {
-        "results": figures.results(result.segments, result.space, score_name=result.score_name),
-        "schedule": figures.schedule(
-            result.segments, result.space, winner, score_name=result.score_name
-        ),
-    }
+    made = {"results": figures.results(result.record), "schedule": figures.schedule(result.record)}
     PICTURES.mkdir(parents=True, exist_ok=True)
     lines = []
     for kind, figure in made.items():

@@ -32,9 +32,10 @@ from popgrad.core.space import Constant, LogUniform, Space, Uniform
 from popgrad.engine.callbacks import Callbacks, IntervalEnd
 from popgrad.executors.fingerprint import fingerprint
 from popgrad.record import lineage
+from popgrad.record.record import Record
 from popgrad.report import history
 from popgrad.runs.api import start
-from popgrad.runs.build import make_parts
+from popgrad.runs.build import build
 from popgrad.state import State
 from popgrad.store.journal import Journal
 from popgrad.strategies import pbt
@@ -146,7 +147,7 @@ def engine_decisions(size: int, count: int) -> list[float]:
     """Seconds of each of `count` decisions of a run: from its last segment on record to the next to train."""
     config = parse({"task": "quadratic", "population": size, "intervals": count + 1, "interval": 10,
                     "seed": SEED, "executor": "serial", "outputs": False})  # fmt: skip
-    parts = make_parts(config)
+    components = build(config)
     last, ends = [0.0], []
 
     def segment(_: Segment) -> None:
@@ -156,11 +157,11 @@ def engine_decisions(size: int, count: int) -> list[float]:
         if end.decision is not None:
             ends.append(time.perf_counter() - last[0])
 
-    parts = dataclasses.replace(parts, executor=lambda **_: Instant(size))
+    components = dataclasses.replace(components, make_executor=lambda **_: Instant(size))
     with folder() as place:
         start(
-            parts.config,
-            parts=parts,
+            components.config,
+            components=components,
             directory=place / "run",
             callbacks=Callbacks(segment, interval),
         )
@@ -170,12 +171,13 @@ def engine_decisions(size: int, count: int) -> list[float]:
 def questions(journal: Journal, segments: Sequence[Segment]) -> dict[str, Callable[[], object]]:
     """What is asked of a record, by what the table calls it."""
     winner, telemetry = lineage.winner(segments).id, journal.telemetry()
+    whole = Record(space=SPACE, score_name="score", segments=tuple(segments))
     return {
         "reading all segments": journal.segments,
         "the winner": partial(lineage.winner, segments),
         "its lineage": partial(lineage.lineage, segments, winner),
         "founders of each interval": partial(lineage.founders, segments),
-        "rows of history.csv": partial(history.rows, segments, telemetry, SPACE),
+        "rows of history.csv": partial(history.rows, whole, telemetry),
     }
 
 

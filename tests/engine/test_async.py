@@ -325,8 +325,8 @@ class _Straggles(Spy):
             {"deadline": 1.0, "executor": "serial"},
             "deadline: the executor serial cannot abandon a segment; use processes",
         ),
-        ({"deadline": 0}, "deadline: given 0"),
-        ({"mode": "asynchronous"}, "mode: given 'asynchronous'"),
+        ({"deadline": 0}, "deadline: expected above 0, got 0"),
+        ({"mode": "asynchronous"}, "mode: expected one of sync, async, got 'asynchronous'"),
         (
             {"mode": "async", "executor": "vectorised"},
             "mode: async needs members that train independently; use the executor processes",

@@ -105,7 +105,7 @@ def test_storage_that_holds_a_run_is_not_overwritten(tmp_path: Path) -> None:
 
 def test_storage_that_cannot_be_written_to_is_found_before_anybody_trains(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match=r"^storage: given .* which is no folder; name one"):
+    with pytest.raises(UsageError, match=r"^storage: expected a folder, got"):
         run(tmp_path / "run", tmp_path / "file" / "inside")
     assert not (tmp_path / "run").exists()
 
