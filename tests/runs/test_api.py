@@ -251,7 +251,10 @@ def test_the_first_members_start_with_what_they_are_given() -> None:
             {"options": {"lr": 0.1}},
             "options: they are for a task that is named; this run is given a task object",
         ),
-        ({"executor": "threads"}, "executor: expected auto, serial, processes, .*, got 'threads'"),
+        (
+            {"executor": "threads"},
+            "executor: expected one of processes, serial, .*, auto, got 'threads'",
+        ),
         ({"device": "tpu"}, "device 'tpu' does not exist here; there is cpu"),
         ({"strategy": "pb2"}, "strategy: expected pbt, random-search, .*got 'pb2'"),
         (

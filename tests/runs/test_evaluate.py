@@ -121,7 +121,7 @@ def test_what_is_none_of_these_is_refused_in_one_line(directory: Path, tmp_path:
         (directory, {"member": -1}, "member -1 has no finished segment"),
         (known, {"member": 0}, "member, best: they choose among the networks of a run"),
         (known, {"best": True}, "is a single network, leave them out"),
-        ("pretrained:gan", {}, "no pretrained network 'gan'; there is fc, conv, fc-pbt, conv-pbt"),
+        ("pretrained:gan", {}, "pretrained: expected one of fc, conv, fc-pbt, conv-pbt, got 'gan'"),
         ("pretrained:fc", {"member": 1}, "pretrained:fc is a single network, leave"),
     ):
         with pytest.raises(UsageError) as caught:

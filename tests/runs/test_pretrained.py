@@ -52,7 +52,9 @@ def test_its_test_accuracy_is_what_the_card_says(name: str, mnist_dir: Path) -> 
 
 def test_a_name_that_there_is_none_of_is_refused_with_those_that_there_are() -> None:
     for call in (load_pretrained, card, weights):
-        with pytest.raises(UsageError, match=r"expected one of fc, conv, fc-pbt, conv-pbt, got 'gan'$"):
+        with pytest.raises(
+            UsageError, match=r"expected one of fc, conv, fc-pbt, conv-pbt, got 'gan'$"
+        ):
             call("gan")
 
 

@@ -76,6 +76,8 @@ class Monitor:
 
     def _open(self) -> Result:
         result = load(self._directory.path, data_dir=self._data_dir)
+        if self._task is None:
+            return result
         return replace(result, trained_task=self._task)
 
     def _recorded_tests(self) -> Tests:
