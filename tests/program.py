@@ -59,13 +59,21 @@ def refused(*argv: str) -> str:
 
 
 def start_program(*argv: str, **variables: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "popgrad", *argv],
-        env=os.environ | {"PYTHONPATH": SRC} | variables,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    """Start the program in a process of its own, which SIGINT interrupts.
+
+    A shell that starts the tests in the background lets them ignore SIGINT, and so would this process.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-m", "popgrad", *argv],
+            env=os.environ | {"PYTHONPATH": SRC} | variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def contents(directory: Path) -> dict[str, bytes]:

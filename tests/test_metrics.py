@@ -121,7 +121,7 @@ def test_a_metric_of_ones_own_is_named_by_its_file_or_module(file):
     [
         ("f1", "there is no metric 'f1'; there is accuracy, .*module:Name or file.py:Name"),
         ("{file}:f1", "has no 'f1'"),
-        ("{file}:limit", "is 3: a function"),
+        ("{file}:limit", r"limit: expected a function \(outputs, targets\) -> number, got 3"),
         ("nowhere.py:f1", "there is no metric file nowhere.py"),
         ("not_a_module:f1", "metric module 'not_a_module' cannot be imported"),
     ],
@@ -150,5 +150,5 @@ def test_evaluating_can_be_sent_to_another_process(file):
 
 
 def test_two_metrics_of_one_label_are_refused(file):
-    with pytest.raises(UsageError, match="accuracy is there twice"):
+    with pytest.raises(UsageError, match="accuracy appears twice"):
         evaluating(["accuracy", f"{file}:accuracy"])

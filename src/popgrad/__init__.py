@@ -1,8 +1,8 @@
-"""Population Based Training for PyTorch: a trained model, and the hyperparameter schedule that trained it."""
+"""Population Based Training for PyTorch: a trained model and the schedule that trained it."""
 
 import os
 
-# Before the first product: with it the MKL gives the same bits wherever an operand lies in memory.
+# Before the first product: with it the MKL gives equal bits, wherever in memory an operand is.
 os.environ.setdefault("MKL_CBWR", "AUTO")
 
 from popgrad import data as data
@@ -33,6 +33,8 @@ from popgrad.store.mirror import fetch
 from popgrad.strategies import Strategy, pbt, random_search
 from popgrad.tasks import Context, Task, TorchTask
 
+# The public API. Everything else is private and may change without notice, but for the modules
+# data, metrics, nn, tasks and strategies, for authors of tasks and strategies.
 __all__ = [
     "run", "resume", "load", "fetch", "replay", "replay_schedule", "load_model", "load_pretrained",
     "Result", "Replay", "Winner", "Schedule", "Segment", "IntervalEnd",

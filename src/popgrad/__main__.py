@@ -1,4 +1,4 @@
-"""`python -m popgrad` is `popgrad`."""
+"""Entry point of `python -m popgrad`: the command line."""
 
 from popgrad.cli import main
 

@@ -1,4 +1,4 @@
-"""The machine: cores, devices, and the versions that results depend on."""
+"""Cores, devices and versions of the machine, which results depend on."""
 
 import importlib.metadata
 import os
@@ -11,7 +11,7 @@ from popgrad.core.errors import UsageError
 
 
 def available_cores() -> int:
-    """Cores that this process may use: what its affinity allows, and what its cgroup grants, rounded up."""
+    """Return the cores that this process may use: by its affinity and its cgroup, rounded up."""
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     try:
         with open("/sys/fs/cgroup/cpu.max") as file:
@@ -22,15 +22,18 @@ def available_cores() -> int:
 
 
 def resolve_devices(device: str) -> list[torch.device]:
-    """The devices that "auto", "cpu", "cuda", "cuda:0" or "cuda:0,1" means; members take turns over them.
+    """Return the devices that "auto", "cpu", "cuda", "cuda:0" or "cuda:0,1" means.
+
+    Members take turns over them.
 
     Raises:
-        UsageError: There is no such device; says which exist.
+        UsageError: A device does not exist; the message lists those that do.
     """
     count = torch.cuda.device_count()
     existing = ["cpu", *(f"cuda:{i}" for i in range(count))]
     if device == "auto":
         return [torch.device("cuda:0" if count else "cpu")]
+
     kind, _, numbers = device.partition(":")
     names = [f"{kind}:{number.strip()}" for number in numbers.split(",")] if numbers else [device]
     if device == "cuda" and count:
@@ -43,7 +46,7 @@ def resolve_devices(device: str) -> list[torch.device]:
 
 
 def versions() -> dict[str, str]:
-    """Versions that results depend on."""
+    """Return the versions that results depend on, by name."""
     names = ("popgrad", "torch", "numpy")
     return {
         "python": platform.python_version(),

@@ -1,4 +1,4 @@
-"""Metrics of a whole split: (outputs [n, ...], targets [n, ...]) -> number."""
+"""Metrics of a whole split: functions (outputs [n, ...], targets [n, ...]) -> number."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -13,49 +13,68 @@ Metric = Callable[[torch.Tensor, torch.Tensor], float]
 
 
 def accuracy(outputs: torch.Tensor, targets: torch.Tensor) -> float:
-    """Share of rows whose largest output is the target's class, in [0, 1].
+    """Return the share of rows with the largest output in the target's class, in [0, 1].
 
     Args:
-        outputs: [n, classes].
+        outputs: [n, classes] scores of the classes, of any scale.
         targets: [n] class indices.
 
     Returns:
-        nan when any output is not finite: such a network has diverged, whatever its largest entry is.
+        nan if any output is not finite: such a network has diverged, whatever its largest entry is.
 
     Raises:
-        UsageError: The targets are no class indices, one for each row.
+        UsageError: The targets are not class indices, one for each row.
+
+    Example:
+        >>> outputs = torch.tensor([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4]])
+        >>> accuracy(outputs, torch.tensor([1, 0, 1, 1]))
+        0.75
     """
-    found = outputs.argmax(1)
-    if found.shape != targets.shape:
+    predicted = outputs.argmax(1)
+    if predicted.shape != targets.shape:
         raise UsageError(
-            f"accuracy: targets of shape {list(targets.shape)} for outputs of shape {list(outputs.shape)}; "
-            f"class indices of shape {list(found.shape)} are allowed (one-hot targets: use accuracy_onehot)"
+            f"accuracy: expected class indices of shape {list(predicted.shape)} for outputs of shape "
+            f"{list(outputs.shape)}, got targets of shape {list(targets.shape)}; for one-hot targets use "
+            "accuracy_onehot"
         )
     if not bool(torch.isfinite(outputs).all()):
         return math.nan
-    return float((found == targets).double().mean())
+    return float((predicted == targets).double().mean())
 
 
 def accuracy_onehot(outputs: torch.Tensor, targets: torch.Tensor) -> float:
-    """`accuracy` for targets [n, classes] of which the largest entry of a row marks its class.
+    """Return the `accuracy` for one-hot targets.
+
+    Args:
+        outputs: [n, classes] scores of the classes, of any scale.
+        targets: [n, classes]; the largest entry of a row marks its class.
 
     Raises:
         UsageError: The targets have another shape than the outputs.
+
+    Example:
+        >>> outputs = torch.tensor([[0.1, 0.9], [0.8, 0.2]])
+        >>> accuracy_onehot(outputs, torch.tensor([[0, 1], [0, 1]]))
+        0.5
     """
     if outputs.shape != targets.shape:
         raise UsageError(
-            f"accuracy_onehot: targets of shape {list(targets.shape)} for outputs of shape "
-            f"{list(outputs.shape)}; the same shape is allowed (class indices: use accuracy)"
+            f"accuracy_onehot: expected targets of the outputs' shape {list(outputs.shape)}, "
+            f"got {list(targets.shape)}; for class indices use accuracy"
         )
     return accuracy(outputs, targets.to(outputs.dtype).argmax(1))  # booleans have no argmax
 
 
 def cross_entropy(outputs: torch.Tensor, targets: torch.Tensor) -> float:
-    """Mean cross entropy in nats, at least 0.
+    """Return the mean cross entropy in nats, at least 0.
 
     Args:
-        outputs: [n, classes], before the softmax.
+        outputs: [n, classes] scores before the softmax.
         targets: [n] class indices, or [n, classes] probabilities (one-hot ones too, of any type).
+
+    Example:
+        >>> round(cross_entropy(torch.zeros(3, 2), torch.tensor([0, 1, 1])), 4)  # log 2
+        0.6931
     """
     if targets.shape == outputs.shape:
         targets = targets.to(outputs.dtype)
@@ -63,12 +82,30 @@ def cross_entropy(outputs: torch.Tensor, targets: torch.Tensor) -> float:
 
 
 def classification(outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
-    """`accuracy` and `loss` (cross entropy)."""
+    """Return `accuracy` and `loss` (cross entropy).
+
+    Args:
+        outputs: [n, classes] scores before the softmax.
+        targets: [n] class indices.
+
+    Example:
+        >>> sorted(classification(torch.zeros(3, 2), torch.tensor([0, 1, 1])))
+        ['accuracy', 'loss']
+    """
     return {"accuracy": accuracy(outputs, targets), "loss": cross_entropy(outputs, targets)}
 
 
 def regression(outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
-    """`loss`, the mean squared error."""
+    """Return `loss`, the mean squared error.
+
+    Args:
+        outputs: [n, ...] predictions.
+        targets: [n, ...] values to predict, of the same shape.
+
+    Example:
+        >>> regression(torch.zeros(2, 1), torch.tensor([[1.0], [2.0]]))
+        {'loss': 2.5}
+    """
     return {"loss": float(functional.mse_loss(outputs, targets))}
 
 
@@ -82,41 +119,48 @@ METRICS: Mapping[str, Metric] = {
 
 
 def metric_named(name: str) -> Metric:
-    """A metric by its name in `METRICS`, or one's own function as "module:function" or "file.py:function".
+    """Return the metric that a name means.
+
+    Args:
+        name: A name in `METRICS`, or a function of your own as "module:function" or
+            "file.py:function".
 
     Raises:
-        UsageError: There is no such metric, or it is no function.
+        UsageError: No such metric exists, or it is not a function.
     """
     metric = import_object(name, "metric", METRICS)
     if not callable(metric):
         raise UsageError(
-            f"metric {name} is {metric!r}: a function (outputs, targets) -> number is allowed"
+            f"metric {name}: expected a function (outputs, targets) -> number, got {metric!r}"
         )
     return metric  # type: ignore[no-any-return]
 
 
 def label(name: str) -> str:
-    """What a named metric is called in results: its name, without the module or file that it comes from."""
+    """Return the name of a metric in results: without its module or file."""
     return name.rpartition(":")[2]
 
 
 def evaluating(names: Sequence[str]) -> Callable[[torch.Tensor, torch.Tensor], dict[str, float]]:
-    """A function (outputs, targets) -> all the named metrics by their `label`, and "loss" (cross entropy).
+    """Return a function (outputs, targets) -> named metrics by `label`, and "loss" (cross entropy).
 
     Args:
-        names: As `metric_named` takes them. One that is called "loss" takes the place of cross entropy.
+        names: Names of metrics, for `metric_named`. One with the label "loss" replaces cross
+            entropy.
 
     Raises:
-        UsageError: One cannot be found, or two have the same label.
+        UsageError: A metric does not exist, or two have one label.
     """
     labels = [label(name) for name in names]
-    if twice := sorted({each for each in labels if labels.count(each) > 1}):
+    twice = sorted({name for name in labels if labels.count(name) > 1})
+    if twice:
         raise UsageError(
-            f"metrics {', '.join(names)}: {', '.join(twice)} is there twice; give each once"
+            f"metrics: expected each once, got {', '.join(names)}: {', '.join(twice)} appears twice"
         )
+
     metrics = {"loss": cross_entropy} | {label(name): metric_named(name) for name in names}
 
     def evaluate(outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
-        return {each: float(metric(outputs, targets)) for each, metric in metrics.items()}
+        return {name: float(metric(outputs, targets)) for name, metric in metrics.items()}
 
     return evaluate

@@ -1,8 +1,8 @@
-"""State as plain data: what travels when a member inherits.
+"""States as plain data: everything that an heir inherits.
 
-A state is made of nested dictionaries (string or integer keys), lists and tuples of tensors, NumPy arrays,
-numbers, strings, booleans and None. It is taken apart into a *tree* (plain JSON) and its *leaves* (tensors),
-and put together again; copies, digests, checkpoints and shared memory all go through these two.
+A state consists of nested dictionaries (string or integer keys), lists and tuples of tensors, NumPy
+arrays, numbers, strings, booleans and None. It is flattened into a *tree* (plain JSON) and *leaves*
+(tensors), and restored from these two; copies, digests, checkpoints and shared memory all use them.
 """
 
 import hashlib
@@ -17,15 +17,20 @@ from popgrad.core.errors import UsageError
 
 State = dict[str, Any]
 Tree = Any
-"""JSON: scalars as they are, {"f": hex} floats, {"t": i} and {"n": i} the i-th leaf as a tensor or an array,
-{"d": [[key, tree], ...]} dictionaries, {"l": [tree, ...]} lists, {"u": [tree, ...]} tuples."""
+"""JSON: scalars as they are, {"f": hex} floats, {"t": i} and {"n": i} the i-th leaf as a tensor or an
+array, {"d": [[key, tree], ...]} dictionaries, {"l": [tree, ...]} lists, {"u": [tree, ...]}
+tuples."""
 
 
 def flatten(state: object) -> tuple[Tree, list[torch.Tensor]]:
-    """Take a state apart; tensors among the leaves alias the state's own memory.
+    """Split a state into its tree and its leaves; tensors among the leaves alias the state's memory.
 
     Raises:
-        UsageError: An entry is not plain data; names where it is.
+        UsageError: An entry is not plain data; the message names its position.
+
+    Example:
+        >>> flatten({"weight": torch.ones(2), "steps": 3})
+        ({'d': [['weight', {'t': 0}], ['steps', 3]]}, [tensor([1., 1.])])
     """
     leaves: list[torch.Tensor] = []
     return _flatten(state, leaves, "state"), leaves
@@ -39,13 +44,16 @@ def _flatten(node: object, leaves: list[torch.Tensor], path: str) -> Tree:
             )
         leaves.append(node.detach())
         return {"t": len(leaves) - 1}
+
     if isinstance(node, np.ndarray):
         leaves.append(_from_numpy(node, path))
         return {"n": len(leaves) - 1}
+
     if node is None or isinstance(node, bool | int | str):
         return node
     if isinstance(node, float):
         return {"f": float(node).hex()}
+
     if isinstance(node, Mapping):
         for key in node:
             if type(key) not in (str, int):
@@ -58,6 +66,7 @@ def _flatten(node: object, leaves: list[torch.Tensor], path: str) -> Tree:
     if isinstance(node, list | tuple):
         items = [_flatten(value, leaves, f"{path}[{i}]") for i, value in enumerate(node)]
         return {"l" if isinstance(node, list) else "u": items}
+
     raise UsageError(
         f"{path} is a {type(node).__module__}.{type(node).__qualname__}: a state holds dictionaries, lists, "
         "tensors, arrays, numbers, strings, booleans and None (turn NumPy scalars into Python numbers)"
@@ -75,7 +84,7 @@ def _from_numpy(array: np.ndarray[Any, Any], path: str) -> torch.Tensor:
 
 
 def unflatten(tree: Tree, leaves: Sequence[torch.Tensor]) -> Any:
-    """Put a state together again; it aliases `leaves`."""
+    """Restore a state from its tree and its leaves; it aliases the leaves."""
     if not isinstance(tree, dict):
         return tree
     ((kind, content),) = tree.items()
@@ -96,32 +105,40 @@ def unflatten(tree: Tree, leaves: Sequence[torch.Tensor]) -> Any:
 
 
 def clone(state: Any) -> Any:
-    """A copy that shares no memory, in torch's own (64-byte aligned) allocations."""
+    """Return a copy that shares no memory, in torch's own (64-byte aligned) allocations."""
     tree, leaves = flatten(state)
     return unflatten(tree, [leaf.clone() for leaf in leaves])
 
 
 def to(state: Any, device: torch.device | str) -> Any:
-    """The state with every tensor on `device`; those that are there already are shared, not copied."""
+    """Return the state with every tensor on `device`; those already on it are shared, not copied."""
     tree, leaves = flatten(state)
     return unflatten(tree, [leaf.to(device) for leaf in leaves])
 
 
 def raw(leaf: torch.Tensor) -> torch.Tensor:
-    """The leaf's bytes, a flat uint8 tensor on the CPU; a view where it can be."""
+    """Return the leaf's bytes, a flat uint8 tensor on the CPU; a view if possible."""
     dense = leaf.cpu().contiguous()
-    # With at most one element any stride counts as contiguous, but only a stride of 1 can be viewed as bytes.
+    # With at most one element any stride counts as contiguous, but only a stride of 1 can be viewed
+    # as bytes.
     return dense.as_strided((dense.numel(),), (1,)).view(torch.uint8)
 
 
 def digest(state: Any) -> str:
-    """SHA-256 (hex) of everything in the state: structure, keys and their order, types, shapes and bits."""
+    """Return the SHA-256 (hex) of a state: structure, keys and their order, types, shapes and bits.
+
+    Example:
+        >>> digest({"weight": torch.zeros(2)})[:12]
+        '89bb58ed63f7'
+        >>> digest({"weight": torch.zeros(2)}) == digest({"weight": -torch.zeros(2)})
+        False
+    """
     tree, leaves = flatten(state)
     return digest_leaves(tree, leaves)
 
 
 def digest_leaves(tree: Tree, leaves: Sequence[torch.Tensor]) -> str:
-    """The same, of a state that is taken apart already."""
+    """Return the `digest` of a flattened state."""
     sha = hashlib.sha256(json.dumps(tree).encode())
     for leaf in leaves:
         sha.update(f"{leaf.dtype} {list(leaf.shape)}".encode())

@@ -315,7 +315,10 @@ def test_a_stack_keeps_its_width_and_its_bits(after: int, tmp_path: Path) -> Non
             "population: expected at least 2, got 1: pbt copies between members",
         ),
         ({"population": 0, "intervals": 5}, "population: expected at least 1, got 0"),
-        ({"population": 6, "grow": "copy", "intervals": 5}, "grow: expected one of clone, sample, got 'copy'"),
+        (
+            {"population": 6, "grow": "copy", "intervals": 5},
+            "grow: expected one of clone, sample, got 'copy'",
+        ),
         (
             {"grow": "sample", "intervals": 5},
             "grow: got 'sample', but the population has 4 members and does not grow; pass --popul",

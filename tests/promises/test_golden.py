@@ -1,7 +1,7 @@
 """Five runs have the record that they had before the code was laid out anew, digest by digest.
 
-The bits of a state depend on the machine: they are compared on a machine with the recorded arithmetic, and the
-rest of the record everywhere.
+The bits of a state depend on the machine: they are compared on a machine with the recorded
+arithmetic, and the rest of the record everywhere.
 """
 
 import hashlib
@@ -29,16 +29,29 @@ BITS = ("arithmetic", "capability", "machine", "torch", "numpy")
 
 def record_digest(result: Result, directory: Path) -> str:
     """SHA-256 of all segments and decisions."""
+    record = open_record(directory, all_decisions=True)
     segments = [
-        [s.member, s.interval, s.source, dict(s.hparams), dict(s.changes), s.seed, s.first_step]
-        + [s.steps, s.samples, s.score, dict(s.metrics), s.digest, s.status, s.error]
+        [
+            *(s.member, s.interval, s.source, dict(s.hparams), dict(s.changes), s.seed),
+            *(
+                s.first_step,
+                s.steps,
+                s.samples,
+                s.score,
+                dict(s.metrics),
+                s.digest,
+                s.status,
+                s.error,
+            ),
+        ]
         for s in result.segments
     ]
     decisions = [
-        [d.number, d.plan.members, d.plan.sources]
-        + [[dict(hparams) for hparams in d.plan.hparams], [dict(c) for c in d.plan.changes]]
-        + [dict(d.memory), d.starts, d.size]
-        for d in open_record(directory, all_decisions=True).decisions
+        [
+            *(d.number, d.plan.members, d.plan.sources, [dict(h) for h in d.plan.hparams]),
+            *([dict(c) for c in d.plan.changes], dict(d.memory), d.starts, d.size),
+        ]
+        for d in record.decisions
     ]
     return hashlib.sha256(json.dumps([segments, decisions]).encode()).hexdigest()
 

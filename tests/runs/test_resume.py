@@ -236,8 +236,8 @@ def test_wrong_changes_are_refused_and_change_nothing(whole: Path) -> None:
             "executor: expected one of processes, serial, .*, auto, got 'threads'",
         ),
         ({"device": "tpu"}, "device 'tpu' does not exist here"),
-        ({"workers": 0}, "workers: given 0"),
-        ({"intervals": 0}, "intervals: given 0"),
+        ({"workers": 0}, "workers: expected at least 1, got 0"),
+        ({"intervals": 0}, "intervals: expected at least 1, got 0"),
     ):
         with pytest.raises(UsageError, match=message):
             popgrad.resume(whole, task=Spy(), **given)  # type: ignore[arg-type]

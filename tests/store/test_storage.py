@@ -56,5 +56,8 @@ def test_what_cannot_be_read_is_a_run_error(storage: Storage, tmp_path: Path) ->
 
 
 def test_an_unknown_kind_of_storage_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"^storage: expected a URL such as s3://bucket/folder .*, got 'nosuch://x'"):
+    with pytest.raises(
+        UsageError,
+        match=r"^storage: expected a URL such as s3://bucket/folder .*, got 'nosuch://x'",
+    ):
         Storage("nosuch://x")

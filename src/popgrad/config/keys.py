@@ -65,7 +65,7 @@ class Key:
         name: Name in a file, with "_" between words.
         sentence: Meaning of the key, one plain sentence.
         annotation: Type, with limits and validators.
-        default: Value of a key that is left out; None also if it has none.
+        default: Value of a key that is left out (of a strategy, its name); None also if it has none.
         required: Whether the key has to be set.
         usage: Places that it can be set in.
     """
@@ -143,7 +143,7 @@ def _from_field(name: str, info: FieldInfo) -> Key:
         name=name,
         sentence=info.description or "",
         annotation=annotation,
-        default=None if required else info.default,
+        default=None if required else getattr(info.default, "name", info.default),
         required=required,
         usage=Usage(option=Option(**option) if option else None, **usage),
     )

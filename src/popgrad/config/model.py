@@ -1,27 +1,15 @@
 """The typed configuration of a run: one field for each key, with all that is stated about it."""
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from popgrad.config.keys import Command, Option, key
-from popgrad.config.values import (
-    Integer,
-    IntervalText,
-    Number,
-    PathText,
-    Seconds,
-    key_text,
-    plain,
-    short,
-)
+from popgrad.config.mistakes import explain
+from popgrad.config.values import Integer, IntervalText, Number, PathText, Seconds, UrlText, plain
 from popgrad.core.errors import UsageError
 from popgrad.core.interval import Interval, parse_interval
-
-_MISTAKES = 5
-"""Number of mistakes that one message names."""
 
 # Panels of the help, see `Option`.
 _POPULATION = "The population"
@@ -218,7 +206,7 @@ class RunConfig(_Model):
         option=Option(_FILES, "DIR"),
         if_unset="POPGRAD_DATA, else the user's cache",
     )
-    storage: PathText | None = key(
+    storage: UrlText | None = key(
         None,
         "URL of a folder that holds a copy of the run, updated after each interval, such as s3://bucket/folder.",
         commands=_RUN_AND_RESUME,
@@ -284,51 +272,4 @@ def parse(values: Mapping[str, Any]) -> RunConfig:
     try:
         return RunConfig.model_validate(plain(values, "configuration"))
     except ValidationError as error:
-        lines = [_explain(dict(details)) for details in error.errors()]
-        further = [f"and {len(lines) - _MISTAKES} more"] if len(lines) > _MISTAKES else []
-        raise UsageError("; ".join(lines[:_MISTAKES] + further)) from None
-
-
-# --- mistakes ---------------------------------------------------------------------------------------
-
-_EXPECTED = {
-    "greater_than_equal": "at least {ge}",
-    "greater_than": "above {gt}",
-    "less_than_equal": "at most {le}",
-    "less_than": "below {lt}",
-    "finite_number": "a finite number",
-    "bool_type": "true or false",
-    "dict_type": "a table",
-    "list_type": "a list",
-    "string_type": "a string",
-    **dict.fromkeys(("int_type", "int_parsing", "int_parsing_size"), "an integer"),
-    "int_from_float": "an integer",
-    **dict.fromkeys(("float_type", "float_parsing"), "a number"),
-    "bool_parsing": "true or false",
-    **dict.fromkeys(("model_type", "model_attributes_type"), "a name or a table"),
-}
-"""Kind of a validation error -> what is expected."""
-
-
-def _explain(details: dict[str, Any]) -> str:
-    """Return one validation error of pydantic as one line."""
-    path = ".".join(key_text(str(part)) for part in details["loc"])
-    if details["type"] == "extra_forbidden":
-        known = ", ".join(RunConfig.model_fields)
-        return f"unknown key {short(details['loc'][-1])}; known are {known}"
-    if details["type"] == "missing":
-        return f"{path} is missing"
-    return f"{path}: expected {_expectation(details)}, got {short(details['input'])}"
-
-
-def _expectation(details: dict[str, Any]) -> str:
-    context = details.get("ctx", {})
-    if details["type"] == "value_error":  # raised by a validator of `values`
-        return str(context["error"])
-    if details["type"] == "literal_error":
-        choices = re.findall(r"'([^']*)'", context["expected"])
-        return f"one of {', '.join(choices)}"
-    template = _EXPECTED.get(details["type"])
-    if template is not None:
-        return template.format(**context)
-    return str(details["msg"]).removeprefix("Input should be ")
+        raise UsageError(explain(error, RunConfig.model_fields)) from None

@@ -40,7 +40,7 @@ def _refuse_huge(value: int) -> int:
 
 def _refuse_nul(value: object) -> object:
     if isinstance(value, str) and "\0" in value:
-        raise ValueError("a path without NUL characters")
+        raise ValueError("a path or URL without NUL characters")
     return value
 
 
@@ -78,6 +78,7 @@ Integer = Annotated[int, BeforeValidator(_refuse_boolean), AfterValidator(_refus
 Number = Annotated[float, BeforeValidator(_refuse_boolean)]
 Seconds = Annotated[Number, BeforeValidator(_to_seconds, json_schema_input_type=float | str)]
 IntervalText = Annotated[str, BeforeValidator(_to_interval, json_schema_input_type=int | str)]
+UrlText = Annotated[str, BeforeValidator(_refuse_nul)]
 PathText = Annotated[str, BeforeValidator(_refuse_nul, json_schema_input_type=str | Path)]
 
 

@@ -276,7 +276,8 @@ def test_a_run_on_ray_is_the_serial_one_and_asks_for_a_gpu_only_where_members_ta
     )
     assert [*map(repr, found.segments)] == [*map(repr, serial.segments)]
     with pytest.raises(
-        UsageError, match=r"^device: given 'cuda' with gpus=0 on a cluster; .*gpus=0\.25"
+        UsageError,
+        match=r"^device: on a cluster, expected cpu, .*gpus=0\.25; got 'cuda' with gpus=0",
     ):
         popgrad.run("digits", executor="ray", device="cuda")
 

@@ -36,7 +36,7 @@ def equal(some: Results, others: Results) -> bool:
 
 
 def played(tape: Tape, fixed: Sequence[torch.Tensor], others: Sequence[torch.Tensor]) -> Results:
-    return tape.each(*tape.once(*fixed), *others)
+    return tape.replay(*tape.prepare(*fixed), *others)
 
 
 def test_it_gives_the_functions_bits_with_other_tensors() -> None:
@@ -56,7 +56,7 @@ def test_what_depends_on_the_fixed_tensors_alone_is_computed_once() -> None:
     fixed, others = tensors(0)
     _, tape = record(gradient, fixed, others, gradient)
     assert tape is not None
-    once = tape.once(*fixed)
+    once = tape.prepare(*fixed)
     assert len(once) == 1
     assert torch.equal(once[0], (1.0 - fixed[0]).sqrt())
 
@@ -105,7 +105,7 @@ def wrong(*given: Any, **more: Any) -> Any:
 def test_a_shorter_way_that_does_not_lead_there_is_not_taken(
     shorter: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tape_module, "_bound", lambda _: shorter)
+    monkeypatch.setattr(tape_module, "_shortcut", lambda _: shorter)
     fixed, others = [torch.zeros(())], [torch.randn(2, 3, 4), torch.randn(2, 4, 5)]
     results, tape = record(product, fixed, others, product)
     assert tape is not None

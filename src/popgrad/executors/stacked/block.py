@@ -12,14 +12,14 @@ from popgrad.state import State
 
 
 @dataclass(frozen=True)
-class Slot:
+class OptimizedParameter:
     """A parameter as its optimizer knows it.
 
     Attributes:
-        owner: The optimizer's name.
-        group: Which of its parameter groups.
-        index: The key of its moments in the optimizer's state.
-        name: Its name in the module.
+        owner: Name of the optimizer.
+        group: Number of its parameter group.
+        index: Key of its moments in the optimizer's state.
+        name: Name of the parameter in the module.
     """
 
     owner: str
@@ -28,19 +28,19 @@ class Slot:
     name: str
 
 
-class Memory:
-    """Tensors of N members, in one piece of memory.
+class RowMemory:
+    """Tensors of N members in one piece of memory.
 
     Args:
-        shapes: Of one member's tensors.
-        rows: N.
-        dtype: Of all of them.
-        device: Where they lie.
-        apart: Each tensor's rows lie together; else each row's tensors do.
+        shapes: Shape of each tensor of one member.
+        rows: Number of members, N.
+        dtype: Type of all tensors.
+        device: Device of the memory.
+        apart: Whether the rows of each tensor lie together; else the tensors of each row do.
 
     Attributes:
-        parts: Of each tensor, a view [N, *shape], anything at first.
-        matrices: The same memory as matrices with N rows: one for each tensor, or one of them all.
+        parts: View [N, *shape] of each tensor, uninitialised at first.
+        matrices: The same memory as matrices with N rows: one for each tensor if `apart`, else one in all.
     """
 
     def __init__(
@@ -52,59 +52,62 @@ class Memory:
         *,
         apart: bool,
     ) -> None:
-        self._shapes, self._apart = shapes, apart
+        self._shapes = shapes
+        self._apart = apart
         sizes = [shape.numel() for shape in shapes]
         self._memory = torch.empty(rows * sum(sizes), dtype=dtype, device=device)
         if apart:
             pieces = self._memory.split([rows * size for size in sizes])  # type: ignore[no-untyped-call]
-            self.matrices = [
-                piece.view(rows, size) for piece, size in zip(pieces, sizes, strict=True)
-            ]
+            pairs = zip(pieces, sizes, strict=True)
+            self.matrices = [piece.view(rows, size) for piece, size in pairs]
             columns = self.matrices
         else:
             self.matrices = [self._memory.view(rows, sum(sizes))]
             columns = self.matrices[0].split(sizes, 1)
-        self.parts = [each.view(rows, *shape) for each, shape in zip(columns, shapes, strict=True)]
+        self.parts = [
+            column.view(rows, *shape) for column, shape in zip(columns, shapes, strict=True)
+        ]
 
-    def cpu(self) -> "Memory":
-        """Itself, or a copy on the CPU."""
+    def cpu(self) -> "RowMemory":
+        """Return itself, or a copy on the CPU if it is on another device."""
         if self._memory.device.type == "cpu":
             return self
-        rows, dtype = len(self.matrices[0]), self._memory.dtype
-        copied = Memory(self._shapes, rows, dtype, torch.device("cpu"), apart=self._apart)
-        copied._memory.copy_(self._memory)
-        return copied
+        rows = len(self.matrices[0])
+        dtype = self._memory.dtype
+        copy = RowMemory(self._shapes, rows, dtype, torch.device("cpu"), apart=self._apart)
+        copy._memory.copy_(self._memory)
+        return copy
 
     def fill(self, part: int, values: Sequence[torch.Tensor | None]) -> None:
-        """Copy one tensor of each row in; zeros where it is None."""
+        """Copy one tensor of each row in; None stands for zeros."""
         rows = self.parts[part].unbind(0)
-        found = [(row, value) for row, value in zip(rows, values, strict=True) if value is not None]
-        if len(found) < len(values):
+        pairs = [(row, value) for row, value in zip(rows, values, strict=True) if value is not None]
+        if len(pairs) < len(values):
             self.parts[part].zero_()
-        if found:
-            torch._foreach_copy_([row for row, _ in found], [value for _, value in found])
+        if pairs:
+            torch._foreach_copy_([row for row, _ in pairs], [value for _, value in pairs])
 
 
 class Block:
     """Parameters of one group and one dtype, with the rule of their optimizer.
 
     Args:
-        slots: The parameters.
-        weights: Of each row, their values; these are copied.
-        kind: The optimizer's type, one of `RULES`.
-        options: Of each row's parameter group.
+        parameters: Parameters of the block.
+        weights: Values of the parameters for each row; they are copied.
+        kind: Type of the optimizer, one of `RULES`.
+        options: Options of each row's parameter group.
         varied: Keys of options in which rows can differ.
-        saved: Each row's state of the optimizer, by index; entries may be missing.
-        device: Where to compute.
+        saved: State of each row's optimizer, by index; entries may be missing.
+        device: Device to compute on.
 
     Attributes:
-        slots: The parameters.
-        values: Their own.
+        parameters: Parameters of the block.
+        values: Their values.
     """
 
     def __init__(
         self,
-        slots: Sequence[Slot],
+        parameters: Sequence[OptimizedParameter],
         weights: Sequence[Sequence[torch.Tensor]],
         kind: type[Optimizer],
         options: Sequence[Options],
@@ -112,45 +115,49 @@ class Block:
         saved: Sequence[Mapping[int, State]],
         device: torch.device,
     ) -> None:
-        self.slots = slots
-        rows = [[row.get(slot.index, {}) for slot in slots] for row in saved]
+        self.parameters = parameters
+        rows = [[row.get(parameter.index, {}) for parameter in parameters] for row in saved]
         self._rule = RULES[kind](options, varied, rows, device)
         self._maximize = bool(options[0]["maximize"])
-        shapes, dtype = [each.shape for each in weights[0]], weights[0][0].dtype
-        made = partial(Memory, shapes, len(rows), dtype, device, apart=self._rule.apart)
-        self.values, self._gradients = made(), None if self._rule.apart else made()
-        self._moments = {name: made() for name in self._rule.kept}
-        for part in range(len(slots)):
+
+        shapes = [weight.shape for weight in weights[0]]
+        dtype = weights[0][0].dtype
+        memory = partial(RowMemory, shapes, len(rows), dtype, device, apart=self._rule.apart)
+        self.values = memory()
+        self._gradients = None if self._rule.apart else memory()
+        self._moments = {name: memory() for name in self._rule.kept}
+        for part in range(len(parameters)):
             self.values.fill(part, [row[part] for row in weights])
-            for name, memory in self._moments.items():
-                memory.fill(part, [row[part].get(name) for row in rows])
+            for name, moments in self._moments.items():
+                moments.fill(part, [row[part].get(name) for row in rows])
 
     @torch.no_grad()
     def step(self, gradients: Sequence[torch.Tensor]) -> None:
-        """One step of every row. `gradients` are [N, *shape], one for each parameter."""
+        """Update every row. `gradients` are [N, *shape], one for each parameter."""
         if self._gradients is None:
-            both = zip(gradients, self.values.matrices, strict=True)
-            given = [each.reshape(matrix.shape).contiguous() for each, matrix in both]
+            pairs = zip(gradients, self.values.matrices, strict=True)
+            matrices = [gradient.reshape(matrix.shape).contiguous() for gradient, matrix in pairs]
         else:
             torch._foreach_copy_(self._gradients.parts, list(gradients))
-            given = self._gradients.matrices
+            matrices = self._gradients.matrices
         if self._maximize:
-            given = [each.neg() for each in given]
+            matrices = [matrix.neg() for matrix in matrices]
+
         moments = {name: memory.matrices for name, memory in self._moments.items()}
-        self._rule.step(self.values.matrices, given, moments)
+        self._rule.step(self.values.matrices, matrices, moments)
 
     def to_cpu(self) -> None:
-        """Bring the moments to the CPU, when no step follows."""
+        """Move the moments to the CPU, once no step follows."""
         self._moments = {name: memory.cpu() for name, memory in self._moments.items()}
 
     def states(self) -> list[dict[int, State]]:
-        """What torch's own optimizer has in its state for each row's parameters, by index; views."""
-        found: list[dict[int, State]] = [{} for _ in self.values.parts[0]]
-        for part, slot in enumerate(self.slots):
+        """Return the state of torch's own optimizer for each row's parameters, by index, as views."""
+        states: list[dict[int, State]] = [{} for _ in self.values.parts[0]]
+        for part, parameter in enumerate(self.parameters):
             views = [memory.parts[part].unbind(0) for memory in self._moments.values()]
-            for row, state in enumerate(found):
+            for row, state in enumerate(states):
                 moments = {name: view[row] for name, view in zip(self._moments, views, strict=True)}
                 kept = self._rule.state(row, moments)
                 if kept:
-                    state[slot.index] = kept
-        return found
+                    state[parameter.index] = kept
+        return states

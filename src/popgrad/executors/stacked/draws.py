@@ -1,8 +1,8 @@
-"""What a stacked model draws at random: each member's own, from the streams that it has when it trains alone.
+"""Random draws of a stacked model: each member's own, from the streams that it has when it trains alone.
 
-Inside of `torch.func.vmap` a draw is one for all members, or another stream than a member's own. So the draws
-of a step are noted once, on a dry run of one member; they are made beforehand, for each member from its own
-generators; and they are handed in where the model asks for them.
+Inside `torch.func.vmap` a draw is either one for all members, or from another stream than a member's own. So
+the draws of a step are noted once, in a dry run of one member. They are made beforehand, for each member from
+its own generators, and passed in where the model asks for them.
 """
 
 import math
@@ -18,12 +18,15 @@ from torch.overrides import TorchFunctionMode
 from popgrad.nn import WORD, cut, words
 
 _CHANNELS = {functional.dropout1d: 3, functional.dropout2d: 4, functional.dropout3d: 5}
-"""Dropout of whole channels, and the dimensions of the batch that each is for."""
+"""Dropout of whole channels, with the number of dimensions of its batch."""
 
 _RECURRENT = {getattr(torch, name): name for name in ("gru", "lstm", "rnn_tanh", "rnn_relu")}
 
-_WORDS = 2**20  # 64-bit words that are drawn at once: 8 MB, which stays in the cache
-_PIECE = 2**12  # or more, where a row would get fewer: below, the calls take longer than the draws
+_WORDS = 2**20
+"""64-bit words that are drawn at once: 8 MB, which stay in the cache."""
+
+_MIN_WORDS = 2**12
+"""Words that are drawn at once for a row, at least: below, the calls take longer than the draws."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,8 @@ class Bits:
     """The bits of a mask, from the stream of a `popgrad.nn.Dropout`.
 
     Attributes:
-        place: The layer's, among those of its kind.
-        shape: Of the mask.
+        place: Position of the layer among the layers of its kind, from 0.
+        shape: Shape of the mask.
     """
 
     place: int
@@ -44,8 +47,8 @@ class Noise:
     """The mask of `torch.nn.functional.dropout`, from the global generator: 0, or 1 / (1 - p).
 
     Attributes:
-        shape: Of the mask.
-        dtype: Of the mask.
+        shape: Shape of the mask.
+        dtype: Dtype of the mask.
         p: Probability of 0, strictly between 0 and 1.
     """
 
@@ -57,28 +60,28 @@ class Noise:
 Draw = Bits | Noise
 
 
-class Draws(TorchFunctionMode):
-    """Catches what draws, within a step of one member; notes it, and hands out what was drawn beforehand.
+class DrawInterceptor(TorchFunctionMode):
+    """Replaces the functions that draw, within a step of one member: notes the draws, or returns given ones.
 
-    It also helps out where vmap has no rule: a cross entropy whose label smoothing is a tensor, and recurrent
-    layers, which are made of operations that have one.
+    It also helps where vmap has no rule: a cross entropy whose label smoothing is a tensor, and recurrent
+    layers, which consist of operations that have one.
 
     Args:
-        given: What was drawn for this step, in order; None = a dry run, in which nothing is dropped.
+        tensors: Tensors drawn for this step, in order; None = a dry run, in which nothing is dropped.
 
     Attributes:
-        noted: What was asked for, in order.
-        needed: Whether something was caught: if not, it works as well without being entered, and faster.
+        draws: Draws of the step so far, in order.
+        intercepted: Whether a function was replaced. If not, the step needs no interceptor, and is faster.
     """
 
-    def __init__(self, given: Sequence[torch.Tensor] | None = None) -> None:
+    def __init__(self, tensors: Sequence[torch.Tensor] | None = None) -> None:
         super().__init__()
-        self.noted: list[Draw] = []
-        self.needed = False
-        self._given = given
+        self.draws: list[Draw] = []
+        self.intercepted = False
+        self._tensors = tensors
 
     def bits(self, place: int, x: torch.Tensor) -> torch.Tensor:
-        """What the `popgrad.nn.Dropout` at a place makes the mask of `x` from."""
+        """Return the bits of a mask for `x`, of the `Dropout` at a position; zeros in a dry run."""
         bits = self._next(Bits(place, tuple(x.shape)))
         return torch.zeros(x.shape, dtype=torch.int16, device=x.device) if bits is None else bits
 
@@ -86,19 +89,22 @@ class Draws(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        caught: Callable[..., Any] | None = None
-        if func is functional.dropout or func in _CHANNELS:
-            caught = partial(self._dropout, func)
-        elif func is functional.cross_entropy and isinstance(
-            kwargs.get("label_smoothing"), torch.Tensor
-        ):
-            caught = _smoothed
-        elif func in _RECURRENT:
-            caught = getattr(torch.ops.aten, _RECURRENT[func]).input.decompose
-        if caught is None:
+        replacement = self._replacement(func, kwargs)
+        if replacement is None:
             return func(*args, **kwargs)
-        self.needed = True
-        return caught(*args, **kwargs)
+        self.intercepted = True
+        return replacement(*args, **kwargs)
+
+    def _replacement(self, func: Callable[..., Any], kwargs: Any) -> Callable[..., Any] | None:
+        """The function to call in place of `func`; None = `func` itself."""
+        if func is functional.dropout or func in _CHANNELS:
+            return partial(self._dropout, func)
+        smoothing = kwargs.get("label_smoothing")
+        if func is functional.cross_entropy and isinstance(smoothing, torch.Tensor):
+            return _smoothed_cross_entropy
+        if func in _RECURRENT:
+            return getattr(torch.ops.aten, _RECURRENT[func]).input.decompose  # type: ignore[no-any-return]
+        return None
 
     def _dropout(
         self,
@@ -108,12 +114,14 @@ class Draws(TorchFunctionMode):
         training: bool = True,
         inplace: bool = False,
     ) -> torch.Tensor:
+        """Torch's dropout `func`, with a mask that was drawn beforehand."""
         if isinstance(p, torch.Tensor):
             raise TypeError(
                 "dropout with a tensor as its rate, for which there is popgrad.nn.Dropout"
             )
         if not training or not 0.0 < p <= 1.0:
             return func(input, p, False, inplace)  # type: ignore[no-any-return]
+
         shape = tuple(input.shape)
         if func in _CHANNELS:
             if len(shape) != _CHANNELS[func]:
@@ -121,32 +129,34 @@ class Draws(TorchFunctionMode):
                     f"{func.__name__} of {len(shape)} dimensions instead of {_CHANNELS[func]}"
                 )
             shape = (*shape[:2], *(1 for _ in shape[2:]))
+
         # At p = 1 torch draws nothing, and multiplies by zero.
         mask = 0.0 if p == 1.0 else self._next(Noise(shape, input.dtype, p))
         mask = 1.0 if mask is None else mask
         return input.mul_(mask) if inplace else input * mask
 
     def _next(self, draw: Draw) -> torch.Tensor | None:
-        self.noted.append(draw)
-        return None if self._given is None else self._given[len(self.noted) - 1]
+        """Note a draw, and return its tensor; None in a dry run."""
+        self.draws.append(draw)
+        return None if self._tensors is None else self._tensors[len(self.draws) - 1]
 
 
-def _smoothed(
+def _smoothed_cross_entropy(
     input: torch.Tensor,  # noqa: A002  # torch's name
     target: torch.Tensor,
     *,
     label_smoothing: torch.Tensor,
     **others: Any,
 ) -> torch.Tensor:
-    """(1 - s) times the cross entropy, plus s times that against all classes alike (Szegedy et al. 2016)."""
-    usual = {
+    """Return (1 - s) cross entropy + s cross entropy with uniform targets (Szegedy et al. 2016)."""
+    defaults = {
         "weight": None,
         "size_average": None,
         "ignore_index": -100,
         "reduce": None,
         "reduction": "mean",
     }
-    if any(usual[name] != value for name, value in others.items()) or target.is_floating_point():
+    if any(defaults[name] != value for name, value in others.items()) or target.is_floating_point():
         raise TypeError(
             "a tensor as label_smoothing beside other options of cross_entropy, or without classes"
         )
@@ -159,10 +169,10 @@ class Streams:
     """The draws of every step, made for each row from its own generators.
 
     Args:
-        draws: What each step draws, in order.
-        layers: Generators of each row's `popgrad.nn.Dropout`, by place.
-        rest: Each row's global generator; empty where nothing draws from it.
-        device: Where the draws go.
+        draws: Draws of each step, in order.
+        layers: Generators of each row's `popgrad.nn.Dropout`, by position.
+        rest: Global generator of each row; empty if nothing draws from it.
+        device: Device of the draws.
     """
 
     def __init__(
@@ -172,37 +182,45 @@ class Streams:
         rest: Sequence[torch.Generator],
         device: torch.device,
     ) -> None:
-        self._draws, self._layers, self._rest, self._device = draws, layers, rest, device
-        self._words = [_words(each) for each in draws]  # of each step, by place
-        self._blocks: dict[int, torch.Tensor] = {}
-        self._used: dict[int, int] = {}
-        self._filled = 0  # steps that words were drawn for
+        self._draws = draws
+        self._layers = layers
+        self._rest = rest
+        self._device = device
+        self._words = [_count_words(step) for step in draws]  # of each step, by position
+        self._blocks: dict[int, torch.Tensor] = {}  # [N, words] by position
+        self._used: dict[int, int] = {}  # words of each block that have been used
+        self._filled = 0  # steps whose words have been drawn
 
     def step(self, number: int) -> list[torch.Tensor]:
-        """Tensors [N, ...] for a step, in the order in which they are asked for; steps come in order."""
+        """Return tensors [N, ...] for a step, in the order of its draws. Steps come in order."""
         if number >= self._filled:
-            self._fill(number)
-        found = []
-        for each in self._draws[number]:
-            if isinstance(each, Bits):
-                begin = self._used[each.place]
-                end = self._used[each.place] = begin + words(math.prod(each.shape))
-                found.append(cut(self._blocks[each.place][:, begin:end], each.shape))
-            else:
-                found.append(self._noise(each))
-        return found
+            self._draw_words(number)
 
-    def _fill(self, first: int) -> None:
+        tensors = []
+        for draw in self._draws[number]:
+            if isinstance(draw, Bits):
+                begin = self._used[draw.place]
+                end = begin + words(math.prod(draw.shape))
+                self._used[draw.place] = end
+                tensors.append(cut(self._blocks[draw.place][:, begin:end], draw.shape))
+            else:
+                tensors.append(self._noise(draw))
+        return tensors
+
+    def _draw_words(self, first: int) -> None:
         """Draw words for as many steps as fit: drawn together or one by one, they are the same."""
-        most = max((sum(each.values()) for each in self._words), default=0)
-        count = max(1, max(_WORDS, _PIECE * len(self._layers)) // max(1, most * len(self._layers)))
+        most = max((sum(step.values()) for step in self._words), default=0)
+        rows = len(self._layers)
+        count = max(1, max(_WORDS, _MIN_WORDS * rows) // max(1, most * rows))
         steps = self._words[first : first + count]
-        for place in sorted({place for each in steps for place in each}):
-            count = sum(each.get(place, 0) for each in steps)
-            block = torch.empty(len(self._layers), count, dtype=torch.int64, device=self._device)
+
+        for place in sorted({place for step in steps for place in step}):
+            size = sum(step.get(place, 0) for step in steps)
+            block = torch.empty(rows, size, dtype=torch.int64, device=self._device)
             for row, generators in zip(block, self._layers, strict=True):
                 row.random_(*WORD, generator=generators[place])
-            self._blocks[place], self._used[place] = block, 0
+            self._blocks[place] = block
+            self._used[place] = 0
         self._filled = first + len(steps)
 
     def _noise(self, noise: Noise) -> torch.Tensor:
@@ -212,10 +230,10 @@ class Streams:
         return masks.div_(1.0 - noise.p)
 
 
-def _words(draws: Sequence[Draw]) -> dict[int, int]:
-    """Words of a step, by place."""
-    found: dict[int, int] = {}
-    for each in draws:
-        if isinstance(each, Bits):
-            found[each.place] = found.get(each.place, 0) + words(math.prod(each.shape))
-    return found
+def _count_words(draws: Sequence[Draw]) -> dict[int, int]:
+    """Count the words of a step, by position of the layer."""
+    counts: dict[int, int] = {}
+    for draw in draws:
+        if isinstance(draw, Bits):
+            counts[draw.place] = counts.get(draw.place, 0) + words(math.prod(draw.shape))
+    return counts

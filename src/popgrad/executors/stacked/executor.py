@@ -15,8 +15,8 @@ from popgrad.core.seeding import derive
 from popgrad.executors.allocator import keep_memory
 from popgrad.executors.base import Attempt, Save, train_segment
 from popgrad.executors.fingerprint import fingerprint
-from popgrad.executors.stacked.stack import Known, Stack
-from popgrad.executors.stacked.template import Start, refusal, stackable
+from popgrad.executors.stacked.stack import Stack, StepCaches
+from popgrad.executors.stacked.template import RowStart, refusal, stackable
 from popgrad.executors.writer import Writer
 from popgrad.hardware import available_cores
 from popgrad.state import State, clone, digest_leaves, flatten
@@ -27,13 +27,13 @@ log = logging.getLogger("popgrad")
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedSegment:
     """A segment that a stack has trained.
 
     Attributes:
         assignment: The segment.
-        state: Its final state; views that nobody changes any more.
-        outcome: All but the digest.
+        state: Its final state; views that are not changed any more.
+        outcome: Its outcome without the digest.
     """
 
     assignment: Assignment
@@ -42,19 +42,19 @@ class Trained:
 
 
 class Vectorised:
-    """Trains in the calling process; the caller's number of threads comes back on `close`.
+    """Trains in the calling process; `close` restores the caller's number of threads.
 
-    Member m is in row m modulo `width` of a stack that always has `width` rows: those that nobody is in,
-    since it has failed or is on record already, repeat another one. So a member's bits depend neither on who
-    else trains nor on when a run was cut. A population larger than `width` trains in several stacks, one
+    Member m is in row m modulo `width` of a stack that always has `width` rows: rows without a member, which
+    has failed or is on record already, repeat another one. So a member's bits depend neither on the other
+    members nor on when a run was interrupted. A population larger than `width` trains in several stacks, one
     after the other, that take turns over the devices.
 
-    An exception in a stack does not say whose it is. Then each of its members trains alone; those that fail
-    so, three times, have failed, and the others train in a stack without them, whose results alone count.
+    An exception in a stack does not reveal its member. Then each member trains alone; those that fail three
+    times have failed, and the others train in a stack without them, whose results alone count.
 
     Args:
-        task: What is trained.
-        devices: Stacks take turns over them.
+        task: Task to train.
+        devices: Devices that stacks take turns over.
         save: Writes a checkpoint; None = none are written.
         workers: Threads of torch; None = one per core.
         width: Rows of a stack, at least 1; None = as many as are submitted first.
@@ -71,12 +71,14 @@ class Vectorised:
         workers: int | None = None,
         width: int | None = None,
     ) -> None:
-        self._task, self._devices, self._width = stackable(task), devices, width
+        self._task = stackable(task)
+        self._devices = devices
+        self._width = width
         self._save = None if save is None else Writer(save)
         self._queue: deque[Assignment] = deque()
-        self._done: deque[Trained | Outcome] = deque()
+        self._done: deque[TrainedSegment | Outcome] = deque()
         self._states: dict[SegmentId, State] = {}
-        self._known: Known = {}
+        self._caches: StepCaches = {}
         self._closed = False
         self._threads = torch.get_num_threads()
         torch.set_num_threads(available_cores() if workers is None else workers)
@@ -84,7 +86,7 @@ class Vectorised:
 
     @property
     def fingerprint(self) -> dict[str, object]:
-        """Of this process, with the width of the stack."""
+        """Fingerprint of this process, with the width of the stack."""
         return {**fingerprint(), "width": self._width}
 
     def submit(self, assignments: Sequence[Assignment]) -> None:
@@ -94,20 +96,22 @@ class Vectorised:
             self._width = len(assignments)
 
     def next(self) -> Outcome:
-        """The next finished segment. The first of a stack waits for all of it.
+        """Return the next finished segment. The first of a stack waits for all of them.
 
         Raises:
-            RunError: Nothing was submitted, or a checkpoint could not be written.
-            PopgradError: What the task raised on purpose, or it cannot be stacked; the stack is given up.
+            RunError: No segment was submitted, or a checkpoint could not be written.
+            PopgradError: An error that the task raised on purpose, or it cannot be stacked; the stack is
+                abandoned.
         """
         if not self._done:
             if not self._queue:
                 raise RunError("nothing was submitted that could finish")
-            self._done.extend(self._train(self._wave()))
+            self._done.extend(self._train(self._take_wave()))
         done = self._done.popleft()
-        return self._finish(done) if isinstance(done, Trained) else done
+        return self._finish(done) if isinstance(done, TrainedSegment) else done
 
-    def _finish(self, trained: Trained) -> Outcome:
+    def _finish(self, trained: TrainedSegment) -> Outcome:
+        """Digest and keep a final state."""
         tree, leaves = flatten(trained.state)
         outcome = replace(trained.outcome, digest=digest_leaves(tree, leaves))
         if self._save is not None and trained.assignment.checkpoint:
@@ -115,26 +119,27 @@ class Vectorised:
         self._states.setdefault(outcome.id, trained.state)
         return outcome
 
-    # --- training -------------------------------------------------------------------------------------------
+    # --- training -----------------------------------------------------------------------------------
 
-    def _wave(self) -> list[Assignment]:
-        """Segments from the queue that fit into one stack: as the first, and in rows of their own."""
+    def _take_wave(self) -> list[Assignment]:
+        """Take segments from the queue that fit into one stack: like the first, each in its own row."""
         assert self._width is not None
         wave: dict[int, Assignment] = {}
-        kind, rest = None, deque[Assignment]()
-        for each in self._queue:
-            stack, row = divmod(each.member, self._width)
-            own = (stack, each.seed, each.steps, *self._place(each))
-            kind = kind or own
-            if own == kind and row not in wave:
-                wave[row] = each
+        first_kind = None
+        remaining = deque[Assignment]()
+        for assignment in self._queue:
+            stack, row = divmod(assignment.member, self._width)
+            kind = (stack, assignment.seed, assignment.steps, *self._position(assignment))
+            first_kind = first_kind or kind
+            if kind == first_kind and row not in wave:
+                wave[row] = assignment
             else:
-                rest.append(each)
-        self._queue = rest
+                remaining.append(assignment)
+        self._queue = remaining
         return list(wave.values())
 
-    def _place(self, assignment: Assignment) -> tuple[int, int]:
-        """Steps behind a segment, and where in an epoch it begins; or in all, where the order is for all."""
+    def _position(self, assignment: Assignment) -> tuple[int, int]:
+        """Steps behind a segment, and its position: within an epoch, or in all if the order is shared."""
         steps, position = 0, 0
         if assignment.source is not None:
             state = self._states[assignment.source]
@@ -142,66 +147,70 @@ class Vectorised:
         samples = len(self._task.split("train", torch.device("cpu"))[0])
         return steps, position if self._task.shared_order else position % samples
 
-    def _train(self, wave: Sequence[Assignment]) -> list[Trained | Outcome]:
+    def _train(self, wave: Sequence[Assignment]) -> list[TrainedSegment | Outcome]:
+        """Train segments as a stack; if that fails, find the members at fault and train the others."""
         try:
-            return [*self._stacked(wave)]
+            return [*self._train_stack(wave)]
         except PopgradError:
             raise
         except (Exception, SystemExit) as error:
             log.warning(
-                "a stack of %d members failed, each is trained alone to find out whose fault it is: %s",
-                *(len(wave), str(error).strip().partition("\n")[0]),
+                "a stack of %d members failed, each is trained alone to find the members at fault: %s",
+                len(wave),
+                str(error).strip().partition("\n")[0],
             )
-            alone = [self._alone(each) for each in wave]
-            failed = [outcome for outcome in alone if outcome.error]
-            wave = [each for each, outcome in zip(wave, alone, strict=True) if not outcome.error]
-            if not wave:
-                return [*failed]
+
+        alone = [self._train_alone(assignment) for assignment in wave]
+        failed = [outcome for outcome in alone if outcome.error]
+        wave = [own for own, outcome in zip(wave, alone, strict=True) if not outcome.error]
+        if not wave:
+            return [*failed]
         try:
-            return [*failed, *self._stacked(wave)]
+            return [*failed, *self._train_stack(wave)]
         except PopgradError:
             raise
         except (Exception, SystemExit) as error:
-            raise refusal(
-                f"each trains alone, but not together ({traceback.format_exception_only(error)[-1].strip()})"
-            ) from error
+            reason = traceback.format_exception_only(error)[-1].strip()
+            raise refusal(f"each trains alone, but not together ({reason})") from error
 
-    def _stacked(self, wave: Sequence[Assignment]) -> list[Trained]:
+    def _train_stack(self, wave: Sequence[Assignment]) -> list[TrainedSegment]:
         assert self._width is not None
+        width = self._width
         begin = time.perf_counter()
-        device = self._devices[wave[0].member // self._width % len(self._devices)]
-        first = Context(wave[0].member, wave[0].interval, wave[0].first_step, device, wave[0].seed)
-        with seeded(first):
-            starts = {each.member % self._width: self._start(each, device) for each in wave}
-            anyone = next(iter(starts.values()))
-            rows = [starts.get(row, anyone) for row in range(self._width)]
-            stack = Stack(self._task, rows, device, self._known)
+        first = wave[0]
+        device = self._devices[first.member // width % len(self._devices)]
+        with seeded(self._context(first, device)):
+            starts = {own.member % width: self._start(own, device) for own in wave}
+            filler = next(iter(starts.values()))  # for rows without a member
+            rows = [starts.get(row, filler) for row in range(width)]
+            stack = Stack(self._task, rows, device, self._caches)
             stack.train()
             metrics, states = stack.evaluate(), stack.states()
+
         seconds = (time.perf_counter() - begin) / len(wave)
         trained = []
-        for each in wave:
-            row = each.member % self._width
-            facts = Telemetry(seconds, "stack", stack.curve(row))
+        for assignment in wave:
+            row = assignment.member % width
+            telemetry = Telemetry(seconds, "stack", stack.curve(row))
             samples = states[row]["position"]
-            trained.append(
-                Trained(
-                    each, states[row], Outcome(each.id, metrics[row], "", samples, telemetry=facts)
-                )
-            )
+            outcome = Outcome(assignment.id, metrics[row], "", samples, telemetry=telemetry)
+            trained.append(TrainedSegment(assignment, states[row], outcome))
         return trained
 
-    def _start(self, assignment: Assignment, device: torch.device) -> Start:
-        ctx = Context(
+    def _context(self, assignment: Assignment, device: torch.device) -> Context:
+        return Context(
             assignment.member, assignment.interval, assignment.first_step, device, assignment.seed
         )
-        if assignment.source is not None:
-            return Start(assignment, self._states[assignment.source], ctx)
-        seed_generators(derive(ctx.run_seed, "init", ctx.member, ctx.interval))
-        return Start(assignment, self._task.init(assignment.hparams, ctx), ctx)
 
-    def _alone(self, assignment: Assignment) -> Outcome:
-        """Trained without a stack, again where it fails; its state is not kept."""
+    def _start(self, assignment: Assignment, device: torch.device) -> RowStart:
+        ctx = self._context(assignment, device)
+        if assignment.source is not None:
+            return RowStart(assignment, self._states[assignment.source], ctx)
+        seed_generators(derive(ctx.run_seed, "init", ctx.member, ctx.interval))
+        return RowStart(assignment, self._task.init(assignment.hparams, ctx), ctx)
+
+    def _train_alone(self, assignment: Assignment) -> Outcome:
+        """Train a segment without a stack, again if it fails; its state is not kept."""
         attempt: Attempt | Outcome = Attempt(assignment)
         device = self._devices[assignment.member // (self._width or 1) % len(self._devices)]
         while isinstance(attempt, Attempt):
@@ -210,22 +219,22 @@ class Vectorised:
             attempt = attempt.settle(outcome)
         return attempt
 
-    # --- states ---------------------------------------------------------------------------------------------
+    # --- states -------------------------------------------------------------------------------------
 
     def holds(self, segment: SegmentId) -> bool:
-        """Whether the state is in this process."""
+        """Return whether the state is in this process."""
         return segment in self._states
 
     def put(self, segment: SegmentId, state: State) -> None:
-        """Keep a copy."""
+        """Keep a copy of a state."""
         self._states.setdefault(segment, clone(state))
 
     def state(self, segment: SegmentId) -> State:
-        """A copy."""
+        """Return a copy of a state."""
         return clone(self._states[segment])  # type: ignore[no-any-return]
 
     def retain(self, segments: Collection[SegmentId]) -> None:
-        """Let every other state go, but for those that the queue has yet to start from."""
+        """Drop every other state, except those that queued segments have yet to start from."""
         kept = {*segments, *(assignment.source for assignment in self._queue)}
         self._states = {
             segment: state for segment, state in self._states.items() if segment in kept
@@ -237,7 +246,7 @@ class Vectorised:
             self._save.flush()
 
     def close(self) -> None:
-        """Give the threads back."""
+        """Drop all states, and restore the caller's number of threads."""
         if self._save is not None:
             self._save.close()
         self._queue.clear()

@@ -1,4 +1,4 @@
-"""One module called with the tensors of many members at once, and what it asks for when it is."""
+"""One module called with the tensors of many members at once, and the profile of such a call."""
 
 import random
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from torch import nn
 from torch.func import vmap
 
 from popgrad.core.errors import PopgradError
-from popgrad.executors.stacked.draws import Draw, Draws
+from popgrad.executors.stacked.draws import Draw, DrawInterceptor
 from popgrad.executors.stacked.template import refusal
 from popgrad.nn import dropouts
 from popgrad.tasks import binding
@@ -23,17 +23,21 @@ Tensors = dict[str, torch.Tensor]
 Holder = dict[str, torch.Tensor | None]
 
 
-class Sockets:
-    """The places of a module's parameters and buffers, to put others there for a while.
+class ParameterSwap:
+    """Exchanges the parameters and buffers of a module for other tensors, for a while.
 
     It is `torch.func.functional_call` for a function that may use any part of the module, at a tenth of the
-    time: what is found out there at each call is found out once here.
+    time: what that finds out at each call is found out once here.
+
+    Args:
+        module: The module.
     """
 
     def __init__(self, module: nn.Module) -> None:
-        own = [*module.named_parameters(), *module.named_buffers()]
-        names = {id(tensor): name for name, tensor in own}  # what is in two places has one name
-        self._places: list[tuple[Holder, str, str]] = [
+        # A tensor that the module has in two places has one name.
+        named = [*module.named_parameters(), *module.named_buffers()]
+        names = {id(tensor): name for name, tensor in named}
+        self._places: list[tuple[Holder, str, str]] = [  # (holder, key in it, name of the tensor)
             (holder, key, names[id(tensor)])
             for layer in module.modules()
             for holder in cast(tuple[Holder, Holder], (layer._parameters, layer._buffers))
@@ -42,8 +46,15 @@ class Sockets:
         ]
 
     @contextmanager
-    def holding(self, tensors: Tensors) -> Iterator[Tensors]:
-        """With these tensors in place. What the module has replaced is in what this gives, at the end."""
+    def swapped(self, tensors: Tensors) -> Iterator[Tensors]:
+        """Put tensors into the module, and take them out at the end.
+
+        Args:
+            tensors: Parameters and buffers, by name.
+
+        Yields:
+            At the end, the tensors by which the module has replaced given ones, by name.
+        """
         before = [holder[key] for holder, key, _ in self._places]
         replaced: Tensors = {}
         for holder, key, name in self._places:
@@ -60,47 +71,51 @@ class Sockets:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a step asks for.
+class StepProfile:
+    """Profile of a training step.
 
     Attributes:
-        draws: In order.
+        draws: Draws of the step, in order.
         used: Names of the parameters that the loss depends on.
-        caught: Whether `Draws` has to be entered.
+        intercepts: Whether the step needs a `DrawInterceptor`.
     """
 
     draws: tuple[Draw, ...]
     used: frozenset[str]
-    caught: bool
+    intercepts: bool
 
 
 class Losses:
     """The losses of members on a batch each.
 
     Args:
-        task: Whose loss.
-        module: In training mode.
-        texts: Hyperparameters that are no numbers, alike in all members.
-        reached: Names of hyperparameters that the loss asks for are added.
-        catch: Whether `Draws` has to be entered.
+        task: Task with the loss.
+        module: Module in training mode.
+        strings: Hyperparameters that are no numbers, equal for all members.
+        reached: Names of hyperparameters; those that the loss reads are added.
+        intercepts: Whether the step needs a `DrawInterceptor`.
     """
 
     def __init__(
         self,
         task: TorchTask,
         module: nn.Module,
-        texts: Mapping[str, str],
+        strings: Mapping[str, str],
         reached: set[str],
         *,
-        catch: bool = True,
+        intercepts: bool = True,
     ) -> None:
-        self._loss, self._module, self._sockets = task.loss, module, Sockets(module)
-        self._texts, self._reached, self._catch = texts, reached, catch
+        self._loss = task.loss
+        self._module = module
+        self._swap = ParameterSwap(module)
         self._dropouts = dropouts(module)
+        self._strings = strings
+        self._reached = reached
+        self._intercepts = intercepts
 
     @property
-    def parts(self) -> tuple[object, ...]:
-        """What is called."""
+    def witness(self) -> tuple[object, ...]:
+        """Objects that a call refers to, besides tensors."""
         return self._loss, self._module
 
     def __call__(
@@ -111,97 +126,104 @@ class Losses:
         dims: tuple[int | None, ...],
         draws: Sequence[torch.Tensor],
     ) -> tuple[torch.Tensor, Tensors]:
-        """[N] losses, and the buffers [N, ...] that the module has put in the places of those given.
+        """Compute [N] losses, and the buffers [N, ...] by which the module has replaced given ones.
 
         Args:
             tensors: [N, ...] parameters and buffers, by name.
             hparams: [N] numbers, by name.
             batch: Tensors [N, b, ...] or [b, ...].
-            dims: Of each, 0 or None.
-            draws: [N, ...] each, as `Streams` makes them.
+            dims: Dimension of the members in each tensor of the batch: 0, or None.
+            draws: [N, ...] each, from `Streams`.
         """
 
         def one(*args: Any) -> tuple[torch.Tensor, Tensors]:
-            return self._one(args[0], args[1], args[2], Draws(args[3]))
+            return self._one(args[0], args[1], args[2], DrawInterceptor(args[3]))
 
         return vmap(one, in_dims=(0, 0, dims, 0))(tensors, hparams, batch, list(draws))
 
     def _one(
-        self, tensors: Tensors, hparams: Tensors, batch: Batch, draws: Draws | None
+        self,
+        tensors: Tensors,
+        hparams: Tensors,
+        batch: Batch,
+        interceptor: DrawInterceptor | None,
     ) -> tuple[torch.Tensor, Tensors]:
-        given = binding.TrackedHparams({**hparams, **self._texts}, self._reached)
+        """Compute the loss of one member, and the buffers that its module has replaced."""
+        tracked = binding.TrackedHparams({**hparams, **self._strings}, self._reached)
         for place, layer in enumerate(self._dropouts):
-            layer.given = None if draws is None else partial(draws.bits, place)
-        with (
-            self._sockets.holding(tensors) as replaced,
-            draws if draws and self._catch else nullcontext(),
-        ):
-            value = self._loss(self._module, batch, given)
+            layer.given = None if interceptor is None else partial(interceptor.bits, place)
+        interception = interceptor if interceptor and self._intercepts else nullcontext()
+        with self._swap.swapped(tensors) as replaced, interception:
+            value = self._loss(self._module, batch, tracked)
         for layer in self._dropouts:
             layer.given = None
         return value.reshape(()), replaced
 
-    def dry(
-        self, tensors: Tensors, hparams: Tensors, batch: Batch, leaves: Collection[str]
-    ) -> Asked:
-        """A step of one member without an update, to learn what it asks for.
+    def profile(
+        self, tensors: Tensors, hparams: Tensors, batch: Batch, parameters: Collection[str]
+    ) -> StepProfile:
+        """Return the profile of a step: a dry run of one member, without an update.
 
         Args:
             tensors: [1, ...] parameters and buffers, by name. Not changed.
             hparams: [1] numbers, by name.
             batch: Tensors [b, ...].
-            leaves: Names of the parameters that are trained.
+            parameters: Names of the parameters that require gradients.
 
         Raises:
             PopgradError: The step works for a member that is alone, but cannot be stacked.
-            Exception: What it raises for a member that is alone.
+            Exception: An error of the step for a member that is alone.
         """
-        draws = Draws()
+        interceptor = DrawInterceptor()
 
         def stacked(*args: Any) -> torch.Tensor:
-            values, _ = vmap(lambda own, given: self._one(own, given, batch, draws))(*args)
+            one = vmap(lambda own, numbers: self._one(own, numbers, batch, interceptor))
+            values, _ = one(*args)
             return values.sum()
 
         def alone(*args: Any) -> torch.Tensor:
-            first = [{name: tensor[0] for name, tensor in each.items()} for each in args]
+            first = [{name: x[0] for name, x in mapping.items()} for mapping in args]
             return self._one(first[0], first[1], batch, None)[0]
 
         before = _other_generators()
         try:
-            used = _used(stacked, tensors, hparams, leaves)
+            used = _used(stacked, tensors, hparams, parameters)
         except PopgradError:
             raise
         except Exception as error:
-            _used(
-                alone, tensors, hparams, leaves
-            )  # raises by itself where it is the task's own fault
-            raise refusal(
-                f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-            ) from error
+            _used(alone, tensors, hparams, parameters)  # raises if the task itself is at fault
+            raise refusal(_first_line(error)) from error
         if _other_generators() != before:
             raise refusal(
                 "the model or the loss draws from the global generator of Python or NumPy"
             )
-        return Asked(tuple(draws.noted), used, draws.needed)
+        return StepProfile(tuple(interceptor.draws), used, interceptor.intercepted)
 
 
 def _used(
     loss: Callable[[Tensors, Tensors], torch.Tensor],
     tensors: Tensors,
     hparams: Tensors,
-    leaves: Collection[str],
+    parameters: Collection[str],
 ) -> frozenset[str]:
-    own = {name: x.detach().clone().requires_grad_(name in leaves) for name, x in tensors.items()}
-    trained = [name for name in own if name in leaves]
+    """Return the names of the parameters that a loss depends on."""
+    copies = {
+        name: x.detach().clone().requires_grad_(name in parameters) for name, x in tensors.items()
+    }
+    names = [name for name in copies if name in parameters]
     gradients = torch.autograd.grad(
-        loss(own, hparams), [own[name] for name in trained], allow_unused=True
+        loss(copies, hparams), [copies[name] for name in names], allow_unused=True
     )
-    return frozenset(
-        name for name, found in zip(trained, gradients, strict=True) if found is not None
-    )
+    pairs = zip(names, gradients, strict=True)
+    return frozenset(name for name, gradient in pairs if gradient is not None)
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 
 def _other_generators() -> tuple[object, ...]:
+    """State of Python's and NumPy's global generators."""
     kind, keys, *rest = np.random.get_state()  # noqa: NPY002
     return random.getstate(), kind, bytes(keys), *rest  # type: ignore[arg-type]
 
@@ -210,32 +232,38 @@ class Outputs:
     """The outputs of members on a batch that is the same for all of them.
 
     Args:
-        task: Whose `predict`.
-        module: In evaluation mode.
+        task: Task with the prediction.
+        module: Module in evaluation mode.
     """
 
     def __init__(self, task: TorchTask, module: nn.Module) -> None:
-        self._predict, self._module, self._sockets = task.predict, module, Sockets(module)
+        self._predict = task.predict
+        self._module = module
+        self._swap = ParameterSwap(module)
 
     def __call__(self, tensors: Tensors, batch: Batch) -> torch.Tensor:
-        """[N, b, ...] from tensors [N, ...] by name, and a batch of tensors [b, ...].
+        """Compute [N, b, ...] outputs.
+
+        Args:
+            tensors: [N, ...] parameters and buffers, by name.
+            batch: Tensors [b, ...].
 
         Raises:
-            PopgradError: It works for a member that is alone, but cannot be stacked.
-            Exception: What it raises for a member that is alone.
+            PopgradError: The prediction works for a member that is alone, but cannot be stacked.
+            Exception: An error of the prediction for a member that is alone.
         """
 
         def one(own: Tensors) -> torch.Tensor:
-            with self._sockets.holding(own):
+            with self._swap.swapped(own):
                 return self._predict(self._module, batch)
 
         try:
-            with Draws():
+            with DrawInterceptor():
                 return vmap(one)(tensors)
         except PopgradError:
             raise
         except Exception as error:
-            one({name: tensor[0] for name, tensor in tensors.items()})
-            raise refusal(
-                f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-            ) from error
+            one(
+                {name: x[0] for name, x in tensors.items()}
+            )  # raises if the task itself is at fault
+            raise refusal(_first_line(error)) from error

@@ -1,26 +1,39 @@
-"""One step of a stack up to its gradients: through vmap and autograd at first, from a tape afterwards."""
+"""A step of a stack up to its gradients: the first one through vmap and autograd, then from a tape."""
 
 from collections.abc import Collection
+from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
 import torch
 
-from popgrad.executors.stacked.model import Losses, Tensors
+from popgrad.executors.stacked.model import Losses, StepProfile, Tensors
 from popgrad.executors.stacked.tape import Flat, Results, Tape, record
 from popgrad.tasks.torch_task import Batch
 
-Tapes = dict[int, Tape | None]
-"""Of steps, by the size of their batch; None = there can be none."""
 
-
-class Found(NamedTuple):
-    """What a step gives.
+@dataclass(frozen=True)
+class StepCache:
+    """What is known of the training steps of equal stacks, by batch size; more is added.
 
     Attributes:
-        losses: [N]
-        gradients: [N, ...] each, of the leaves.
-        changed: [N, ...] buffers that the module has put in the places of those given, by name.
+        profiles: Profile of a step.
+        read: Names of the hyperparameters that the loss has read, for all batch sizes.
+        tapes: Tape of a step; None = there can be none.
+    """
+
+    profiles: dict[int, StepProfile] = field(default_factory=dict)
+    read: set[str] = field(default_factory=set)
+    tapes: dict[int, Tape | None] = field(default_factory=dict)
+
+
+class StepResult(NamedTuple):
+    """The results of a step.
+
+    Attributes:
+        losses: [N] losses.
+        gradients: [N, ...] gradient of each trained parameter.
+        changed: [N, ...] buffers that the module has replaced, by name.
     """
 
     losses: torch.Tensor
@@ -32,12 +45,12 @@ class Step:
     """Losses and gradients of N members.
 
     Args:
-        losses: Of a batch.
+        losses: Losses of a batch.
         fixed: [N, ...] buffers that hold hyperparameters, by name.
         tensors: [N, ...] parameters and all other buffers, by name.
         hparams: [N] numbers, by name.
-        leaves: Names of the parameters that are trained.
-        tapes: What was recorded before; more is added.
+        trained: Names of the parameters that are trained.
+        tapes: Tapes of steps, by batch size; more are added.
     """
 
     def __init__(
@@ -46,43 +59,61 @@ class Step:
         fixed: Tensors,
         tensors: Tensors,
         hparams: Tensors,
-        leaves: Collection[str],
-        tapes: Tapes,
+        trained: Collection[str],
+        tapes: dict[int, Tape | None],
     ) -> None:
-        self._losses, self._written, self._tensors, self._hparams = losses, fixed, tensors, hparams
-        self._leaves, self._tapes = list(leaves), tapes
-        self._others = [name for name in tensors if name not in leaves]
+        self._losses = losses
         self._fixed = [*hparams.values(), *fixed.values()]
-        self._once: dict[int, Flat] = {}
+        self._tensors = tensors
+        self._hparam_names = list(hparams)
+        self._tensor_names = [*fixed, *tensors]
+        self._trained = list(trained)
+        self._others = [name for name in tensors if name not in trained]
+        self._tapes = tapes
+        self._prepared: dict[int, Flat] = {}  # part of each tape that depends on `_fixed` alone
 
     def __call__(
         self, batch: Batch, dims: tuple[int | None, ...], draws: list[torch.Tensor]
-    ) -> Found:
-        """As `Losses` is called."""
+    ) -> StepResult:
+        """Compute a step; for the arguments see `Losses`."""
         size = batch[0].shape[0 if dims[0] is None else 1]
         others = [*self._tensors.values(), *batch, *draws]
         tape = self._tapes.get(size)
         if tape is not None:
-            if size not in self._once:
-                self._once[size] = tape.once(*self._fixed)
-            results = tape.each(*self._once[size], *others)
+            results = self._replay(size, tape, others)
         elif size in self._tapes:
             results = self._direct(dims, [*self._fixed, *others])
         else:
             direct = partial(self._direct, dims)
-            results, self._tapes[size] = record(direct, self._fixed, others, self._losses.parts)
+            results, self._tapes[size] = record(direct, self._fixed, others, self._losses.witness)
+
         losses, *rest = results
-        gradients, buffers = rest[: len(self._leaves)], rest[len(self._leaves) :]
-        changed = {name: x for name, x in zip(self._others, buffers, strict=True) if x is not None}
-        return Found(losses, gradients, changed)  # type: ignore[arg-type]
+        gradients = rest[: len(self._trained)]
+        buffers = zip(self._others, rest[len(self._trained) :], strict=True)
+        changed = {name: x for name, x in buffers if x is not None}
+        return StepResult(losses, gradients, changed)  # type: ignore[arg-type]
+
+    def _replay(self, size: int, tape: Tape, others: Flat) -> Results:
+        """Play a step from a tape; the part that depends on hyperparameters alone, once a segment."""
+        if size not in self._prepared:
+            self._prepared[size] = tape.prepare(*self._fixed)
+        return tape.replay(*self._prepared[size], *others)
 
     def _direct(self, dims: tuple[int | None, ...], inputs: Flat) -> Results:
-        """Losses, gradients of the leaves, and of all other tensors what has taken their places."""
+        """Compute a step through vmap and autograd.
+
+        Args:
+            dims: Dimension of the members in each tensor of the batch.
+            inputs: Numbers and buffers of the hyperparameters, all other tensors, the batch, the draws.
+
+        Returns:
+            Losses, gradients of the trained parameters, and what has replaced each other tensor.
+        """
         rest = iter(inputs)
-        hparams = dict(zip(self._hparams, rest, strict=False))
-        tensors = dict(zip([*self._written, *self._tensors], rest, strict=False))
+        hparams = dict(zip(self._hparam_names, rest, strict=False))
+        tensors = dict(zip(self._tensor_names, rest, strict=False))
         batch = tuple(x for _, x in zip(dims, rest, strict=False))
         losses, changed = self._losses(tensors, hparams, batch, dims, list(rest))
-        gradients = torch.autograd.grad(losses.sum(), [tensors[name] for name in self._leaves])
-        found = [None if x is None else x.detach() for x in map(changed.get, self._others)]
-        return [losses.detach(), *gradients, *found]
+        gradients = torch.autograd.grad(losses.sum(), [tensors[name] for name in self._trained])
+        replaced = [None if x is None else x.detach() for x in map(changed.get, self._others)]
+        return [losses.detach(), *gradients, *replaced]

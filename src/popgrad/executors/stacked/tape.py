@@ -1,9 +1,9 @@
-"""A function of tensors taken down once, as the operations that it comes to, and played with other tensors.
+"""A function of tensors recorded once, as the operations that it calls, and replayed with other tensors.
 
-What a training step calls is the same each time, but finding out takes Python, vmap and autograd longer than
-small matrices take to multiply. A tape calls the same kernels in the same order, but for products whose
-transpose is asked for, so that it gives the same bits; it is compared once with the function, and where there
-is any doubt there is no tape.
+A training step calls the same operations each time, but finding them takes Python, vmap and autograd longer
+than small matrices take to multiply. A tape calls the same kernels in the same order, except for products
+whose transpose is requested, so that it gives the same bits. It is compared with the function once, and if
+there is any doubt, there is no tape.
 """
 
 import io
@@ -25,99 +25,104 @@ from popgrad.state import raw
 Flat = Sequence[torch.Tensor]
 Results = Sequence[torch.Tensor | None]
 
-_NOT_PLAYED = (
+_NOT_REPLAYED = (
     torch.Tag.nondeterministic_seeded,
     torch.Tag.data_dependent_output,
     torch.Tag.dynamic_output_shape,
 )
-"""Operations that draw, give Python a number, or whose shapes depend on values."""
+"""Tags of operations that draw, return a number to Python, or have shapes that depend on values."""
 
-_PRODUCT, _TRANSPOSE = torch.ops.aten.bmm.default, torch.ops.aten.transpose.int
+_PRODUCT = torch.ops.aten.bmm.default
+_TRANSPOSE = torch.ops.aten.transpose.int
 
 
 @dataclass(frozen=True)
 class Tape:
-    """A function of two groups of tensors, in two parts: what depends on the first one alone is apart.
+    """A function of fixed and other tensors, in two parts: the first depends on the fixed ones alone.
 
     Attributes:
-        once: Called with the fixed tensors, one by one; gives what `each` is called with first.
-        each: Called with that, and with the others; gives the function's results. It changes in place those
-            that the function changes.
+        prepare: Called with the fixed tensors, one by one; returns the first arguments of `replay`.
+        replay: Called with these, then with the others; returns the results of the function, and changes
+            the tensors in place that the function changes.
     """
 
-    once: Callable[..., Flat]
-    each: Callable[..., Results]
+    prepare: Callable[..., Flat]
+    replay: Callable[..., Results]
 
 
 def record(
     function: Callable[[Flat], Results], fixed: Flat, others: Flat, witness: object
 ) -> tuple[Results, Tape | None]:
-    """Call a function, and take down what it does.
+    """Call a function, and record what it does.
 
     Args:
-        function: Of the fixed tensors and the others. It may change the others in place. Results may be None.
-        fixed: What stays the same from one call to the next, usually.
-        others: What does not.
-        witness: What the function refers to, e.g. a module and a loss: where that is another one afterwards
-            (a module that counts its calls), the next call may do something else.
+        function: Function of the fixed tensors and the others. It may change the others in place. A result
+            may be None.
+        fixed: Tensors that usually stay the same from one call to the next.
+        others: Tensors that change from one call to the next.
+        witness: What the function refers to, such as a module and a loss. If the call changes it (a module
+            that counts its calls), the next call may do something else.
 
     Returns:
-        The function's own results; and its tape, None where it cannot be told or would not be the same.
+        The function's own results, and its tape; None if the tape would not do the same, or may not.
     """
     inputs = [*fixed, *others]
-    copies, before = [x.detach().clone() for x in inputs], _attributes(witness)
+    copies = [x.detach().clone() for x in inputs]
+    before = _snapshot(witness)
     with _Recorder(fixed, others) as recorder:
         results = function(inputs)
-    if before is None or _attributes(witness) != before or not recorder.finish(results):
+    if before is None or _snapshot(witness) != before or not recorder.finish(results):
         return results, None
+
     for shorter in (True, False):
-        given = [x.clone() for x in copies]
+        arguments = [x.clone() for x in copies]
         with suppress(Exception):  # a shorter way to a kernel may take its arguments differently
             tape = recorder.tape(shorter=shorter)
-            again = tape.each(*tape.once(*given[: len(fixed)]), *given[len(fixed) :])
-            if _equal(again, results) and _equal(given, inputs):
+            prepared = tape.prepare(*arguments[: len(fixed)])
+            replayed = tape.replay(*prepared, *arguments[len(fixed) :])
+            if _equal(replayed, results) and _equal(arguments, inputs):
                 return results, tape
     return results, None
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes the operations below vmap and autograd.
+    """Notes the operations below vmap and autograd, in two graphs.
 
-    Views of what is fixed are fixed too, so that whatever changes it is seen.
+    Views of fixed tensors are fixed too, so that an operation that changes one is noticed.
     """
 
     def __init__(self, fixed: Flat, others: Flat) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._once, self._each = fx.Graph(), fx.Graph()
-        self._nodes: dict[int, fx.Node] = {}
+        self._prepare = fx.Graph()  # of the operations on fixed tensors alone
+        self._replay = fx.Graph()  # of all others
+        self._nodes: dict[int, fx.Node] = {}  # node of each tensor, by its id
         self._alive: list[torch.Tensor] = []  # while a tensor lives, no other one has its id
-        # Of what is made once: its place among what is given to each.
-        self._carried: dict[fx.Node, fx.Node] = {}
-        self._certain = True  # that what was noted is all that happens
-        for graph, tensors in ((self._once, fixed), (self._each, others)):
+        self._carried: dict[fx.Node, fx.Node] = {}  # results of `_prepare` -> inputs of `_replay`
+        self._complete = True  # whether the noted operations are all that happened
+        for graph, tensors in ((self._prepare, fixed), (self._replay, others)):
             for number, tensor in enumerate(tensors):
                 self._name(tensor, graph.placeholder(f"input{number}"))
-        self._first = next(iter(self._each.nodes))
+        self._first = next(iter(self._replay.nodes))
 
     def _name(self, tensor: torch.Tensor, node: fx.Node) -> None:
         self._alive.append(tensor)
         self._nodes[id(tensor)] = node
 
     def _node(self, value: Any) -> Any:
+        """Return the node of a tensor; another value as it is."""
         if not isinstance(value, torch.Tensor):
             return value
-        self._certain &= (
-            id(value) in self._nodes
-        )  # else it is from outside, and may be another one next time
+        # An unknown tensor comes from outside, and may be another one in the next call.
+        self._complete &= id(value) in self._nodes
         return self._nodes.get(id(value))
 
     def _carry(self, value: Any) -> Any:
-        """The node in the part that is played each time."""
-        if not isinstance(value, fx.Node) or value.graph is self._each:
+        """Return the node of `_replay` for a node of either graph; another value as it is."""
+        if not isinstance(value, fx.Node) or value.graph is self._replay:
             return value
         if value not in self._carried:
-            with self._each.inserting_before(self._first):
-                self._carried[value] = self._each.placeholder(f"fixed{len(self._carried)}")
+            with self._replay.inserting_before(self._first):
+                self._carried[value] = self._replay.placeholder(f"fixed{len(self._carried)}")
         return self._carried[value]
 
     def __torch_dispatch__(
@@ -125,76 +130,94 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        if _is_first(func, args, result):
+        if _returns_first(func, args, result):
             self._name(result, self._node(args[0]))
         else:
-            self._note(
-                func, map_aggregate(args, self._node), map_aggregate(kwargs, self._node), result
-            )
+            nodes = map_aggregate(args, self._node)
+            self._note(func, nodes, map_aggregate(kwargs, self._node), result)
         return result
 
     def _note(self, func: Any, args: Any, kwargs: Any, result: object) -> None:
-        known = isinstance(func, torch._ops.OpOverload) and not any(
-            tag in func.tags for tag in _NOT_PLAYED
+        """Add an operation to the graph that it belongs to."""
+        replayable = isinstance(func, torch._ops.OpOverload) and not any(
+            tag in func.tags for tag in _NOT_REPLAYED
         )
-        changed = _changed(func, args, kwargs) if known else []
-        self._certain &= known and not any(node.graph is self._once for node in _nodes(changed))
-        varies = bool(changed) or any(node.graph is self._each for node in _nodes([args, kwargs]))
-        graph = self._each if varies else self._once
+        changed = _changed(func, args, kwargs) if replayable else []
+        self._complete &= replayable and not any(
+            node.graph is self._prepare for node in _nodes(changed)
+        )
+
+        varies = bool(changed) or any(node.graph is self._replay for node in _nodes([args, kwargs]))
+        graph = self._prepare
         if varies:
-            args, kwargs = map_aggregate(args, self._carry), map_aggregate(kwargs, self._carry)
+            graph = self._replay
+            args = map_aggregate(args, self._carry)
+            kwargs = map_aggregate(kwargs, self._carry)
+
         node = graph.call_function(func, args, kwargs)
         if isinstance(result, torch.Tensor):
             self._name(result, node)
         elif isinstance(result, tuple | list):
-            for number, each in enumerate(result):
-                if isinstance(each, torch.Tensor):
-                    self._name(each, graph.call_function(operator.getitem, (node, number)))
+            for number, part in enumerate(result):
+                if isinstance(part, torch.Tensor):
+                    self._name(part, graph.call_function(operator.getitem, (node, number)))
 
     def finish(self, results: Results) -> bool:
-        """Note what the results are. Whether what was noted is all that happens."""
+        """Note the results, and return whether the noted operations are all that happened."""
         nodes = tuple(map(self._node, results))
-        if self._certain:
-            self._each.output(tuple(map(self._carry, nodes)))
-            self._once.output(tuple(self._carried))
-        return self._certain
+        if self._complete:
+            self._replay.output(tuple(map(self._carry, nodes)))
+            self._prepare.output(tuple(self._carried))
+        return self._complete
 
     def tape(self, *, shorter: bool) -> Tape:
-        """What was noted; `shorter`: in ways that take less time, and are to give the same bits."""
-        return Tape(_made(self._once, shorter=shorter), _made(self._each, shorter=shorter))
+        """Return the noted operations as a tape.
+
+        Args:
+            shorter: Call them in ways that take less time, and should give the same bits.
+        """
+        return Tape(
+            _compile(self._prepare, shorter=shorter), _compile(self._replay, shorter=shorter)
+        )
 
 
-def _made(noted: fx.Graph, *, shorter: bool) -> Callable[..., Any]:
+# --- from a graph to a function -----------------------------------------------------------------
+
+
+def _compile(noted: fx.Graph, *, shorter: bool) -> Callable[..., Any]:
+    """Return a function that calls the operations of a graph."""
     graph = fx.Graph()
     graph.output(graph.graph_copy(noted, {}))
     if shorter:
-        _turn(graph)
+        _transpose_products(graph)
     graph.eliminate_dead_code()
-    if shorter:  # from here on nobody can tell what an operation changes
+
+    # Shortcuts come last: torch cannot say what they change, and so what is dead code.
+    if shorter:
         for node in graph.nodes:
-            node.target = _bound(node.target)
+            node.target = _shortcut(node.target)
     return torch.no_grad()(fx.GraphModule(nn.Module(), graph).forward)
 
 
-def _bound(target: Any) -> Any:
-    """Torch's own Python function for an operation, where there is one: a call takes half the time."""
+def _shortcut(target: Any) -> Any:
+    """Return torch's own Python function for an operation, if it has one: a call takes half the time."""
     if not isinstance(target, torch._ops.OpOverload):
         return target
     name = target._schema.name.removeprefix("aten::")
     return getattr(torch._C._VariableFunctions, name, None) or getattr(torch.Tensor, name, target)
 
 
-def _turn(graph: fx.Graph) -> None:
-    """Compute (A B)' as B' A' where nobody else asks for A B.
+def _transpose_products(graph: fx.Graph) -> None:
+    """Compute (A B)' as B' A' if nothing else uses A B.
 
-    So the gradient of a linear layer's weights lies as they do, and need not be copied.
+    The gradient of a linear layer's weights then has the layout of the weights, and need not be copied.
     """
     for node in graph.find_nodes(op="call_function", target=_TRANSPOSE):
         product, *dims = node.args
         if dims == [1, 2] and product.target is _PRODUCT and len(product.users) == 1:
             with graph.inserting_before(node):
-                turned = tuple(_transposed(x) for x in reversed(product.args))
-                node.replace_all_uses_with(graph.call_function(_PRODUCT, turned))
+                operands = tuple(_transposed(x) for x in reversed(product.args))
+                node.replace_all_uses_with(graph.call_function(_PRODUCT, operands))
 
 
 def _transposed(node: fx.Node) -> fx.Node:
@@ -203,38 +226,45 @@ def _transposed(node: fx.Node) -> fx.Node:
     return node.graph.call_function(_TRANSPOSE, (node, 1, 2))
 
 
+# --- what an operation does ---------------------------------------------------------------------
+
+
 def _nodes(values: Any) -> list[fx.Node]:
-    """All that are in nested values."""
-    found: list[fx.Node] = []
-    fx.node.map_arg(values, lambda node: found.append(node))
-    return found
+    """Return all nodes in nested values."""
+    nodes: list[fx.Node] = []
+    fx.node.map_arg(values, lambda node: nodes.append(node))
+    return nodes
 
 
 def _changed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
-    """The operands that an operation changes in place."""
-    places = [*enumerate(func._schema.arguments)]
+    """Return the operands that an operation changes in place."""
     return [
         args[number] if number < len(args) else kwargs.get(argument.name)
-        for number, argument in places
+        for number, argument in enumerate(func._schema.arguments)
         if argument.is_write
     ]
 
 
-def _is_first(func: Any, args: tuple[Any, ...], result: object) -> bool:
-    """Whether an operation gives its first operand as it is: nothing is differentiated when it is played."""
+def _returns_first(func: Any, args: tuple[Any, ...], result: object) -> bool:
+    """Whether an operation returns its first operand unchanged: a tape differentiates nothing."""
     if not (args and isinstance(args[0], torch.Tensor) and isinstance(result, torch.Tensor)):
         return False
-    if func is torch.ops.aten.mul.Scalar:  # of the bias of a linear layer
+    # Autograd multiplies the bias of a linear layer by one.
+    if func is torch.ops.aten.mul.Scalar:
         return type(args[1]) is int and args[1] == 1 and result.dtype == args[0].dtype
-    some, others = (
-        (x.data_ptr(), x.shape, x.stride(), x.dtype, x.is_conj(), x.is_neg())
-        for x in (args[0], result)
-    )
-    return some == others and not func._schema.is_mutable
+    return _view(args[0]) == _view(result) and not func._schema.is_mutable
+
+
+def _view(x: torch.Tensor) -> tuple[object, ...]:
+    """What makes two tensors views of the same elements."""
+    return x.data_ptr(), x.shape, x.stride(), x.dtype, x.is_conj(), x.is_neg()
+
+
+# --- comparison ---------------------------------------------------------------------------------
 
 
 def _equal(some: Results, others: Results) -> bool:
-    """Whether they are the same bits."""
+    """Whether results have the same bits."""
     return all(
         a is b is None
         or (a is not None and b is not None and a.dtype == b.dtype and raw(a).equal(raw(b)))
@@ -242,17 +272,17 @@ def _equal(some: Results, others: Results) -> bool:
     )
 
 
-def _attributes(witness: object) -> bytes | None:
-    """All that an object holds but for the content of its tensors and arrays; None = it cannot be told."""
+def _snapshot(witness: object) -> bytes | None:
+    """Return all that an object holds except the content of tensors and arrays; None = not possible."""
     written = io.BytesIO()
     try:
-        _Attributes(written).dump(witness)
-    except Exception:  # whatever its parts raise
+        _AttributePickler(written).dump(witness)
+    except Exception:  # the object's parts may raise anything
         return None
     return written.getvalue()
 
 
-class _Attributes(cloudpickle.Pickler):  # type: ignore[misc]
+class _AttributePickler(cloudpickle.Pickler):  # type: ignore[misc]
     def persistent_id(self, value: object) -> int | None:
-        """By which object it is, where its content does not count or cannot be told."""
+        """Return the identity of an object whose content does not count or cannot be pickled."""
         return id(value) if isinstance(value, torch.Tensor | np.ndarray | torch.Generator) else None

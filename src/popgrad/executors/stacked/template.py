@@ -1,4 +1,4 @@
-"""What the members of a stack have in common, a module and its optimizers; and what each has of its own."""
+"""The shared part of the members of a stack, a module and its optimizers, and each member's own options."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from torch import nn
 
 from popgrad.core.errors import UsageError
 from popgrad.core.population import Assignment, Hparams
-from popgrad.executors.stacked.block import Slot
+from popgrad.executors.stacked.block import OptimizedParameter
 from popgrad.executors.stacked.optimizers import FLAGS, RULES, Options
 from popgrad.state import State
 from popgrad.tasks import binding
@@ -19,18 +19,18 @@ from popgrad.tasks.torch_task import Optimizers, TorchTask, plain_step, travelli
 
 
 def refusal(reason: str) -> UsageError:
-    """What is raised where members cannot train as one model."""
+    """Return the error of members that cannot train as one model."""
     return UsageError(f"members cannot be stacked: {reason}; use the executor processes or serial")
 
 
 @dataclass(frozen=True)
-class Start:
-    """A segment to train, and where it starts.
+class RowStart:
+    """A segment to train in a row, and the state that it starts from.
 
     Attributes:
-        assignment: What to train.
-        state: What it starts from; not changed.
-        ctx: What the task is told.
+        assignment: Segment to train.
+        state: State that it starts from; not changed.
+        ctx: Context of the segment.
     """
 
     assignment: Assignment
@@ -39,15 +39,15 @@ class Start:
 
     @property
     def hparams(self) -> Hparams:
-        """Of the assignment."""
+        """Hyperparameters of the assignment."""
         return self.assignment.hparams
 
 
 def stackable(task: Task) -> TorchTask:
-    """The task, where its members can be stacked as far as it can be told before one is made.
+    """Return the task if its static properties allow stacking.
 
     Raises:
-        UsageError: They cannot; says why.
+        UsageError: The task cannot be stacked; names the reason.
     """
     if not isinstance(task, TorchTask):
         raise refusal(f"only those of a TorchTask can, and this is a {type(task).__name__}")
@@ -62,23 +62,23 @@ def stackable(task: Task) -> TorchTask:
 
 @dataclass(frozen=True)
 class Template:
-    """A module that every member's tensors fit, and what each member has written into it.
+    """A module that every member's tensors fit, and the hyperparameters written into it for each member.
 
     Attributes:
-        module: In training mode; its own tensors hold nothing that counts.
-        names: Of the parameters and buffers that travel, in the order of a state.
-        slots: The parameters that optimizers hold, in their order.
-        kinds: Each optimizer's type, by name.
-        options: Of each member, the parameter groups of each optimizer, by name.
+        module: Module in training mode; the values of its own tensors are not used.
+        names: Names of the parameters and buffers that travel, in the order of a state.
+        parameters: Parameters that optimizers hold, in the order of the optimizers.
+        kinds: Type of each optimizer, by name.
+        options: Parameter groups of each member's optimizers, by name.
         varied: Keys of options in which members can differ, whether these do or not.
-        buffers: Of each member, the buffers that hold hyperparameters, by name.
-        read: What the model has read: hyperparameters in which all members are alike.
-        reached: Names of hyperparameters that live somewhere or were read.
+        buffers: Each member's buffers that hold hyperparameters, by name.
+        read: Hyperparameters that the model has read; all members have equal ones.
+        reached: Names of hyperparameters that are stored somewhere or were read.
     """
 
     module: nn.Module
     names: tuple[str, ...]
-    slots: tuple[Slot, ...]
+    parameters: tuple[OptimizedParameter, ...]
     kinds: Mapping[str, type[torch.optim.Optimizer]]
     options: Sequence[Mapping[str, Sequence[Options]]]
     varied: frozenset[str]
@@ -87,84 +87,103 @@ class Template:
     reached: set[str]
 
 
-def make_template(task: TorchTask, starts: Sequence[Start], device: torch.device) -> Template:
-    """The template of members, at least one.
+def make_template(task: TorchTask, starts: Sequence[RowStart], device: torch.device) -> Template:
+    """Return the template of members.
+
+    Args:
+        task: Task of the members.
+        starts: Start of each row, at least one.
+        device: Device of the module.
 
     Raises:
-        UsageError: They differ in what one module cannot have of several members.
+        UsageError: The members differ in something that one module cannot have several of.
     """
-    first, read, chosen = starts[0].hparams, set[str](), set[str]()
-    given: Any = binding.TrackedHparams(first, read)
-    module = unfilled(task.model, given).to(device)
+    first = starts[0].hparams
+    read = set[str]()  # by the model
+    chosen = set[str]()  # by the function that makes the optimizers
+    tracked: Any = binding.TrackedHparams(first, read)
+    module = unfilled(task.model, tracked).to(device)
     _check_equal(sorted(read & first.keys()), starts)
-    optimizers = _optimizers(task, module, binding.TrackedHparams(first, chosen))
-    slots = _slots(module, optimizers)
+    optimizers = _make_optimizers(task, module, binding.TrackedHparams(first, chosen))
+    parameters = _parameters(module, optimizers)
+
+    # Write each member's hyperparameters in turn, and note what they have changed.
     reached = {"batch_size", *read, *chosen}
-    own = [each for each in module.named_buffers() if binding.is_hparam_buffer(*each, first)]
-    places = binding.Bindings(module, optimizers, first)
-    options, buffers = [], []
+    hparam_buffers = [
+        (path, buffer)
+        for path, buffer in module.named_buffers()
+        if binding.is_hparam_buffer(path, buffer, first)
+    ]
+    bindings = binding.Bindings(module, optimizers, first)
+    options = []
+    buffers = []
     for start in starts:
         if chosen and start is not starts[0]:
-            optimizers = _optimizers(task, module, start.hparams)
-            places = binding.Bindings(module, optimizers, start.hparams)
-        reached |= places.write(start.hparams)
+            optimizers = _make_optimizers(task, module, start.hparams)
+            bindings = binding.Bindings(module, optimizers, start.hparams)
+        reached |= bindings.write(start.hparams)
         options.append(
             {name: [dict(group) for group in o.param_groups] for name, o in optimizers.items()}
         )
-        buffers.append({path: buffer.clone() for path, buffer in own})
+        buffers.append({path: buffer.clone() for path, buffer in hparam_buffers})
     _check_flags(options)
-    every = {key for groups in options[0].values() for group in groups for key in group}
+
+    keys = {key for groups in options[0].values() for group in groups for key in group}
     return Template(
-        module.train(),
-        tuple(name for name, _ in travelling(module, first)),
-        slots,
-        {name: type(optimizer) for name, optimizer in optimizers.items()},
-        options,
-        frozenset(every if chosen else places.options()),
-        buffers,
-        {name: first[name] for name in sorted(read & first.keys())},
-        reached,
+        module=module.train(),
+        names=tuple(name for name, _ in travelling(module, first)),
+        parameters=parameters,
+        kinds={name: type(optimizer) for name, optimizer in optimizers.items()},
+        options=options,
+        varied=frozenset(keys if chosen else bindings.options()),
+        buffers=buffers,
+        read={name: first[name] for name in sorted(read & first.keys())},
+        reached=reached,
     )
 
 
-def _check_equal(names: Sequence[str], starts: Sequence[Start]) -> None:
+def _check_equal(names: Sequence[str], starts: Sequence[RowStart]) -> None:
+    """Refuse members that differ in a hyperparameter that the model has read."""
     for name in names:
         if any(start.hparams.get(name) != starts[0].hparams[name] for start in starts):
             raise refusal(
-                f"the model reads hyperparameter {name!r}, in which they differ (a rate or the like can live "
-                "in a 0-d buffer of its name instead, as in popgrad.nn.Dropout)"
+                f"the model reads hyperparameter {name!r}, in which they differ (a rate or the like can be "
+                "a 0-d buffer of its name instead, as in popgrad.nn.Dropout)"
             )
 
 
-def _optimizers(task: TorchTask, module: nn.Module, hparams: Any) -> Optimizers:
-    made = task.optimizer(module, hparams)
-    optimizers: Optimizers = made if isinstance(made, Mapping) else {"optimizer": made}
-    for optimizer in optimizers.values():
-        if type(optimizer) not in RULES:
+def _make_optimizers(task: TorchTask, module: nn.Module, hparams: Any) -> Optimizers:
+    optimizer = task.optimizer(module, hparams)
+    optimizers: Optimizers = (
+        optimizer if isinstance(optimizer, Mapping) else {"optimizer": optimizer}
+    )
+    for each in optimizers.values():
+        if type(each) not in RULES:
             known = ", ".join(kind.__name__ for kind in RULES)
-            raise refusal(
-                f"the optimizer is {type(optimizer).__qualname__}, of torch's {known} can be"
-            )
+            raise refusal(f"the optimizer is {type(each).__qualname__}, of torch's {known} can be")
     return optimizers
 
 
-def _slots(module: nn.Module, optimizers: Optimizers) -> tuple[Slot, ...]:
+def _parameters(module: nn.Module, optimizers: Optimizers) -> tuple[OptimizedParameter, ...]:
+    """The parameters that the optimizers hold, in their order."""
     names = {id(parameter): name for name, parameter in module.named_parameters()}
-    slots = []
+    parameters = []
     for owner, optimizer in optimizers.items():
         index = 0
         for number, group in enumerate(optimizer.param_groups):
             for parameter in group["params"]:
                 if id(parameter) not in names:
                     raise refusal("an optimizer holds a tensor that is no parameter of the module")
-                slots.append(Slot(owner, number, index, names.pop(id(parameter))))
+                name = names.pop(id(parameter))
+                parameters.append(OptimizedParameter(owner, number, index, name))
                 index += 1
-    return tuple(slots)
+    return tuple(parameters)
 
 
 def _check_flags(options: Sequence[Mapping[str, Sequence[Options]]]) -> None:
+    """Refuse members whose optimizers differ in an option that one rule cannot vary."""
     for owner, groups in options[0].items():
         for number, group in enumerate(groups):
             for flag in FLAGS:
-                if any(each[owner][number].get(flag) != group.get(flag) for each in options):
+                if any(row[owner][number].get(flag) != group.get(flag) for row in options):
                     raise refusal(f"their optimizers differ in {flag}")
