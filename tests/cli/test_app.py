@@ -64,14 +64,14 @@ def test_tables_are_not_cut_where_standard_output_is_a_file(
         (("run", "toy.py:Gone"), "task toy.py:Gone: toy.py has no 'Gone'"),
         (("run", "gone.py:Toy"), "there is no task file gone.py"),
         (("run", "gone_module:Toy"), "task module 'gone_module' cannot be imported"),
-        (("run", "toy.py:os"), "toy.py:os is a module, no task: it has no space"),
+        (("run", "toy.py:os"), "toy.py:os is a module, not a task: it lacks space"),
         (("run", "none.toml"), "cannot read none.toml"),
-        (("show", "."), "DIR: given ., which holds no run"),
-        (("show", "toy.py"), "DIR: given toy.py, which holds no run"),
-        (("test", "nowhere"), "which is neither the directory of a run"),
-        (("schedule", "."), "DIR: given ., which holds no run"),
+        (("show", "."), "DIR: . holds no run"),
+        (("show", "toy.py"), "DIR: toy.py holds no run"),
+        (("test", "nowhere"), "nowhere holds no run"),
+        (("schedule", "."), "DIR: . holds no run"),
         (("schedule", ".", "--csv", "--json"), "--csv, --json: given both; give one"),
-        (("resume", "nowhere"), "DIR: given nowhere, which holds no run"),
+        (("resume", "nowhere"), "DIR: nowhere holds no run"),
         (("data", "imagenet"), "data set: expected one of fashion-mnist, mnist, got 'imagenet'"),
     ],
 )
@@ -191,7 +191,7 @@ def test_no_command_line_ends_in_a_traceback(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "start", lambda *_, **__: load(finished))
         patch.setattr(maintain, "download", lambda *_, **__: [])
-        patch.setattr(training, "train_one", lambda *_, **__: load(finished), raising=False)
+        patch.setattr(training, "train_network", lambda *_, **__: load(finished), raising=False)
         done = popgrad(*argv)
     assert done.code in (0, 2)
     assert "Traceback" not in done.err

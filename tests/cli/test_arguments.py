@@ -103,7 +103,7 @@ def test_a_strategy_may_be_its_name_alone_and_is_nothing_else() -> None:
         strategy={"name": None, "fraction": 0.4},
     )
     assert (config.strategy.name, config.strategy.options()) == ("random-search", {"fraction": 0.4})
-    with pytest.raises(UsageError, match=r"strategy: given \[3\]"):
+    with pytest.raises(UsageError, match=r"strategy: expected a name or a table, got \[3\]"):
         read(file('task = "digits"\nstrategy = [3]\n'), strategy={"fraction": 0.4})
 
 
@@ -146,6 +146,6 @@ def test_nobody_gets_a_directory_that_somebody_has() -> None:
 def test_where_none_can_be_made_another_is_asked_for() -> None:
     Path("runs").touch()
     with pytest.raises(
-        UsageError, match=r"the directory runs/digits-.* cannot be made: .*name another by --dir"
+        UsageError, match=r"the directory runs/digits-.* cannot be created: .*choose another with --dir"
     ):
         new_directory(parse({"task": "digits"}))

@@ -181,19 +181,19 @@ def test_the_modes_test_and_val_read_what_is_there(images: Path) -> None:
 def test_mistakes_are_one_line_and_leave_nothing(images: Path) -> None:
     file = write(images)
     before = sorted(Path().rglob("*"))
-    assert "mode: given 'both'; there is parallel, train, " in refused(
+    assert "mode: expected parallel, train, " in refused(
         "train", file, "--mode", "both"
     )
-    assert "--mode test: say which run, by --dir or by load_ckpt in mine.json" in refused(
+    assert "--mode test: choose a run, by --dir or by load_ckpt in mine.json" in refused(
         "train", file, "--mode", "test"
     )
-    assert "given nowhere, which is neither" in refused(
+    assert "nowhere holds no run" in refused(
         "train", file, "--mode", "val", "--dir", "nowhere"
     )
-    assert "population: given 2; train trains one network" in refused(
+    assert "population: expected 1, got 2; train trains one network" in refused(
         "train", file, "--set", "population=2"
     )
-    assert "load: given nowhere, which holds no run" in refused(
+    assert "load: nowhere holds no run" in refused(
         "train", file, "--set", "load=nowhere"
     )
     missing = refused("train", file, "--set", "device=cuda:98,99")
@@ -201,7 +201,7 @@ def test_mistakes_are_one_line_and_leave_nothing(images: Path) -> None:
     assert sorted(Path().rglob("*")) == before
     popgrad("train", file, "--dir", "here", "--mode", "train", "--debug")
     loaded = ("train", file, "--set", "load=here")
-    assert "--dir: given there, but load goes on in here" in refused(*loaded, "--dir", "there")
+    assert "--dir: given there, but load continues here" in refused(*loaded, "--dir", "there")
 
 
 HOLDING = """
@@ -255,7 +255,7 @@ def test_a_training_that_is_stopped_leaves_no_monitor_and_goes_on(number: signal
     program.send_signal(number)
     out, err = program.communicate(timeout=100)
     assert (program.returncode, out) == (130, "")
-    assert err.endswith("popgrad: interrupted; go on with: popgrad resume here\n")
+    assert err.endswith("popgrad: interrupted; continue with: popgrad resume here\n")
     assert select.select([monitor], [], [], 0)[0], "the monitor is still there"
     os.close(monitor)
     assert popgrad("train", "toy.py:Toy", "--set", "load=here", "--mode", "traintest").code == 0
@@ -291,7 +291,7 @@ def test_any_member_and_its_best_is_tested(images: Path) -> None:
     assert "member 3 has no finished segment; members that have: [0, 1, 2]" in refused(
         "test", "here", "--member", "3"
     )
-    assert "given images, which is neither the directory of a run" in refused("test", "images")
+    assert "images holds no run" in refused("test", "images")
 
 
 # --- convert, and the files as they are ---
@@ -329,7 +329,7 @@ def test_a_file_of_the_originals_is_converted_with_a_line_for_each_note(name: st
     [
         (
             ("convert", "digits"),
-            "FILE: given 'digits'; a .json file of the original project is converted",
+            "FILE: expected a .json file of the original project, got 'digits'",
         ),
         (("convert", "gone.json"), "cannot read gone.json"),
         (("convert", "odd.json"), "odd.json: "),

@@ -129,8 +129,8 @@ def test_a_population_of_another_size_is_counted_as_such() -> None:
 def test_a_line_says_how_many_members_there_are_from_now_on() -> None:
     console = Console(file=io.StringIO(), width=20)
     with watching(console, **WATCHED) as watch:
-        assert watch.interval is not None
-        watch.interval(IntervalEnd(0, FIRST, replace(DECISION, size=3), 1.25))
+        assert watch.on_interval is not None
+        watch.on_interval(IntervalEnd(0, FIRST, replace(DECISION, size=3), 1.25))
     assert "; inherit 0←1 2←1; 3 members from now on (1.2 s)" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -140,10 +140,10 @@ def test_elsewhere_than_in_a_terminal_each_interval_is_a_line(
     console = Console(file=io.StringIO(), width=20)
     with watching(console, **WATCHED) as watch:
         print("what the task says")
-        assert watch.segment is None
-        assert watch.interval is not None
-        watch.interval(IntervalEnd(0, FIRST, DECISION, 1.25))
-        watch.interval(IntervalEnd(1, (segment(2, math.nan, 1),), None, 2.0))
+        assert watch.on_segment is None
+        assert watch.on_interval is not None
+        watch.on_interval(IntervalEnd(0, FIRST, DECISION, 1.25))
+        watch.on_interval(IntervalEnd(1, (segment(2, math.nan, 1),), None, 2.0))
     assert console.file.getvalue().splitlines() == [  # type: ignore[attr-defined]
         "1/2 intervals: best accuracy 0.9, median 0.7, 1 failed; inherit 0←1 2←1 (1.2 s)",
         "2/2 intervals: nobody alive, 1 failed (2.0 s)",
@@ -157,8 +157,8 @@ def test_colours_that_are_asked_for_make_no_terminal_of_a_file(
     monkeypatch.setenv("FORCE_COLOR", "1")
     console = Console(file=io.StringIO(), highlight=False)
     with watching(console, **WATCHED) as watch:
-        assert watch.interval is not None
-        watch.interval(IntervalEnd(0, FIRST, None, 1.0))
+        assert watch.on_interval is not None
+        watch.on_interval(IntervalEnd(0, FIRST, None, 1.0))
     assert "\x1b" not in console.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -215,13 +215,13 @@ def test_what_is_printed_meanwhile_comes_in_whole_lines_above_the_table_which_st
 ) -> None:
     terminal = Terminal()
     with contextlib.suppress(KeyboardInterrupt), watching(stderr(terminal), **WATCHED) as watch:
-        assert watch.segment is not None
-        watch.segment(FIRST[0])
+        assert watch.on_segment is not None
+        watch.on_segment(FIRST[0])
         print("from the ", end="")
         print("task")
         print("and its errors", file=sys.stderr)
         print("kept in [/tmp]", end="", flush=True)  # which would be markup, and wrong
-        watch.segment(FIRST[1])
+        watch.on_segment(FIRST[1])
         raise KeyboardInterrupt
     *printed, heading, _, _, bar, _ = screen(terminal.getvalue())
     assert printed == ["from the task", "and its errors", "kept in [/tmp]"]
@@ -234,8 +234,8 @@ def test_what_is_printed_meanwhile_comes_in_whole_lines_above_the_table_which_st
 def test_the_table_makes_way_for_the_report() -> None:
     terminal = Terminal()
     with watching(stderr(terminal), **WATCHED) as watch:
-        assert watch.segment is not None
-        watch.segment(FIRST[0])
+        assert watch.on_segment is not None
+        watch.on_segment(FIRST[0])
     assert "accuracy" in terminal.getvalue()
     assert not any(screen(terminal.getvalue()))
 
@@ -248,8 +248,8 @@ def test_a_terminal_gets_lines_when_asked_for_or_when_it_cannot_do_more(
         monkeypatch.setenv("TERM", "dumb")
     terminal = Terminal()
     with watching(stderr(terminal), **WATCHED, plain=plain) as watch:
-        assert watch.interval is not None
-        watch.interval(IntervalEnd(0, FIRST, None, 1.0))
+        assert watch.on_interval is not None
+        watch.on_interval(IntervalEnd(0, FIRST, None, 1.0))
     assert terminal.getvalue() == "1/2 intervals: best accuracy 0.9, median 0.7, 1 failed (1.0 s)\n"
 
 
@@ -257,8 +257,8 @@ def test_who_wants_no_colours_gets_none(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("NO_COLOR", "1")
     terminal = Terminal()
     with watching(stderr(terminal), **WATCHED) as watch:
-        assert watch.interval is not None
-        watch.interval(IntervalEnd(0, FIRST, None, 1.0))
+        assert watch.on_interval is not None
+        watch.on_interval(IntervalEnd(0, FIRST, None, 1.0))
     assert "failed" in terminal.getvalue()
     assert not re.search(r"\x1b\[[0-9;]*3[0-9]", terminal.getvalue())
 

@@ -123,7 +123,7 @@ def test_a_run_that_fails_shows_what_the_task_ran_into_and_how_to_go_on() -> Non
     assert (done.code, done.out) == (1, "")
     assert "Traceback" in done.err
     assert "ZeroDivisionError: what the task ran into" in done.err
-    assert done.err.endswith("go on with: popgrad resume 'a b'\n")
+    assert done.err.endswith("continue with: popgrad resume 'a b'\n")
     assert popgrad("show", "a b").code == 0
 
 
@@ -152,7 +152,7 @@ def test_a_run_that_is_stopped_is_gone_on_with_as_if_it_never_was(
     program.send_signal(number)
     out, err = program.communicate(timeout=100)
     assert (program.returncode, out) == (130, "")
-    assert err.endswith("popgrad: interrupted; go on with: popgrad resume here\n")
+    assert err.endswith("popgrad: interrupted; continue with: popgrad resume here\n")
     assert popgrad("show", "here", "--json").json["stopped"] == "unfinished"
     assert popgrad("resume", "here", "--executor", "serial").code == 0
     assert popgrad(*small, "there", "--executor", "serial").code == 0
@@ -163,38 +163,38 @@ def test_a_run_that_is_stopped_is_gone_on_with_as_if_it_never_was(
     ("argv", "said"),
     [
         (("--populatin", "3"), "No such option: --populatin"),
-        (("--population", "many"), "'--population': given 'many'; a whole number is allowed"),
-        (("--population", "0"), "population: given 0; Input should be greater than or equal to 1"),
+        (("--population", "many"), "'--population': expected an integer, got 'many'"),
+        (("--population", "0"), "population: expected at least 1, got 0"),
         (
             ("--population", "1"),
-            "population: given 1; pbt copies between members and needs at least 2",
+            "population: expected at least 2, got 1: pbt copies between members",
         ),
-        (("--intervals", "1.5"), "'--intervals': given '1.5'; a whole number is allowed"),
+        (("--intervals", "1.5"), "'--intervals': expected an integer, got '1.5'"),
         (("--interval", "1 epoch"), "a Quadratic counts no epochs; give a number of steps"),
-        (("--interval", "soon"), "interval: given 'soon'; an interval is a number of steps"),
-        (("--strategy", "hope"), "strategy: given 'hope'; there is pbt, random-search"),
+        (("--interval", "soon"), "interval: expected a number of steps"),
+        (("--strategy", "hope"), "strategy: expected pbt, random-search, schedule, got 'hope'"),
         (
             ("--fraction", "0.7"),
             "fraction: expected a share of members in [0, 0.5] to replace, got 0.7",
         ),
-        (("--fraction", "half"), "'--fraction': given 'half'; a number is allowed"),
+        (("--fraction", "half"), "'--fraction': expected a number, got 'half'"),
         (("--burn-in", "-1"), "burn_in: expected a number of intervals, 0 or more, got -1"),
-        (("--seed", "-1"), "seed: given -1; Input should be greater than or equal to 0"),
-        (("--executor", "magic"), "executor: given 'magic'; there is "),
-        (("--workers", "0"), "workers: given 0; Input should be greater than or equal to 1"),
+        (("--seed", "-1"), "seed: expected at least 0, got -1"),
+        (("--executor", "magic"), "executor: expected one of processes, serial, "),
+        (("--workers", "0"), "workers: expected at least 1, got 0"),
         (("--device", "cuda:99"), "device 'cuda:99' does not exist here"),
-        (("--max-time", "soon"), "max_time: given 'soon'"),
-        (("--target-score", "nan"), "target_score: given nan"),
+        (("--max-time", "soon"), "max_time: expected a number of seconds"),
+        (("--target-score", "nan"), "got nan"),
         (("--initial", "none.json"), "--initial: cannot read none.json"),
         (("--initial", "toy.py"), "--initial: cannot read toy.py"),
-        (("--from", "none"), "weights: a Quadratic has none to start from"),
+        (("--from", "none"), "weights: only a TorchTask can start from weights"),
         (("--dir", "toy.py"), "the directory toy.py exists"),
-        (("--dir", "toy.py/x"), "the directory toy.py/x cannot be made"),
-        (("--set", "seed"), "--set 'seed': write key=value"),
+        (("--dir", "toy.py/x"), "the directory toy.py/x cannot be created"),
+        (("--set", "seed"), "--set: expected key=value"),
         (("--set", "strategy.temperature=1"), "strategy pbt has no option 'temperature'; it has "),
         (("--set", "sede=1"), "task quadratic has no option 'sede'; it has lr"),
         (("--set", "lr=fast"), "task quadratic, option lr: given 'fast'"),
-        (("--set", "task.x=1"), "--set 'task.x=1': 'task' is not a table"),
+        (("--set", "task.x=1"), "--set: 'task' is not a table"),
         (("--set", "space.h0.kind=odd"), "space.h0: kind: expected one of uniform, "),
     ],
 )
@@ -214,13 +214,13 @@ def test_a_wrong_option_is_named_with_what_was_given_and_is_allowed(
             'task = "quadratic"\npopulatoin = 4',
             "unknown key 'populatoin'; known are task, ",
         ),
-        ("c.toml", 'task = "quadratic"\nstrategy = 3', "strategy: given 3"),
-        ("c.toml", 'task = "quadratic"\nseed = 2020-01-01', "seed: given "),
+        ("c.toml", 'task = "quadratic"\nstrategy = 3', "strategy: expected a name or a table, got 3"),
+        ("c.toml", 'task = "quadratic"\nseed = 2020-01-01', "seed: expected "),
         ("c.toml", b"\xff\xfe", "cannot read c.toml"),
         ("c.json", "{", "c.json is not JSON"),
         ("c.json", "[" * 100_000, "c.json is not JSON"),
-        ("c.json", "[1]", "c.json holds a list; a configuration is a table of keys"),
-        ("c.json", '{"task": "quadratic", "population": "many"}', "population: given 'many'"),
+        ("c.json", "[1]", "c.json: expected a table of keys, got a list"),
+        ("c.json", '{"task": "quadratic", "population": "many"}', "population: expected an integer, got 'many'"),
     ],
 )
 def test_a_broken_configuration_is_named(name: str, text: str | bytes, said: str) -> None:
@@ -235,7 +235,7 @@ def test_a_broken_configuration_is_named(name: str, text: str | bytes, said: str
         ("[1]", "--initial: i.json holds no list of hyperparameters"),
         ('[{"h0": 7}]', "initial[0].h0: expected uniform 0.0..1.0, got 7.0"),
         ('[{"h9": 1}]', "initial[0]: unknown hyperparameter h9; has h0, h1"),
-        ('[{"h0": NaN}]', "given nan"),
+        ('[{"h0": NaN}]', "got nan"),
         (
             json.dumps([{}] * 5),
             "initial: expected at most 4 sets of hyperparameters, one a member, got 5",
@@ -280,14 +280,14 @@ def test_data_files_that_cannot_be_used_are_named(content: bytes | None) -> None
 def test_data_that_is_missing_in_the_middle_says_how_to_go_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def start(config: object, parts: object, directory: Path, watch: object) -> None:
+    def start(config: object, components: object, directory: Path, callbacks: object) -> None:
         directory.mkdir()
         (directory / "journal.db").touch()
         raise DataError("the disk is gone")
 
     monkeypatch.setattr(training, "start", start)
     said = refused("run", "quadratic", *SMALL, "--dir", "here")
-    assert said == "popgrad: the disk is gone; go on with: popgrad resume here\n"
+    assert said == "popgrad: the disk is gone; continue with: popgrad resume here\n"
 
 
 # --- replay -------------------------------------------------------------------------------------------
@@ -324,7 +324,7 @@ def test_resume_says_first_what_becomes_of_the_population(
 
 def test_a_population_that_no_decision_could_change_is_refused(finished: Path) -> None:
     said = refused("resume", str(finished), "--population", "6")
-    assert "give --intervals too, at least 4" in said
+    assert "pass --intervals too, at least 4" in said
 
 
 def test_replay_says_whether_the_bits_are_the_same(tmp_path: Path) -> None:
@@ -339,7 +339,7 @@ def test_replay_says_whether_the_bits_are_the_same(tmp_path: Path) -> None:
         "best.json",
         "best.safetensors",
     }
-    assert "name another one" in refused("replay", run, "--dir", str(tmp_path / "again"))
+    assert "choose another one" in refused("replay", run, "--dir", str(tmp_path / "again"))
     assert "member 9 has no finished segment" in refused("replay", run, "--member", "9")
     assert record(run) == before
 

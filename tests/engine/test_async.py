@@ -325,7 +325,7 @@ class _Straggles(Spy):
             {"deadline": 1.0, "executor": "serial"},
             "deadline: the executor serial cannot abandon a segment; use processes",
         ),
-        ({"deadline": 0}, "deadline: expected above 0, got 0"),
+        ({"deadline": 0}, "deadline: expected more than 0, got 0"),
         ({"mode": "asynchronous"}, "mode: expected one of sync, async, got 'asynchronous'"),
         (
             {"mode": "async", "executor": "vectorised"},

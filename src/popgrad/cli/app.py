@@ -1,4 +1,4 @@
-"""The program: its commands, and how an error becomes one line and an exit code."""
+"""The program: its commands, and the way from an error to one line and an exit code."""
 
 import functools
 import signal
@@ -11,7 +11,7 @@ import typer
 from popgrad.cli import inspect, maintain, options, printing, training
 from popgrad.core.errors import PopgradError, UsageError
 
-# In the order of the help: how one comes to a run, then what one does with it, then all else.
+# In the order of the help: commands that make a run, that inspect it, and that maintain things.
 _COMMANDS: tuple[Callable[..., None], ...] = (
     *(training.run, training.resume, training.replay, training.train),
     *(inspect.show, inspect.schedule, inspect.test, inspect.tasks),
@@ -22,48 +22,50 @@ app = typer.Typer(add_completion=False, context_settings={"help_option_names": [
 
 
 def main() -> None:
-    """The program. Exit codes: 0; 2 for a user's mistake; 1 for a run that fails; 130 for Ctrl-C, SIGTERM."""
+    """Run the program.
+
+    Exit codes: 0; 2 for a user's mistake; 1 for a run that fails; 130 for Ctrl-C and SIGTERM.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     printing.prepare()
     command = typer.main.get_command(app)
     try:
         code = command.main(sys.argv[1:] or ["--help"], prog_name="popgrad", standalone_mode=False)
     except Exception as error:
-        message = getattr(error, "format_message", None)  # a command line that typer cannot read
+        message = getattr(error, "format_message", None)  # of a command line that typer cannot read
         if message is None:
             raise
         names = [word for word in sys.argv[1:2] if word in getattr(command, "commands", {})]
-        printing.complain(
-            f"{message().strip().rstrip('.')}; see {' '.join(['popgrad', *names, '--help'])}"
-        )
+        usage = " ".join(["popgrad", *names, "--help"])
+        printing.complain(f"{message().strip().rstrip('.')}; see {usage}")
         code = 2
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _guarded(function: Callable[..., None]) -> Callable[..., None]:
-    """A command whose errors become one line and an exit code."""
+def _guard(function: Callable[..., None]) -> Callable[..., None]:
+    """Return a command whose errors become one line and an exit code."""
 
     @functools.wraps(function)
     def guarded(*args: Any, **kwargs: Any) -> None:
         try:
             function(*args, **kwargs)
         except (PopgradError, OSError, KeyboardInterrupt) as error:
-            said = str(error) or "interrupted"
+            message = str(error) or "interrupted"
             if isinstance(error, UsageError):  # it may repeat a name with line breaks in it
-                said = said.replace("\n", "\\n")
-            parts = [said, *getattr(error, "__notes__", [])]
-            between = "\n" if "\n" in parts[0] else "; "  # a task's traceback has many lines
-            printing.complain(between.join(parts))
-            code = (
-                2
-                if isinstance(error, UsageError)
-                else 130
-                if isinstance(error, KeyboardInterrupt)
-                else 1
-            )
-            raise typer.Exit(code) from None
+                message = message.replace("\n", "\\n")
+            separator = "\n" if "\n" in message else "; "  # a task's traceback has many lines
+            printing.complain(separator.join([message, *getattr(error, "__notes__", [])]))
+            raise typer.Exit(_exit_code(error)) from None
 
     return guarded
+
+
+def _exit_code(error: BaseException) -> int:
+    if isinstance(error, UsageError):
+        return 2
+    if isinstance(error, KeyboardInterrupt):
+        return 130
+    return 1
 
 
 @app.callback()
@@ -72,4 +74,4 @@ def _popgrad(version: options.Version = False) -> None:
 
 
 for _command in _COMMANDS:
-    app.command()(_guarded(_command))
+    app.command()(_guard(_command))

@@ -1,6 +1,6 @@
-"""Commands that look at what there is: show, schedule, test, tasks."""
+"""Commands that inspect what exists: show, schedule, test, tasks."""
 
-from popgrad.cli import options, printing
+from popgrad.cli import options, printing, reports
 from popgrad.cli.arguments import open_run
 from popgrad.core.errors import UsageError
 from popgrad.record import lineage
@@ -9,11 +9,11 @@ from popgrad.tasks import TASKS, Split
 
 
 def show(directory: options.Run, as_json: options.Json = False) -> None:
-    """Show the winner, its schedule and its lineage; of a run in progress too.
+    """Show the winner, its schedule and its lineage, also of a run in progress.
 
     No code of the task is run.
     """
-    printing.show(open_run(directory), as_json=as_json)
+    reports.show(open_run(directory), as_json=as_json)
 
 
 def schedule(
@@ -29,19 +29,21 @@ def schedule(
     """
     if as_csv and as_json:
         raise UsageError("--csv, --json: given both; give one")
-    found = open_run(directory)
-    line = found.lineage(lineage.winner(found.last.values()).id if member is None else member)
-    if as_csv or as_json:
-        whole = lineage.schedule(line)
-        whole = whole.merged() if merged else whole
-        printing.print_text(whole.to_csv() if as_csv else whole.to_json())
-    else:
-        printing.show_schedule(line, found.space)
+    record = open_run(directory).record
+    line = record.lineage(member)
+    if not as_csv and not as_json:
+        reports.show_schedule(line, record.space)
+        return
+
+    whole = lineage.schedule(line)
+    if merged:
+        whole = whole.merged()
+    printing.print_text(whole.to_csv() if as_csv else whole.to_json())
 
 
 def test(
     what: options.Tested,
-    member: options.Member = None,  # noqa: PT028  # a command, no test
+    member: options.Member = None,  # noqa: PT028  # a command, not a test
     best: options.Best = False,  # noqa: PT028
     validation: options.Validation = False,  # noqa: PT028
     data: options.DataDir = None,  # noqa: PT028
@@ -49,12 +51,12 @@ def test(
 ) -> None:
     """Test a run's winner, one of its members or checkpoints, or a pretrained network."""
     split: Split = "validation" if validation else "test"
-    found = evaluate_split(
+    evaluation = evaluate_split(
         what, split=split, member=member, best=best, data_dir=data, reader="popgrad test"
     )
-    printing.show_reading(found, as_json)
+    reports.show_evaluation(evaluation, as_json)
 
 
 def tasks(as_json: options.Json = False) -> None:
-    """List the built-in tasks, what they search, and their options."""
-    printing.show_tasks(TASKS, as_json)
+    """List the built-in tasks, their spaces, and their options."""
+    reports.show_tasks(TASKS, as_json)

@@ -1,4 +1,4 @@
-"""Commands that keep things in order: doctor, gc, data, convert."""
+"""Commands that maintain runs and data: doctor, gc, data, convert."""
 
 from pathlib import Path
 from typing import Any
@@ -7,23 +7,25 @@ import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from popgrad import config as configuration
-from popgrad.cli import accounts, options, printing
-from popgrad.cli.arguments import of_run, read_config
+from popgrad.cli import options, printing, reports
+from popgrad.cli.arguments import read_config
 from popgrad.core.errors import UsageError
 from popgrad.data import data_dir, download
 from popgrad.doctor import examine_installation, examine_run
+from popgrad.store.directory import find_run
 from popgrad.store.retention import collect
 
 
 def doctor(directory: options.Examined = None, as_json: options.Json = False) -> None:
-    """Check the installation, or a run, and say what to do.
+    """Examine the installation, or a run, and advise.
 
-    No code of the task is run. Exit code 1 when there is a problem.
+    No code of the task is run. Exit code 1 if there is a problem.
     """
-    findings = (
-        examine_installation(Path("runs")) if directory is None else examine_run(of_run(directory))
-    )
-    accounts.show_findings(findings, as_json=as_json)
+    if directory is None:
+        findings = examine_installation(Path("runs"))
+    else:
+        findings = examine_run(find_run(directory, "DIR").path)
+    reports.show_findings(findings, as_json=as_json)
     if any(finding.level == "problem" for finding in findings):
         raise typer.Exit(1)
 
@@ -34,13 +36,14 @@ def gc(
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
 ) -> None:
-    """Delete the checkpoints of a run that nothing needs, and say what that frees."""
-    found = collect(of_run(directory), only_winner=only_winner, dry_run=dry_run)
-    accounts.show_garbage(found, directory, dry_run=dry_run, as_json=as_json)
+    """Delete the checkpoints of a run that nothing needs."""
+    path = find_run(directory, "DIR").path
+    garbage = collect(path, only_winner=only_winner, dry_run=dry_run)
+    reports.show_garbage(garbage, directory, dry_run=dry_run, as_json=as_json)
 
 
 def data(name: options.Dataset, directory: options.DownloadTo = None) -> None:
-    """Download a data set; what is there already is checked and kept."""
+    """Download a data set; existing files are checked and kept."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     with Progress(*columns, console=printing.err, disable=not printing.err.is_terminal) as progress:
         bars: dict[str, Any] = {}
@@ -52,13 +55,13 @@ def data(name: options.Dataset, directory: options.DownloadTo = None) -> None:
 
         files = download(name, data_dir(directory), progress=report)
     for file in files:
-        printing.out.print(str(file), markup=False, soft_wrap=True)
+        printing.print_line(str(file))
 
 
 def convert(file: options.Original) -> None:
-    """Print a JSON file of the original project as TOML, with notes on what has no effect."""
+    """Print a JSON file of the original project as TOML, with notes on keys without effect."""
     if not file.endswith((".json", ".toml")):
-        raise UsageError(f"FILE: given {file!r}; a .json file of the original project is converted")
+        raise UsageError(f"FILE: expected a .json file of the original project, got {file!r}")
     config, notes = read_config(file, {}, {}, [])
     printing.explain(notes)
     printing.out.out(configuration.write(config, brief=True), highlight=False)

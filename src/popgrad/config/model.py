@@ -118,14 +118,14 @@ class RunConfig(_Model):
     )
     executor: Literal["processes", "serial", "vectorised", "ray", "auto"] = key(
         "processes",
-        "Place of training: processes, serial (in this process), vectorised (one stacked model), ray (a "
-        "cluster) or auto (the fastest of the first three).",
+        "Way to train members: processes, serial (in this process), vectorised (one stacked model), ray "
+        "(a cluster) or auto (the fastest of the first three).",
         commands=_RUN_AND_RESUME,
         option=Option(_MACHINE, "NAME"),
     )
     mode: Literal["sync", "async"] = key(
         "sync",
-        "Time of decisions: sync, once all members have trained an interval, or async, for each member as "
+        "Timing of decisions: sync, once all members have trained an interval, or async, for each member as "
         "soon as it has.",
         option=Option(_POPULATION, "MODE"),
     )
