@@ -146,6 +146,7 @@ def test_nobody_gets_a_directory_that_somebody_has() -> None:
 def test_where_none_can_be_made_another_is_asked_for() -> None:
     Path("runs").touch()
     with pytest.raises(
-        UsageError, match=r"the directory runs/digits-.* cannot be created: .*choose another with --dir"
+        UsageError,
+        match=r"the directory runs/digits-.* cannot be created: .*choose another with --dir",
     ):
         new_directory(parse({"task": "digits"}))

@@ -80,7 +80,9 @@ def test_a_run_directory_is_left_as_it_is_by_what_only_reads_or_is_refused(finis
     assert popgrad("schedule", str(finished)).code == 0
     assert "member 9 has no finished segment" in refused("schedule", str(finished), "--member", "9")
     assert f"{finished} holds a run" in refused("run", "quadratic", *SMALL, "--dir", str(finished))
-    assert "expected at least 3, which are recorded" in refused("resume", str(finished), "--intervals", "2")
+    assert "expected at least 3, which are recorded" in refused(
+        "resume", str(finished), "--intervals", "2"
+    )
     finished.chmod(0o755)
     assert {**contents(finished), str(finished / "lock"): b""} == {
         **before,

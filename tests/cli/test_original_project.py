@@ -181,21 +181,15 @@ def test_the_modes_test_and_val_read_what_is_there(images: Path) -> None:
 def test_mistakes_are_one_line_and_leave_nothing(images: Path) -> None:
     file = write(images)
     before = sorted(Path().rglob("*"))
-    assert "mode: expected parallel, train, " in refused(
-        "train", file, "--mode", "both"
-    )
+    assert "mode: expected parallel, train, " in refused("train", file, "--mode", "both")
     assert "--mode test: choose a run, by --dir or by load_ckpt in mine.json" in refused(
         "train", file, "--mode", "test"
     )
-    assert "nowhere holds no run" in refused(
-        "train", file, "--mode", "val", "--dir", "nowhere"
-    )
+    assert "nowhere holds no run" in refused("train", file, "--mode", "val", "--dir", "nowhere")
     assert "population: expected 1, got 2; train trains one network" in refused(
         "train", file, "--set", "population=2"
     )
-    assert "load: nowhere holds no run" in refused(
-        "train", file, "--set", "load=nowhere"
-    )
+    assert "load: nowhere holds no run" in refused("train", file, "--set", "load=nowhere")
     missing = refused("train", file, "--set", "device=cuda:98,99")
     assert "device 'cuda:98,99' does not exist here; there is cpu" in missing
     assert sorted(Path().rglob("*")) == before

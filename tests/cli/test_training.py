@@ -214,13 +214,21 @@ def test_a_wrong_option_is_named_with_what_was_given_and_is_allowed(
             'task = "quadratic"\npopulatoin = 4',
             "unknown key 'populatoin'; known are task, ",
         ),
-        ("c.toml", 'task = "quadratic"\nstrategy = 3', "strategy: expected a name or a table, got 3"),
+        (
+            "c.toml",
+            'task = "quadratic"\nstrategy = 3',
+            "strategy: expected a name or a table, got 3",
+        ),
         ("c.toml", 'task = "quadratic"\nseed = 2020-01-01', "seed: expected "),
         ("c.toml", b"\xff\xfe", "cannot read c.toml"),
         ("c.json", "{", "c.json is not JSON"),
         ("c.json", "[" * 100_000, "c.json is not JSON"),
         ("c.json", "[1]", "c.json: expected a table of keys, got a list"),
-        ("c.json", '{"task": "quadratic", "population": "many"}', "population: expected an integer, got 'many'"),
+        (
+            "c.json",
+            '{"task": "quadratic", "population": "many"}',
+            "population: expected an integer, got 'many'",
+        ),
     ],
 )
 def test_a_broken_configuration_is_named(name: str, text: str | bytes, said: str) -> None:
