@@ -1,4 +1,4 @@
-"""Tasks: what is trained. `TASKS` holds the built-in ones by name."""
+"""Tasks, the training of one member. `TASKS` holds the built-in ones by name."""
 
 from collections.abc import Callable, Mapping
 
@@ -14,6 +14,7 @@ TASKS: Mapping[str, Callable[..., Task]] = {
     "mnist-conv": mnist_conv,
     "quadratic": Quadratic,
 }
+"""Factories of the built-in tasks, by the names that a configuration uses."""
 
 __all__ = [
     "TASKS",

@@ -1,4 +1,4 @@
-"""What a user writes: a task, for one member. It knows nothing of populations."""
+"""The protocol of a task, the training of one member. It knows nothing of populations."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,20 +17,29 @@ Split = Literal["train", "validation", "test"]
 
 
 def _ignore(step: int, **numbers: float) -> None:
-    """Where nobody listens to training curves."""
+    """Drop a point of a training curve."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """What the library tells a task about the segment at hand.
+    """Circumstances of a segment, which the library passes to every method of a task.
 
     Attributes:
-        member: The slot that is trained.
-        interval: The member's interval, from 0.
-        first_step: Training steps behind the state that `train` was given.
-        device: Where to compute.
-        run_seed: The run's seed; `seed` and `shared_seed` are derived from it.
-        log: `log(step, **numbers)` keeps points of a training curve. Telemetry: it never enters the record.
+        member: Slot that is trained.
+        interval: Interval of the member, from 0.
+        first_step: Training steps behind the state that `train` gets.
+        device: Device to compute on.
+        run_seed: Seed of the run; all other seeds are derived from it.
+        log: Called as `log(step, **numbers)`, it keeps a point of a training curve. This is
+            telemetry: it never enters the record.
+
+    Example:
+        >>> first = Context(member=0, interval=3, run_seed=7)
+        >>> second = Context(member=1, interval=3, run_seed=7)
+        >>> first.seed("noise") == second.seed("noise")
+        False
+        >>> first.epoch_seed(2, shared=True) == second.epoch_seed(2, shared=True)
+        True
     """
 
     member: int = 0
@@ -41,52 +50,83 @@ class Context:
     log: Callable[..., None] = _ignore
 
     def seed(self, purpose: str) -> int:
-        """A seed in [0, 2**63): another purpose, member, interval or run gives another one.
+        """Return a seed in [0, 2**63) that depends on purpose, member, interval and run.
 
         No purpose gives a stream that popgrad itself draws from.
         """
         return derive(self.run_seed, f"task: {purpose}", self.member, self.interval)
 
     def library_seed(self, purpose: str) -> int:
-        """A seed of popgrad's own streams of this segment ("train", "dropout"); not for tasks."""
+        """Return a seed of popgrad's own streams of this segment ("train", "dropout").
+
+        Tasks of users draw from `seed` instead.
+        """
         return derive(self.run_seed, purpose, self.member, self.interval)
 
     def epoch_seed(self, epoch: int, *, shared: bool = False) -> int:
-        """A seed in [0, 2**63) for the order of data in an epoch: a member's own, or one for all."""
-        return derive(
-            self.run_seed,
-            "shared order" if shared else "order",
-            0 if shared else self.member,
-            epoch,
-        )
+        """Return a seed in [0, 2**63) for the order of the data in an epoch.
+
+        Args:
+            epoch: Number of the epoch, from 0.
+            shared: Whether all members get the same seed; else each gets its own.
+        """
+        if shared:
+            return derive(self.run_seed, "shared order", 0, epoch)
+        return derive(self.run_seed, "order", self.member, epoch)
 
 
 class Task(Protocol):
-    """One member's training.
+    """Training of one member.
 
     Attributes:
-        space: What is searched.
-        score: The metric that ranks, higher is better; "-loss" ranks by the least loss.
+        space: Hyperparameters that are searched.
+        score: Metric that ranks, higher is better; "-loss" ranks by the lowest loss.
+
+    Example:
+        A task that climbs a parabola; its only hyperparameter is the step size.
+
+        >>> from popgrad import Context, LogUniform, Space
+        >>> class Parabola:
+        ...     space = Space({"lr": LogUniform(1e-3, 1.0)})
+        ...     score = "height"
+        ...
+        ...     def init(self, hparams, ctx):
+        ...         return {"x": 1.0}
+        ...
+        ...     def train(self, state, hparams, steps, ctx):
+        ...         for _ in range(steps):
+        ...             state["x"] -= hparams["lr"] * 2.0 * state["x"]
+        ...         return state
+        ...
+        ...     def evaluate(self, state, hparams, split, ctx):
+        ...         return {"height": -(state["x"] ** 2)}
+        >>> task, hparams, ctx = Parabola(), {"lr": 0.25}, Context()
+        >>> state = task.train(task.init(hparams, ctx), hparams, 2, ctx)
+        >>> task.evaluate(state, hparams, "validation", ctx)
+        {'height': -0.0625}
     """
 
     @property
     def space(self) -> Space:
-        """What is searched."""
+        """Hyperparameters that are searched."""
 
     @property
     def score(self) -> str:
-        """The metric that ranks: "accuracy", or "-loss" where less is better."""
+        """Metric that ranks: "accuracy", or "-loss" if lower is better."""
 
     def init(self, hparams: Hparams, ctx: Context) -> State:
-        """A fresh member's state, as plain data."""
+        """Return the state of a fresh member, as plain data."""
 
     def train(self, state: State, hparams: Hparams, steps: int, ctx: Context) -> State:
-        """Train `steps` steps. May change the state that it is given: nobody else holds it."""
+        """Train `steps` steps and return the new state.
+
+        It may change the given state in place: nothing else uses it.
+        """
 
     def evaluate(
         self, state: State, hparams: Hparams, split: Split, ctx: Context
     ) -> Mapping[str, float]:
-        """Metrics of a state on a split; must not change the state."""
+        """Return the metrics of a state on a split, without a change of the state."""
 
 
 @runtime_checkable
@@ -94,7 +134,7 @@ class Epochal(Protocol):
     """A task whose intervals can be given in epochs."""
 
     def epoch_steps(self, hparams: Hparams) -> int:
-        """Steps that visit every training sample once, at least 1."""
+        """Return the number of steps that visit every training sample once, at least 1."""
 
 
 @runtime_checkable
@@ -104,7 +144,10 @@ class Modular(Protocol):
     def module(
         self, state: State, hparams: Hparams, device: torch.device | str = "cpu"
     ) -> nn.Module:
-        """The trained module of a state, in evaluation mode; reads only `state["model"]`, tensors by name."""
+        """Return the trained module of a state, in evaluation mode.
+
+        It reads only `state["model"]`, tensors by name.
+        """
 
 
 @runtime_checkable
@@ -112,14 +155,14 @@ class Sharing(Protocol):
     """A task whose data is read once, for all processes that train it."""
 
     def share(self) -> State:
-        """The data, as plain data."""
+        """Return the data, as plain data."""
 
     def adopt(self, data: State) -> None:
-        """Take data that another process has read, in place of reading it. It must not be changed."""
+        """Use data that another process has read, in place of reading it. It must not be changed."""
 
 
 def epoch_steps(task: Task, hparams: Hparams) -> int:
-    """Steps that visit every training sample once.
+    """Return the number of steps that visit every training sample once.
 
     Raises:
         UsageError: The task counts no epochs.

@@ -1,8 +1,8 @@
-"""Where hyperparameters live: written into optimizers and modules, read back, and accounted for.
+"""Hyperparameters in optimizers and modules: written, read back, and accounted for.
 
-A hyperparameter that is loaded over by an optimizer's state, or that reaches nothing at all, is the most
-frequent fault of population training. So a name is written wherever it lives, the live value is compared
-with the recorded one, and a name that nothing wrote or read is an error.
+The most frequent faults of population training are a hyperparameter that an optimizer's state
+overwrites, and one that reaches nothing. So a name is written wherever it lives, the live value is
+compared with the recorded one, and a name that is neither written nor read is an error.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,14 +15,22 @@ from popgrad.core.errors import RunError, UsageError
 from popgrad.core.population import Hparams, Value
 
 BETAS = {"beta1": 0, "beta2": 1}
+"""Hyperparameters that are parts of the key "betas", with their positions."""
 
 
 class TrackedHparams(Mapping[str, object]):
-    """Hyperparameters that remember who asked for them.
+    """Hyperparameters that note which of them are read.
 
     Args:
-        values: What is handed out.
-        seen: Names that were asked for are added here.
+        values: Values by name.
+        seen: Set to which each name is added when it is read.
+
+    Example:
+        >>> seen = set()
+        >>> TrackedHparams({"lr": 0.1, "dropout": 0.5}, seen)["lr"]
+        0.1
+        >>> seen
+        {'lr'}
     """
 
     def __init__(self, values: Mapping[str, object], seen: set[str]) -> None:
@@ -42,42 +50,45 @@ class TrackedHparams(Mapping[str, object]):
 
 
 def tensors(hparams: Hparams, device: torch.device) -> dict[str, object]:
-    """Numbers as 0-d tensors (float32, int64, bool), strings as they are: what the loss is given."""
-    return {
-        name: value
-        if isinstance(value, str)
-        else torch.tensor(
-            value, dtype=torch.float32 if isinstance(value, float) else None, device=device
-        )
-        for name, value in hparams.items()
-    }
+    """Return hyperparameters for a loss: numbers as 0-d tensors, strings as they are.
+
+    Floats become float32, integers int64, booleans bool.
+    """
+
+    def tensor(value: Value) -> object:
+        if isinstance(value, str):
+            return value
+        dtype = torch.float32 if isinstance(value, float) else None
+        return torch.tensor(value, dtype=dtype, device=device)
+
+    return {name: tensor(value) for name, value in hparams.items()}
 
 
 def write(module: nn.Module, optimizers: Mapping[str, Optimizer], hparams: Hparams) -> set[str]:
-    """Write every hyperparameter where it lives, and compare what is live then with what was to be written.
+    """Write every hyperparameter where it lives, then compare the live values with it.
 
-    A name lives in each parameter group that has it as a key ("lr", "weight_decay", "momentum", ...; "beta1"
-    and "beta2" for the pair "betas"), qualified by the optimizer's or the group's name where there are
-    several ("critic_lr"), and in each 0-d buffer of that name in the module.
+    A name lives in each parameter group that has it as a key ("lr", "weight_decay", "momentum", ...;
+    "beta1" and "beta2" for the pair "betas"), and in each 0-d buffer of that name in the module. If
+    there are several optimizers or groups, their name may qualify the key ("critic_lr").
 
     Returns:
-        The names that live somewhere.
+        Names that live somewhere.
 
     Raises:
         UsageError: A buffer cannot hold the value.
-        RunError: A live value differs from what was written: something refused it, or two names live in one
-            place.
+        RunError: A live value differs from the written one: something refused it, or two names live
+            in one place.
     """
     return Bindings(module, optimizers, hparams).write(hparams)
 
 
 class Bindings:
-    """Where hyperparameters live in one module and its optimizers, found once to be written more often.
+    """Groups and buffers that hold hyperparameters, searched once and written often.
 
     Args:
-        module: Whose buffers.
-        optimizers: Whose parameter groups, by name.
-        names: Of the hyperparameters.
+        module: Module with the buffers.
+        optimizers: Optimizers with the parameter groups, by name.
+        names: Names of the hyperparameters.
     """
 
     def __init__(
@@ -88,48 +99,44 @@ class Bindings:
         }
 
     def options(self) -> set[str]:
-        """The keys of parameter groups that are written, "betas" for a part of the pair."""
+        """Return the keys of parameter groups that are written, "betas" for a part of the pair."""
         keys = {key for groups, _ in self._places.values() for _, key in groups}
         return {"betas" if key in BETAS else key for key in keys}
 
     def write(self, hparams: Hparams) -> set[str]:
-        """As the function `write` does, for the names that were given."""
+        """Write the hyperparameters and compare the live values, as the function `write` does."""
         for name, (groups, buffers) in self._places.items():
             for group, key in groups:
                 _set(group, key, hparams[name])
             for buffer in buffers:
                 _fill(name, buffer, hparams[name])
-        # All are written before any is compared, so that a name that writes over another is found.
+
+        # All are written before any is compared, to find a name that overwrites another.
         for name, (groups, buffers) in self._places.items():
             for group, key in groups:
                 _compare(name, hparams[name], _get(group, key))
             for buffer in buffers:
-                # A float buffer holds the nearest value it can; another kind holds this one, or is wrong.
-                rounds = buffer.is_floating_point()
-                value = (
-                    torch.tensor(hparams[name], dtype=buffer.dtype).item()
-                    if rounds
-                    else hparams[name]
-                )
-                _compare(name, value, buffer.item())
+                _compare(name, _held(hparams[name], buffer), buffer.item())
+
         return {name for name, (groups, buffers) in self._places.items() if groups or buffers}
 
 
 def _groups(
     optimizers: Mapping[str, Optimizer], name: str
 ) -> Iterator[tuple[dict[str, object], str]]:
-    """The parameter groups that hold a hyperparameter, each with its key."""
+    """Yield the parameter groups that hold a hyperparameter, each with its key."""
     for owner, optimizer in optimizers.items():
         for group in optimizer.param_groups:
             for prefix in ("", f"{owner}_", f"{group.get('name', owner)}_"):
                 key = name.removeprefix(prefix)
-                held = key in group or (key in BETAS and "betas" in group)
-                if name.startswith(prefix) and held and key != "params":
+                in_group = key in group or (key in BETAS and "betas" in group)
+                if name.startswith(prefix) and in_group and key != "params":
                     yield group, key
                     break
 
 
 def _buffers(module: nn.Module, name: str) -> Iterator[torch.Tensor]:
+    """Yield the 0-d buffers of a name."""
     for layer in module.modules():
         buffer = layer._buffers.get(name)
         if buffer is not None and buffer.ndim == 0:
@@ -137,7 +144,7 @@ def _buffers(module: nn.Module, name: str) -> Iterator[torch.Tensor]:
 
 
 def is_hparam_buffer(path: str, buffer: torch.Tensor, hparams: Iterable[str]) -> bool:
-    """Whether a buffer holds a hyperparameter, which travels as such and not as part of the state."""
+    """Whether a buffer holds a hyperparameter, which is not part of the state."""
     return buffer.ndim == 0 and path.rpartition(".")[2] in hparams
 
 
@@ -158,6 +165,13 @@ def _fill(name: str, buffer: torch.Tensor, value: Value) -> None:
     buffer.fill_(value)
 
 
+def _held(value: Value, buffer: torch.Tensor) -> object:
+    """Return the value that a buffer should hold: a float buffer rounds, others hold it exactly."""
+    if buffer.is_floating_point():
+        return torch.tensor(value, dtype=buffer.dtype).item()
+    return value
+
+
 def _get(group: dict[str, object], key: str) -> object:
     return group[key] if key in group else group["betas"][BETAS[key]]  # type: ignore[index]
 
@@ -173,7 +187,7 @@ def check_all_used(hparams: Hparams, reached: set[str]) -> None:
     """Refuse hyperparameters that reached nothing.
 
     Raises:
-        UsageError: Names them and the places where a hyperparameter can live.
+        UsageError: A hyperparameter reached nothing; the message names the places where it can live.
     """
     idle = sorted(set(hparams) - reached)
     if idle:

@@ -17,12 +17,14 @@ from popgrad.tasks.torch_task import TorchTask
 def digits(
     *, n_hiddens: tuple[int, ...] = (64, 64), batch_size: int = 32, split_seed: int = 0
 ) -> TorchTask:
-    """Classify 1,797 digits of 8x8 pixels (UCI ML hand-written digits): 1,197 / 300 / 300.
+    """Return a task that classifies 1,797 digits of 8x8 pixels (UCI ML hand-written digits).
+
+    1,197 samples are for training, 300 for validation and 300 for the test.
 
     Args:
         n_hiddens: Width of each hidden layer.
-        batch_size: Samples a step.
-        split_seed: Which samples are held out; the same for every run, so that runs can be compared.
+        batch_size: Samples per step.
+        split_seed: Seed that selects the samples held out; not the run's, so that runs can be compared.
     """
 
     def model(hparams: Hparams) -> nn.Module:
@@ -47,11 +49,13 @@ def digits(
 
 
 def _splits(seed: int) -> Splits:
-    from sklearn.datasets import load_digits  # here: it would triple what a worker takes to start
+    # Imported here, as it would triple the time that a worker takes to start.
+    from sklearn.datasets import load_digits
 
     pixels, classes = load_digits(return_X_y=True)
     inputs = torch.from_numpy((pixels / 16.0).astype(np.float32))  # grey values are 0..16
     targets = torch.from_numpy(classes.astype(np.int64))
+
     rest, test = stratified(inputs, targets, validation=300, seed=seed)
     train, validation = stratified(*rest, validation=300, seed=seed)
     return Splits(train, validation, test)

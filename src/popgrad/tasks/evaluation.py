@@ -14,24 +14,30 @@ from popgrad.tasks.base import Context, Split, Task
 
 
 def seed_generators(seed: int) -> None:
-    """Seed Python's, NumPy's and torch's global generators."""
+    """Seed the global generators of Python, NumPy and torch."""
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002  # the user's code may draw from the global generator
+
     started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     if started or torch.cuda.device_count() or torch.backends.mps.is_available():
         torch.manual_seed(seed)
-    else:  # which would keep a note, with its traceback, for each kind of device that may come to be
+    else:
+        # `torch.manual_seed` would queue a call, with its traceback, for each kind of device that
+        # may start later.
         torch.default_generator.manual_seed(seed)
 
 
 @contextmanager
 def seeded(ctx: Context) -> Iterator[None]:
-    """All global generators seeded for a segment, and given back as they were, like grad mode."""
-    python, legacy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
-    # torch.manual_seed reseeds the GPUs' generators too. Where CUDA has yet to start, there are none.
+    """Seed all global generators for a segment, and restore them and the grad mode afterwards."""
+    python = random.getstate()
+    legacy = np.random.get_state()  # noqa: NPY002
+    cpu = torch.get_rng_state()
+    # `torch.manual_seed` reseeds the GPUs too. They have no generators before CUDA has started.
     started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     gpus = torch.cuda.get_rng_state_all() if started else []
     grad = torch.is_grad_enabled()
+
     torch.set_grad_enabled(True)
     seed_generators(ctx.library_seed("train"))
     try:
@@ -48,14 +54,15 @@ def seeded(ctx: Context) -> Iterator[None]:
 def evaluate(
     task: Task, state: State, hparams: Hparams, split: Split, ctx: Context
 ) -> dict[str, float]:
-    """Metrics of a state on a split, outside of a run: seeded and on one thread, as executors do it."""
+    """Return the metrics of a state on a split, outside of a run.
+
+    It is seeded and runs on one thread, as in an executor, for equal bits.
+    """
     threads = torch.get_num_threads()
     with threadpool_limits(1), seeded(ctx):
         torch.set_num_threads(1)
         try:
-            return {
-                name: float(value)
-                for name, value in task.evaluate(state, hparams, split, ctx).items()
-            }
+            metrics = task.evaluate(state, hparams, split, ctx)
+            return {name: float(value) for name, value in metrics.items()}
         finally:
             torch.set_num_threads(threads)
