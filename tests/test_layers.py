@@ -62,6 +62,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "popgrad.cli": (
         *("popgrad.core", "popgrad.config", "popgrad.data", "popgrad.doctor", "popgrad.engine"),
         *("popgrad.record", "popgrad.report", "popgrad.runs", "popgrad.store", "popgrad.tasks"),
+        "popgrad.strategies",
     ),
     "popgrad": (
         *(

@@ -647,7 +647,8 @@ def test_a_task_of_a_strange_name_is_none(task: str) -> None:
     "name", ["../../x", "", "/etc/passwd", "fc/../fc", "fc.safetensors", "fc\n"]
 )
 def test_a_pretrained_network_is_one_of_those_that_there_are(name: str) -> None:
-    assert "no pretrained network" in refused("test", f"pretrained:{name}")
+    message = refused("test", f"pretrained:{name}")
+    assert "pretrained: expected one of fc, conv, fc-pbt, conv-pbt, got" in message
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ from popgrad.core.errors import NobodyLeftError, UsageError
 from popgrad.core.space import Constant, Space
 from popgrad.report import figures
 
+pytestmark = pytest.mark.draws
+
 
 def only(space, *names):
     return Space({name: space[name] for name in names})

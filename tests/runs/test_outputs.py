@@ -16,6 +16,8 @@ import popgrad
 from popgrad import Choice, Constant, LogUniform, NobodyLeftError, Space, Splits, TorchTask
 from spies import Plain, Spy, odd
 
+pytestmark = pytest.mark.draws
+
 TABLES = {"history.csv", "loss_summary.csv"}
 FIGURES = {"results.png", "schedule.png", "lr.png"}
 RECORD = {"run.toml", "journal.db", "checkpoints", "checkpoints.json", "lock"}
