@@ -35,7 +35,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         *("popgrad.executors.allocator", "popgrad.executors.base", "popgrad.executors.fingerprint"),
         *("popgrad.executors.writer", "popgrad.tasks.base", "popgrad.tasks.binding"),
         *("popgrad.tasks.construction", "popgrad.tasks.evaluation", "popgrad.tasks.order"),
-        "popgrad.tasks.torch_task",
+        *("popgrad.tasks.learner", "popgrad.tasks.tensors", "popgrad.tasks.torch_task"),
     ),
     "popgrad.engine": (
         *("popgrad.core", "popgrad.state", "popgrad.record", "popgrad.store"),

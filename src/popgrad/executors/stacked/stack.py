@@ -16,7 +16,8 @@ from popgrad.state import State
 from popgrad.tasks import binding
 from popgrad.tasks.construction import unfilled
 from popgrad.tasks.evaluation import seed_generators
-from popgrad.tasks.torch_task import TorchTask, check_tensors, travelling
+from popgrad.tasks.tensors import check_tensors, state_tensors
+from popgrad.tasks.torch_task import TorchTask
 
 Point = tuple[int, str, float]
 
@@ -53,7 +54,7 @@ class Stack:
         self._device = device
         self._template = make_template(task, starts, device)
         module = self._template.module
-        tensors = dict(travelling(module, starts[0].hparams))
+        tensors = dict(state_tensors(module, starts[0].hparams))
         for start in {id(start): start for start in starts}.values():
             check_tensors(tensors, start.state["model"], "the state")
         candidates = {
@@ -306,7 +307,7 @@ class Stack:
 
 
 def _global_generator(device: torch.device) -> torch.Generator:
-    """A generator that continues from the state of a device's global one."""
+    """Return a generator that continues from the state of a device's global one."""
     generator = torch.Generator(device)
     if device.type == "cuda":
         generator.set_state(torch.cuda.get_rng_state(device))

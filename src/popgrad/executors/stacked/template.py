@@ -15,7 +15,9 @@ from popgrad.state import State
 from popgrad.tasks import binding
 from popgrad.tasks.base import Context, Task
 from popgrad.tasks.construction import unfilled
-from popgrad.tasks.torch_task import Optimizers, TorchTask, plain_step, travelling
+from popgrad.tasks.learner import Optimizers
+from popgrad.tasks.tensors import state_tensors
+from popgrad.tasks.torch_task import TorchTask, plain_step
 
 
 def refusal(reason: str) -> UsageError:
@@ -131,7 +133,7 @@ def make_template(task: TorchTask, starts: Sequence[RowStart], device: torch.dev
     keys = {key for groups in options[0].values() for group in groups for key in group}
     return Template(
         module=module.train(),
-        names=tuple(name for name, _ in travelling(module, first)),
+        names=tuple(name for name, _ in state_tensors(module, first)),
         parameters=parameters,
         kinds={name: type(optimizer) for name, optimizer in optimizers.items()},
         options=options,
@@ -165,9 +167,10 @@ def _make_optimizers(task: TorchTask, module: nn.Module, hparams: Any) -> Optimi
 
 
 def _parameters(module: nn.Module, optimizers: Optimizers) -> tuple[OptimizedParameter, ...]:
-    """The parameters that the optimizers hold, in their order."""
+    """Return the parameters that the optimizers hold, in their order."""
     names = {id(parameter): name for name, parameter in module.named_parameters()}
     parameters = []
+
     for owner, optimizer in optimizers.items():
         index = 0
         for number, group in enumerate(optimizer.param_groups):
@@ -177,6 +180,7 @@ def _parameters(module: nn.Module, optimizers: Optimizers) -> tuple[OptimizedPar
                 name = names.pop(id(parameter))
                 parameters.append(OptimizedParameter(owner, number, index, name))
                 index += 1
+
     return tuple(parameters)
 
 
