@@ -17,7 +17,7 @@ from popgrad.tasks.torch_task import TorchTask
 def digits(
     *, n_hiddens: tuple[int, ...] = (64, 64), batch_size: int = 32, split_seed: int = 0
 ) -> TorchTask:
-    """Return a task that classifies 1,797 digits of 8x8 pixels (UCI ML hand-written digits).
+    """Classify 1,797 digits of 8x8 pixels (UCI ML hand-written digits).
 
     1,197 samples are for training, 300 for validation and 300 for the test.
 
