@@ -44,9 +44,8 @@ test-fast: $(VENV)/.installed-dev ## The pure parts, for while one works: under 
 test-long: $(VENV)/.installed-dev ## The tests that take minutes: more than a hundred kills
 	$(BIN)/pytest -m long -s $(PYTEST_ARGS)
 
-docs: $(VENV)/.installed-dev ## Write docs/configuration.md, the reference of all keys, from the code
-	$(BIN)/python docs/configuration_page.py > docs/configuration.md.part
-	mv docs/configuration.md.part docs/configuration.md
+docs: $(VENV)/.installed-dev ## Write the reference of all keys, and their keywords, from the code
+	$(BIN)/python docs/generate.py
 
 docs-check: $(VENV)/.installed-dev ## Only what the documentation promises: links, snippets, commands
 	$(BIN)/pytest tests/test_docs.py $(PYTEST_ARGS)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 from popgrad import config as configuration
 from popgrad.config import RunConfig
@@ -18,6 +18,7 @@ from popgrad.record.check import check_record
 from popgrad.record.record import Record
 from popgrad.runs.build import CUSTOM, build
 from popgrad.runs.components import Components
+from popgrad.runs.keywords import ResumeKeywords, RunKeywords
 from popgrad.runs.reopen import (
     check_given,
     check_intervals,
@@ -28,6 +29,7 @@ from popgrad.runs.reopen import (
 )
 from popgrad.runs.result import Result
 from popgrad.runs.session import run_session
+from popgrad.runs.signature import accepted_keywords, takes_keywords
 from popgrad.store.directory import Directory, open_record
 from popgrad.store.journal import Journal
 from popgrad.store.mirror import check_storage
@@ -38,102 +40,54 @@ from popgrad.tasks.reference import source_digest
 log = logging.getLogger("popgrad")
 
 
+@takes_keywords("run")
 def run(
     task: str | Task,
     *,
-    population: int = 10,
-    intervals: int = 20,
-    interval: int | str | None = None,
-    epochs: int | None = None,
-    seed: int = 0,
-    options: Mapping[str, Any] | None = None,
     space: Mapping[str, Dimension | Mapping[str, Any]] | Space | None = None,
     strategy: str | Strategy = "pbt",
-    executor: str = "processes",
-    workers: int | None = None,
-    mode: str = "sync",
-    deadline: float | str | None = None,
-    device: str = "auto",
-    address: str | None = None,
-    cpus: float = 1.0,
-    gpus: float = 0.0,
-    max_time: float | str | None = None,
-    target_score: float | None = None,
     initial: Sequence[Hparams] = (),
-    weights: str | Path | None = None,
-    data_dir: str | Path | None = None,
     directory: str | Path | None = None,
-    storage: str | None = None,
-    checkpoint_every: int = 1,
-    durability: str = "process",
-    log_every: int | None = None,
-    events: bool = False,
-    outputs: bool = True,
     on_segment: Callable[[Segment], None] | None = None,
     on_interval: Callable[[IntervalEnd], None] | None = None,
-    **strategy_options: Any,
+    **keywords: Unpack[RunKeywords],
 ) -> Result:
     """Train a population.
 
     Args:
         task: A task, or the name of one: built-in, "module:Name" or "file.py:Name".
-        population: Members, at least 1 (at least 2 where the strategy copies).
-        intervals: Intervals that each member trains, at least 1.
-        interval: Training between two decisions: steps (275 or "275") or epochs ("1 epoch"); None = 1 epoch,
-            or 10 steps of a task that counts no epochs.
-        epochs: Epochs in all, in place of `intervals`.
-        seed: Every random stream derives from it; same seed, same run.
-        options: Arguments of a task that is given by name.
-        space: Dimensions (or their specs) that replace or add to the task's, by name.
-        strategy: "pbt", "random-search", or a `Strategy` of one's own.
-        executor: "processes", "serial", "vectorised" (all as one stacked model), "ray" (on a cluster), or
-            "auto": whichever turns out to be the fastest here.
-        workers: Worker processes, or threads of the stacked model; None = one per core. With "ray" actors at
-            most; None = as many as the cluster has room for.
-        mode: "sync": all decide once all have trained an interval; "async": each as soon as it has.
-        deadline: Seconds (or "10m") that an interval of a member may take, after which it has failed.
-        device: "cpu", "cuda", "cuda:0,1" or "auto".
-        address: Of the cluster of "ray", "auto" or "local"; None = RAY_ADDRESS, else "local".
-        cpus: That a member takes of the cluster.
-        gpus: Likewise; 0.25 lets four share one.
-        max_time: Seconds (or "10m", "2h") after which no further interval is started.
-        target_score: Score at which no further interval is started.
-        initial: Hyperparameters of the first members; names may be missing.
-        weights: File of weights (or a run directory) that every member starts from.
-        data_dir: Where data lies, for a task that is given by name.
-        directory: Where the run is kept; None = in memory only, nothing is written.
-        storage: URL of a folder that has a copy of the run after each interval, for when this machine is
-            lost: `fetch` brings it back.
-        checkpoint_every: Intervals between two checkpoints of a member. More save time, and cost a run that
-            was stopped the intervals since; they never change a result.
-        durability: What the record survives: "process", any kill; "power", a failure of power too.
-        log_every: Steps between two points of the training curve; None = one an interval.
-        events: Write TensorBoard events into the directory (needs the extra tensorboard).
-        outputs: Write tables, figures and events into the directory, beside the record and the winner.
-        on_segment: Called with each finished `Segment`.
+        space: Dimensions, or their specs, by the names of hyperparameters; each replaces that of the task,
+            or adds to its space.
+        strategy: "pbt", "random-search", "schedule", or a `Strategy`.
+        initial: Hyperparameters of the first members; missing names are sampled.
+        directory: Directory to create for the run; None = in memory only: nothing is written, the run cannot
+            be resumed, and of the final states only the winner's is kept.
+        on_segment: Called with each finished `Segment`, in the order of finishing.
         on_interval: Called with an `IntervalEnd` after each interval.
-        **strategy_options: The strategy's own: fraction, factors, resample_probability, burn_in.
+        **keywords: Keys of the configuration, and settings of the strategy.
+
+    Returns:
+        The result: the winner, its schedule, and the record of all members.
 
     Raises:
         UsageError: An argument is wrong; nothing was written.
-        RunError: The run cannot go on; what is recorded stays.
+        RunError: The run cannot continue; what is recorded stays.
+
+    Example:
+        >>> import popgrad
+        >>> result = popgrad.run("quadratic", population=4, intervals=5, executor="serial", seed=1)
+        >>> len(result.segments), result.stopped
+        (20, 'finished')
     """
+    names = {keyword.name for keyword in accepted_keywords("run")} & RunConfig.model_fields.keys()
+    settings = {name: value for name, value in keywords.items() if name not in names}
     values: dict[str, Any] = {
+        **{name: value for name, value in keywords.items() if name in names},
         "task": task if isinstance(task, str) else type(task).__name__,
-        "options": options or {},
-        "space": {name: _spec(each) for name, each in (space or {}).items()},
-        "population": population, "intervals": intervals, "interval": interval, "epochs": epochs,
-        "seed": seed,
-        "checkpoint_every": checkpoint_every, "durability": durability,
-        "log_every": log_every, "events": events, "outputs": outputs,
-        "strategy": {"name": strategy if isinstance(strategy, str) else CUSTOM, **strategy_options},
-        "executor": executor, "workers": workers, "device": device,
-        "mode": mode, "deadline": deadline,
-        "address": address, "cpus": cpus, "gpus": gpus, "storage": storage,
-        "max_time": max_time, "target_score": target_score, "initial": initial,
-        "weights": None if weights is None else str(weights),
-        "data_dir": None if data_dir is None else str(data_dir),
-    }  # fmt: skip
+        "space": {name: _spec(dimension) for name, dimension in (space or {}).items()},
+        "strategy": {"name": strategy if isinstance(strategy, str) else CUSTOM, **settings},
+        "initial": initial,
+    }
     return start(
         configuration.parse(values),
         task=None if isinstance(task, str) else task,
@@ -143,9 +97,11 @@ def run(
     )
 
 
-def _spec(given: object) -> object:
-    """A dimension as plain data; anything else is left to `parse`, which says what is allowed."""
-    return cast(Dimension, given).spec() if isinstance(given, tuple(DIMENSIONS.values())) else given
+def _spec(value: object) -> object:
+    """A dimension as plain data; anything else is left to `parse`, which checks it."""
+    if isinstance(value, tuple(DIMENSIONS.values())):
+        return cast(Dimension, value).spec()
+    return value
 
 
 def start(
@@ -205,75 +161,62 @@ def start(
             return run_session(components, journal, created, callbacks)
 
 
+@takes_keywords("resume")
 def resume(
     directory: str | Path,
     *,
-    intervals: int | None = None,
-    population: int | None = None,
-    grow: str | None = None,
     task: Task | None = None,
     strategy: Strategy | None = None,
-    executor: str | None = None,
-    workers: int | None = None,
-    device: str | None = None,
-    address: str | None = None,
-    storage: str | None = None,
-    max_time: float | str | None = None,
-    target_score: float | None = None,
-    data_dir: str | Path | None = None,
     allow_changed_task: bool = False,
     on_segment: Callable[[Segment], None] | None = None,
     on_interval: Callable[[IntervalEnd], None] | None = None,
+    **keywords: Unpack[ResumeKeywords],
 ) -> Result:
-    """Go on with a run: after an interruption, for more intervals, with more members or with fewer.
+    """Continue a run: after an interruption, for more intervals, or with another population.
 
-    The record becomes what it would be had the run never stopped, or had it asked for all intervals at once.
+    The record becomes that of a run that never stopped, or that requested all intervals at once.
 
     Args:
-        directory: The run's.
-        intervals: Intervals in all, at least as many as are recorded; None = as configured.
-        population: Members from the next decision on: where there are too many of them the best stay.
-        grow: How new members begin: "clone", with a donor's state and hyperparameters that are explored;
-            "sample", fresh. None = "clone" where the strategy copies.
-        task: The task again, where the run was given an instance.
-        strategy: The strategy again, where the run was given one.
-        executor: Another executor than before; the record does not depend on it.
-        workers: Another number of workers.
-        device: Another device; bits are promised on the recorded kind only.
-        address: Another cluster.
-        storage: Another place for the copy of the run.
-        max_time: Seconds (or "10m", "2h") of this session after which no further interval is started.
-        target_score: Another target.
-        data_dir: Where data lies now.
-        allow_changed_task: Go on although the source of the task has changed.
-        on_segment: Called with each finished `Segment`.
+        directory: Directory of the run.
+        task: The task, if the run was given an instance.
+        strategy: The strategy, if the run was given a `Strategy`.
+        allow_changed_task: Whether to continue although the source of the task has changed.
+        on_segment: Called with each finished `Segment`, in the order of finishing.
         on_interval: Called with an `IntervalEnd` after each interval.
+        **keywords: New values of keys; None leaves a key as it is recorded.
+
+    Returns:
+        The result of the whole run.
 
     Raises:
-        UsageError: An argument is wrong, or the task has changed or has to be given.
-        RunError: There is no run, another process works on it, or it cannot go on.
+        UsageError: An argument is wrong, or the task has changed or has to be passed.
+        RunError: There is no run, another process works on it, or it cannot continue.
+
+    Example:
+        >>> import popgrad
+        >>> stopped = popgrad.run("quadratic", population=4, intervals=3, directory="runs/longer")
+        >>> result = popgrad.resume("runs/longer", intervals=5)
+        >>> result.segments[: len(stopped.segments)] == stopped.segments, len(result.segments)
+        (True, 20)
     """
+    unknown = keywords.keys() - {keyword.name for keyword in accepted_keywords("resume")}
+    if unknown:
+        raise TypeError(f"resume() got an unexpected keyword argument {min(unknown)!r}")
+
     path = Path(directory).absolute()
     durable = open_record(path).config.get("durability") == "power"  # refuses what is not a run
     opened = Directory(path, durable)
     with opened.locked(), closing(Journal(opened.journal, durable=durable)) as journal:
         record = journal.record(all_decisions=True)
         check_record(record)
-        changes = {
-            "intervals": intervals, "population": population, "grow": grow,
-            "executor": executor, "workers": workers, "device": device,
-            "address": address, "storage": storage, "max_time": max_time, "target_score": target_score,
-            "data_dir": None if data_dir is None else str(data_dir),
-        }  # fmt: skip
-        config = recorded_config(record, changes)
+        config = recorded_config(record, keywords)
         check_intervals(config, record)
         check_given(record, config, path, task, "resume")
 
         components = _rebuild(config, record, task, strategy)
         check_same_task(components.task, task, record, allow=allow_changed_task)
-        resize = describe_resize(
-            components.config, record, components.strategy, grow=grow is not None
-        )
+        growth_given = keywords.get("grow") is not None
+        resize = describe_resize(components.config, record, components.strategy, grow=growth_given)
         if resize:
             log.info("%s", resize)
 
@@ -290,9 +233,8 @@ def _rebuild(
     if task is not None:
         unneeded["options"] = {}  # they were for the task that is named
     if len(record.last) == max(record.size, config.population):
-        unneeded["weights"] = (
-            None  # no member starts from them any more, and their file may be gone
-        )
+        # No member starts from them any more, and their file may be gone.
+        unneeded["weights"] = None
 
     components = build(config.model_copy(update=unneeded), task, strategy, sizes=record.sizes)
     kept = {"weights": config.weights, "options": config.options}
@@ -324,7 +266,7 @@ def load(
         telemetry = journal.telemetry()
 
     check_record(replace(record, decisions=()))
-    config = recorded_config(record, {"data_dir": None if data_dir is None else str(data_dir)})
+    config = recorded_config(record, {"data_dir": data_dir})
     if task is not None:
         # The initial weights are part of the states since then, and their file may be gone.
         task = reopen_task(
