@@ -193,7 +193,11 @@ def test_a_run_that_is_stopped_is_gone_on_with_as_if_it_never_was(
         (("--set", "seed"), "--set: expected key=value"),
         (("--set", "strategy.temperature=1"), "strategy pbt has no option 'temperature'; it has "),
         (("--set", "sede=1"), "task quadratic has no option 'sede'; it has lr"),
-        (("--set", "lr=fast"), "task quadratic, option lr: given 'fast'"),
+        (
+            ("--set", "lr=fast"),
+            "task quadratic, option lr: expected a valid number, "
+            "unable to parse string as a number, got 'fast'",
+        ),
         (("--set", "task.x=1"), "--set: 'task' is not a table"),
         (("--set", "space.h0.kind=odd"), "space.h0: kind: expected one of uniform, "),
     ],

@@ -152,7 +152,7 @@ def test_an_option_without_a_default_must_be_given(file):
 
 
 def test_a_ready_task_takes_no_options(file):
-    assert "takes no options; given lr" in refused(f"{file}:ready", {"lr": 1})
+    assert "takes no options; got lr" in refused(f"{file}:ready", {"lr": 1})
 
 
 def test_the_space_is_no_option():

@@ -42,9 +42,10 @@ def mnist_fc(*, n_hiddens: tuple[int, ...] = (256, 256), **options: Any) -> Torc
 def mnist_conv(*, n_filters: tuple[int, ...] = (16, 32), **options: Any) -> TorchTask:
     """Classify images with a convolutional network: Conv 3x3, BatchNorm, ReLU, Dropout; Adam.
 
-    These four layers follow for each filter count, the convolution with padding 1; then flatten, and
-    Linear to the classes. Hyperparameters that are added to the space replace options: batch_size; and,
-    init-only as they change shapes, n_filters (one count for all convolution layers) and batch_norm.
+    These four layers follow for each filter count, the convolution with padding 1; then flatten,
+    and Linear to the classes. Hyperparameters that are added to the space replace options:
+    batch_size; and, init-only as they change shapes, n_filters (one count for all convolution
+    layers) and batch_norm.
 
     Args:
         n_filters: Number of filters of each convolution layer.

@@ -1,4 +1,4 @@
-"""Tasks by name: built-in ones, `module:Name` and `file.py:Name`, with checked arguments."""
+"""Tasks by reference: a built-in name, `module:Name` or `file.py:Name`, with checked options."""
 
 import functools
 import hashlib
@@ -20,137 +20,157 @@ from popgrad.tasks.base import Task
 
 
 def resolve_task(reference: str, options: Mapping[str, Any], data_dir: str | None = None) -> Task:
-    """The task that a reference names, made with its arguments.
+    """Return the task that a reference names, constructed with its options.
 
     Args:
-        reference: A name in `TASKS`, "module:Name" or "path/file.py:Name"; Name is a class or function that
-            makes the task, or the task itself.
-        options: Its arguments by name.
-        data_dir: Handed on as `data_dir` where it takes one.
+        reference: A name in `TASKS`, "module:Name" or "path/file.py:Name"; Name is a class or function
+            that returns the task, or the task itself.
+        options: Arguments of the class or function, by name.
+        data_dir: Directory of the data; passed as `data_dir` if it has such a parameter.
 
     Raises:
-        UsageError: There is no such task, or an argument is unknown or of the wrong type.
+        UsageError: No such task exists, or an option is unknown or of the wrong type.
+
+    Example:
+        >>> resolve_task("quadratic", {"lr": 0.5}).score
+        'q'
     """
     if not isinstance(reference, str):  # it may come from a file
-        raise UsageError(f"task: given {reference!r:.80}; a text is allowed")
+        raise UsageError(f"task: expected a string, got {reference!r:.80}")
+
     factory = import_object(reference, "task", TASKS)
-    if callable(factory) and not _makes_tasks(factory):
-        raise UsageError(
-            f"task {reference} makes no task: allowed is a class with init, train and evaluate, a task, "
-            "or a function of your own (one that is installed has to say that it returns a task)"
-        )
     if not callable(factory):
         if options:
             raise UsageError(
-                f"task {reference} is ready made and takes no options; given {', '.join(options)}"
+                f"task {reference} is ready-made and takes no options; got {', '.join(options)}"
             )
         return typing.cast(Task, factory)
-    given = dict(options)
+    if not _makes_tasks(factory):
+        raise UsageError(
+            f"task {reference} makes no task: expected a class with init, train and evaluate, a task, "
+            "or a function of your own (an installed one has to declare that it returns a task)"
+        )
+
+    arguments = dict(options)
     if data_dir is not None and "data_dir" in inspect.signature(factory).parameters:
-        given.setdefault("data_dir", data_dir)
-    return typing.cast(Task, factory(**check_options(factory, given, f"task {reference}")))
+        arguments.setdefault("data_dir", data_dir)
+    checked = check_options(factory, arguments, f"task {reference}")
+    return typing.cast(Task, factory(**checked))
 
 
 def _makes_tasks(factory: Callable[..., Any]) -> bool:
-    """Whether calling it may be expected to make a task.
+    """Whether a call of the factory may be expected to return a task.
 
-    A reference and its options may come from a file of somebody else's: called with these, many a function of
-    Python and its libraries does harm, as `os:system`.
+    A reference and its options may come from a file of unknown origin, and many functions of Python
+    and its libraries do harm if they are called with these, such as `os:system`.
     """
     if isinstance(factory, type):
         return _is_task(factory)
+
     function = factory.func if isinstance(factory, functools.partial) else factory
     module = sys.modules.get(getattr(function, "__module__", None) or "")
     file = getattr(module, "__file__", None)
-    if (
-        file is None
-    ):  # of the interpreter, or compiled into it; a session that is typed in has functions too
+    if file is None:
+        # Part of the interpreter or compiled into it; but an interactive session has functions too.
         return module is sys.modules["__main__"]
     return not _is_installed(Path(file)) or _is_task(_hints(function).get("return"))
 
 
-def _is_task(made: Any) -> bool:
-    return all(hasattr(made, name) for name in ("init", "train", "evaluate"))
+def _is_task(candidate: Any) -> bool:
+    return all(hasattr(candidate, name) for name in ("init", "train", "evaluate"))
 
 
 def _is_installed(file: Path) -> bool:
-    """Whether it belongs to Python, or was installed into it."""
-    places = {
+    """Whether a file belongs to Python, or was installed into it."""
+    folders = {
         Path(sysconfig.get_path(name)).resolve()
         for name in ("stdlib", "platstdlib", "purelib", "platlib")
     }
-    return any(file.resolve().is_relative_to(place) for place in places)
+    return any(file.resolve().is_relative_to(folder) for folder in folders)
 
 
 def check_outside(reference: str, options: Mapping[str, Any], directory: Path) -> None:
-    """Refuse a task that a recorded run names where its code lies in the run's own directory.
+    """Refuse the task of a recorded run if its code lies in the directory of the run.
 
-    Whoever hands a run on could have put it there. It is told without importing anything.
+    The code could come from any sender of that directory. Nothing is imported for the check.
 
     Args:
-        reference: As `resolve_task` takes it.
-        options: The task's arguments; texts among them may name functions of one's own, such as metrics.
-        directory: The run's.
+        reference: Reference of the task, as in `resolve_task`.
+        options: Options of the task; strings among them may name functions, such as metrics.
+        directory: Directory of the run.
 
     Raises:
-        UsageError: Code lies in the directory; says what to do.
+        UsageError: Code lies in the directory; the message states the cure.
     """
     inside = directory.resolve()
-    for named_by in (reference, *_texts(options)):
-        for path in _places(named_by):
+    for name in (reference, *_strings(options)):
+        for path in _code_paths(name):
             if path.resolve().is_relative_to(inside):
                 raise UsageError(
-                    f"task: {named_by!r:.200} is code in the directory of the run, which is not executed; if "
+                    f"task: {name!r:.200} is code in the directory of the run, which is not executed; if "
                     "you trust it, move it out and give the task again: task=..., allow_changed_task=True"
                 )
 
 
-def _texts(value: Any) -> Iterator[str]:
-    """All texts within options."""
+def _strings(value: Any) -> Iterator[str]:
+    """Yield all strings within options."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping | list | tuple):
-        for each in value.values() if isinstance(value, Mapping) else value:
-            yield from _texts(each)
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _strings(item)
 
 
-def _places(reference: str) -> Iterator[Path]:
-    """Where what a reference names may lie. Only its package is looked for, for which nothing is imported."""
-    place = reference.rpartition(":")[0]
-    if not place or reference in TASKS:
+def _code_paths(reference: str) -> Iterator[Path]:
+    """Yield the paths at which the code of a reference may lie.
+
+    Only the outermost package of a module is searched for, which imports nothing.
+    """
+    source = reference.rpartition(":")[0]
+    if not source or reference in TASKS:
         return
-    if place.endswith(".py"):
-        yield Path(place)
+    if source.endswith(".py"):
+        yield Path(source)
         return
-    package, *inner = place.split(".")
+
+    package, *inner = source.split(".")
     try:
         spec = importlib.util.find_spec(package)
-    except (ImportError, ValueError, AttributeError):  # as odd a name as any
+    except (ImportError, ValueError, AttributeError):  # such as an empty name
         return
     if spec is None:
         return
+
     if spec.origin is not None:
         yield Path(spec.origin)
     for folder in spec.submodule_search_locations or ():
-        yield from (
-            Path(folder, *inner),
-            Path(folder, *inner).with_suffix(".py"),
-            Path(folder, *inner, "__init__.py"),
-        )
+        path = Path(folder, *inner)
+        yield from (path, path.with_suffix(".py"), path / "__init__.py")
 
 
 def check_options(
     factory: Callable[..., Any], options: Mapping[str, Any], what: str
 ) -> dict[str, Any]:
-    """Options in the types that a factory's parameters declare.
+    """Return options in the types that the parameters of a factory declare.
+
+    Args:
+        factory: Class or function; its parameter `space` is no option.
+        options: Arguments by name.
+        what: Description of the factory, for messages.
 
     Raises:
-        UsageError: Names the option, what was given and what is allowed.
+        UsageError: Names the option, the expected type and the given value.
+
+    Example:
+        >>> def network(*, width: int, lr: float = 0.1): ...
+        >>> check_options(network, {"width": 8, "lr": 1}, "network")
+        {'width': 8, 'lr': 1.0}
     """
     parameters = {
-        name: each
-        for name, each in inspect.signature(factory).parameters.items()
-        if each.kind in (each.KEYWORD_ONLY, each.POSITIONAL_OR_KEYWORD) and name != "space"
+        name: parameter
+        for name, parameter in inspect.signature(factory).parameters.items()
+        if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        and name != "space"
     }
     hints = _hints(factory)
     checked = {}
@@ -160,77 +180,92 @@ def check_options(
                 f"{what} has no option {name!r}; it has {', '.join(parameters) or 'none'}"
             )
         checked[name] = _check_option(hints.get(name, Any), name, value, what)
-    missing = [
-        n for n, each in parameters.items() if each.default is each.empty and n not in options
-    ]
+
+    required = [name for name, p in parameters.items() if p.default is p.empty]
+    missing = [name for name in required if name not in options]
     if missing:
         raise UsageError(f"{what} needs the option {', '.join(missing)}")
     return checked
 
 
 def defaults(factory: Callable[..., Any]) -> dict[str, Any]:
-    """What a factory's options are when they are not given."""
+    """Return the default values of a factory's parameters, by name.
+
+    Example:
+        >>> def network(*, width: int, lr: float = 0.1): ...
+        >>> defaults(network)
+        {'lr': 0.1}
+    """
     parameters = inspect.signature(factory).parameters.values()
-    return {each.name: each.default for each in parameters if each.default is not each.empty}
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
 
 
 def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
-    """Declared types by parameter; none where they cannot be looked up (a `partial`, an unknown name)."""
+    """Return declared types by parameter; none if they cannot be resolved (`partial`, unknown name)."""
+    function = factory.__init__ if isinstance(factory, type) else factory  # type: ignore[misc]
     try:
-        return typing.get_type_hints(factory.__init__ if isinstance(factory, type) else factory)  # type: ignore[misc]
+        return typing.get_type_hints(function)
     except (NameError, TypeError):
         return {}
 
 
 def _check_option(hint: Any, name: str, value: Any, what: str) -> Any:
+    """Return a value in its declared type."""
     try:
         adapter = TypeAdapter(
             hint, config=ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
         )
         checked = adapter.validate_python(value)
-    except PydanticSchemaGenerationError:
+    except PydanticSchemaGenerationError:  # a type that cannot be checked
         return value
     except ValidationError as error:
-        reasons = "; ".join(each["msg"] for each in error.errors())
-        raise UsageError(f"{what}, option {name}: given {value!r}; {reasons}") from None
+        messages = (details["msg"] for details in error.errors())
+        expected = "; ".join(message.removeprefix("Input should be ") for message in messages)
+        raise UsageError(f"{what}, option {name}: expected {expected}, got {value!r}") from None
+
     if _became_number(value, checked):
-        raise UsageError(f"{what}, option {name}: given {value!r}; a number is allowed")
+        raise UsageError(f"{what}, option {name}: expected a number, got {value!r}")
     return checked
 
 
-def _became_number(given: Any, checked: Any) -> bool:
+def _became_number(value: Any, checked: Any) -> bool:
     """Whether a boolean was taken for 0 or 1, in a sequence too."""
-    if isinstance(given, list | tuple) and isinstance(checked, list | tuple):
-        return any(map(_became_number, given, checked))
-    return (
-        isinstance(given, bool)
-        and isinstance(checked, int | float)
-        and not isinstance(checked, bool)
-    )
+    if isinstance(value, list | tuple) and isinstance(checked, list | tuple):
+        return any(map(_became_number, value, checked))
+    is_number = isinstance(checked, int | float) and not isinstance(checked, bool)
+    return isinstance(value, bool) and is_number
 
 
 def source_digest(task: Task, reference: str | None) -> str:
-    """SHA-256 of the source of a user's task; "" for the built-in ones, and where there is none to read.
+    """Return the SHA-256 of the source of a user's task.
 
-    A task that was named is told by its whole file, one that was handed over by its class, its functions and
-    its numbers and texts.
+    The source of a task that is given by reference is its whole file. The source of a task that is
+    given as an object is its class, its functions, and its numbers and strings.
+
+    Args:
+        task: The task.
+        reference: Its reference; None if it was given as an object.
+
+    Returns:
+        "" for built-in tasks, and if there is no source to read.
     """
     if reference in TASKS:
         return ""
     if reference is not None:
-        place = reference.rpartition(":")[0]
-        file = place if place.endswith(".py") else getattr(sys.modules.get(place), "__file__", None)
+        source = reference.rpartition(":")[0]
+        in_file = source.endswith(".py")
+        file = source if in_file else getattr(sys.modules.get(source), "__file__", None)
         return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
-    written: list[Any] = [
-        type(task),
-        *(each for _, each in sorted(vars(task).items()) if inspect.isfunction(each)),
+
+    values = sorted(vars(task).items())
+    functions = [value for _, value in values if inspect.isfunction(value)]
+    code: list[Any] = [type(task), *functions]
+    users_code = [part for part in code if not str(part.__module__).startswith("popgrad.")]
+    plain = [
+        (name, value) for name, value in values if isinstance(value, str | int | float | tuple)
     ]
-    theirs = [each for each in written if not str(each.__module__).startswith("popgrad.")]
-    plain = {
-        n: each for n, each in vars(task).items() if isinstance(each, str | int | float | tuple)
-    }
     try:
-        text = "".join(map(inspect.getsource, theirs)) + repr(sorted(plain.items()))
-        return hashlib.sha256(text.encode()).hexdigest() if theirs else ""
+        text = "".join(map(inspect.getsource, users_code)) + repr(plain)
     except (OSError, TypeError):
         return ""
+    return hashlib.sha256(text.encode()).hexdigest() if users_code else ""
