@@ -65,7 +65,8 @@ def _load_file(path: Path, what: str) -> ModuleType:
     """
     try:
         exists = path.is_file()
-    except OSError as error:  # such as a name that is too long
+    except OSError as error:
+        # The name may be too long for a path, for example.
         raise UsageError(f"there is no {what} file {str(path)[:80]}: {error.strerror}") from None
     if not exists:
         raise UsageError(f"there is no {what} file {path}")

@@ -62,7 +62,8 @@ def accuracy_onehot(outputs: torch.Tensor, targets: torch.Tensor) -> float:
             f"accuracy_onehot: expected targets of the outputs' shape {list(outputs.shape)}, "
             f"got {list(targets.shape)}; for class indices use accuracy"
         )
-    return accuracy(outputs, targets.to(outputs.dtype).argmax(1))  # booleans have no argmax
+    # torch defines no argmax of booleans.
+    return accuracy(outputs, targets.to(outputs.dtype).argmax(1))
 
 
 def cross_entropy(outputs: torch.Tensor, targets: torch.Tensor) -> float:

@@ -75,7 +75,8 @@ def _flatten(node: object, leaves: list[torch.Tensor], path: str) -> Tree:
 
 def _from_numpy(array: np.ndarray[Any, Any], path: str) -> torch.Tensor:
     try:
-        return torch.from_numpy(np.array(array, order="C"))  # a copy: the array may be read-only
+        # A copy, since the array may be read-only.
+        return torch.from_numpy(np.array(array, order="C"))
     except (TypeError, ValueError):
         raise UsageError(
             f"{path} is an array of {array.dtype!r}: a state holds arrays of numbers and booleans that torch "
@@ -92,7 +93,8 @@ def unflatten(tree: Tree, leaves: Sequence[torch.Tensor]) -> Any:
         case "t":
             return leaves[content]
         case "n":
-            return leaves[content].cpu().numpy()  # an array is never elsewhere
+            # An array is never on another device.
+            return leaves[content].cpu().numpy()
         case "f":
             return float.fromhex(content)
         case "d":

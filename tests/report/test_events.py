@@ -167,7 +167,7 @@ def test_images_without_contrast_are_black(tmp_path, space):
 
 @pytest.mark.parametrize("shape", [(2, 4, 4), (2, 2, 4, 4), (0, 1, 4, 4)])
 def test_what_is_no_batch_of_images_is_refused(tmp_path, space, shape):
-    with pytest.raises(UsageError, match=r"\[n, 1 or 3, height, width\] is allowed"):
+    with pytest.raises(UsageError, match=r"expected a batch \[n, 1 or 3, height, width\]"):
         Events(tmp_path, space).images(torch.zeros(shape), "x")
 
 

@@ -98,7 +98,8 @@ class Ordinal:
         if last == 0:
             return self.options[0], "kept"
 
-        if here == (last if up else 0):  # at the end it turns back
+        # At either end of the range it turns back.
+        if here == (last if up else 0):
             up = not up
         return (self.options[here + 1], "next") if up else (self.options[here - 1], "previous")
 

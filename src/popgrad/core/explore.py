@@ -85,7 +85,8 @@ def check_factors(factors: Any) -> tuple[float, ...]:
             checked.append(number(factor))
         except UsageError as error:
             raise UsageError(f"factors: {error}") from None
-        if checked[-1] < 1e-300 or checked[-1] == 1:  # the inverse has to be finite, too
+        # The inverse has to be finite too.
+        if checked[-1] < 1e-300 or checked[-1] == 1:
             raise UsageError(
                 "factors: expected numbers above 0 and other than 1, for example [0.8, 1.25], "
                 f"got {list(factors)}"

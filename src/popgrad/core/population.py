@@ -28,6 +28,18 @@ class Population:
         intervals: [N] completed intervals.
         steps: [N] training steps behind the weights, along the lineage.
         hparams: [N] complete hyperparameters of the last completed segments.
+
+    Example:
+        >>> import numpy as np
+        >>> from popgrad import Population
+        >>> population = Population(
+        ...     scores=np.array([0.9, np.nan]),
+        ...     intervals=np.array([2, 1]),
+        ...     steps=np.array([200, 100]),
+        ...     hparams=[{"lr": 0.1}, {"lr": 0.5}],
+        ... )
+        >>> len(population), int(np.nanargmax(population.scores))
+        (2, 0)
     """
 
     scores: Floats
@@ -49,6 +61,19 @@ class Plan:
             itself = keep, or start fresh if it is new.
         hparams: [R] complete hyperparameters, changed or not.
         changes: [R] origin of each hyperparameter.
+
+    Example:
+        Member 0 continues; member 1 copies its weights, and explores.
+
+        >>> from popgrad import Plan
+        >>> plan = Plan(
+        ...     members=(0, 1),
+        ...     sources=(0, 0),
+        ...     hparams=({"lr": 0.1}, {"lr": 0.08}),
+        ...     changes=({"lr": "kept"}, {"lr": 0.8}),
+        ... )
+        >>> [member for member, source in zip(plan.members, plan.sources) if source != member]
+        [1]
     """
 
     members: tuple[int, ...]
@@ -162,6 +187,13 @@ class Segment:
         digest: SHA-256 of its final state; "" = there is none.
         status: "done" or "failed".
         error: Reason for the failure; "" = it did not fail.
+
+    Example:
+        >>> import popgrad
+        >>> result = popgrad.run("quadratic", population=2, intervals=2, interval=10)
+        >>> segment = result.segments[0]
+        >>> segment.id, segment.source, segment.last_step, segment.status
+        ((0, 0), None, 10, 'done')
     """
 
     member: int

@@ -220,7 +220,8 @@ class Integer:
             new = near if near != x else clamp(x + (1 if target > x else -1), self.low, self.high)
             if new != x:
                 return new, f
-        return x, "kept"  # only a factor of 1, which `check_factors` refuses, gets here
+        # Only a factor of 1 gets here, which `check_factors` refuses.
+        return x, "kept"
 
     def _nearest(self, x: float) -> int:
         return round(clamp(x, float(self.low), float(self.high)))

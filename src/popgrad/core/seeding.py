@@ -39,7 +39,8 @@ def _purpose(purpose: str) -> np.uint64:
 
 def _hash(seed: int, purpose: str, members: Index, intervals: Index) -> npt.NDArray[np.uint64]:
     x = np.full(np.broadcast(members, intervals).shape, seed & 0xFFFFFFFFFFFFFFFF, dtype=np.uint64)
-    with np.errstate(over="ignore"):  # the arithmetic is modulo 2^64 on purpose
+    # The arithmetic is modulo 2^64 on purpose.
+    with np.errstate(over="ignore"):
         for part in (_purpose(purpose), members.astype(np.uint64), intervals.astype(np.uint64)):
             x = _mix(x + _GOLDEN + part)
     return x

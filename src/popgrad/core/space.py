@@ -237,4 +237,5 @@ class Space:
         return json.dumps(self.spec())
 
     def __reduce__(self) -> tuple[type["Space"], tuple[dict[str, Dimension]]]:
-        return Space, (dict(self.dimensions),)  # a mapping proxy cannot be pickled
+        # A mapping proxy cannot be pickled.
+        return Space, (dict(self.dimensions),)

@@ -130,7 +130,8 @@ def clamp(x: _T, low: _T, high: _T) -> _T:
 
 def to_unit(x: float, low: float, high: float) -> float:
     """Return the position of x in [low, high], from 0 to 1; 0 if the ends are equal."""
-    width = high / 2 - low / 2  # halved against overflow
+    # Halved first, since the difference of two large bounds overflows.
+    width = high / 2 - low / 2
     return clamp((x / 2 - low / 2) / width, 0.0, 1.0) if width > 0 else 0.0
 
 

@@ -18,7 +18,8 @@ Progress = Callable[[str, int, int | None], None]
 _TIMEOUT = 30.0  # seconds without an answer or a byte, long for any of the mirrors
 _TRIES = 20  # requests for one file to one mirror, before it is given up
 _CHUNK = 1 << 16
-_MOST_BYTES = 1 << 28  # files of the known sets have at most 26 MB; a server must not fill the disk
+# Files of the known sets have at most 26 MB; a server must not fill the disk.
+_MOST_BYTES = 1 << 28
 
 
 def download(
@@ -66,7 +67,8 @@ def download(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return [_obtain(file, folder, addresses, progress) for file in known.files]
-    except OSError as error:  # of the disk: errors of a mirror are caught in `_fetch_from`
+    except OSError as error:
+        # These are errors of the disk: `_fetch_from` catches those of a mirror.
         raise DataError(
             f"{folder}: cannot be written ({error.strerror or error}); choose another --dir"
         ) from None
@@ -105,7 +107,8 @@ def _report_nothing(done: int, total: int | None) -> None:
 def _is_right(path: Path, file: DataFile) -> bool:
     try:
         return content_md5(path) == file.md5
-    except DataError:  # absent, or the start of a file
+    except DataError:
+        # The file is absent, or its start alone exists.
         return False
 
 
@@ -117,7 +120,8 @@ def _fetch_from(
     Returns:
         None = the file is complete and correct; else the reason why it is not.
     """
-    inherited = _size(part) > 0  # from an earlier call or another mirror
+    # Bytes from an earlier call or from another mirror may be wrong.
+    inherited = _size(part) > 0
     reason = ""
     for _ in range(_TRIES):
         before = _size(part)
@@ -127,7 +131,8 @@ def _fetch_from(
             reason = " ".join(str(error).split()) or type(error).__name__
             if _size(part) <= before:
                 return reason
-            continue  # the connection broke after it brought something: continue from there
+            # The connection broke off after it brought something: continue from there.
+            continue
 
         if _is_right(part, file):
             return None
@@ -135,7 +140,9 @@ def _fetch_from(
         reason = f"it sends another file than {file.name} (the MD5 of the content differs)"
         if not inherited:
             return reason
-        inherited = False  # the earlier part may be wrong: once more from the start
+        # The earlier part may be wrong, so the file is fetched once more from its
+        # start.
+        inherited = False
     return reason
 
 
@@ -186,5 +193,6 @@ def _transfer(url: str, part: Path, report: Callable[[int, int | None], None]) -
         error.close()
         if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not have:
             raise
-        part.unlink()  # longer than the file
+        # It is longer than the file can be.
+        part.unlink()
         _transfer(url, part, report)

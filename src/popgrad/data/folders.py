@@ -104,13 +104,8 @@ def _read_png(file: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
                 return np.asarray(image.convert(_READ_AS[image.mode]))
     except DataError:
         raise
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        EOFError,
-        struct.error,
-    ) as error:  # Pillow raises these
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
+        # Pillow raises all of these for damaged files.
         reason = " ".join(str(error).split())
         raise DataError(f"{file}: not a readable PNG image ({reason})") from None
 

@@ -21,8 +21,10 @@ import torch
 from popgrad.core.errors import DataError
 
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-_GZIP = b"\x1f\x8b"  # RFC 1952; no IDX file starts so, its first two bytes are zero
-_DEFLATE = 1032  # no deflate stream grows by more than this factor (zlib's technical notes)
+# RFC 1952. No IDX file starts with these bytes, since its first two are zero.
+_GZIP = b"\x1f\x8b"
+# No deflate stream grows by more than this factor (zlib's technical notes).
+_DEFLATE = 1032
 _CHUNK = 1 << 20
 
 
@@ -123,6 +125,7 @@ def read_idx(path: Path | str) -> torch.Tensor:
 
     try:
         array = np.frombuffer(values, dtype).reshape(shape)
-    except ValueError as error:  # too many dimensions, or huge ones beside a zero
+    except ValueError as error:
+        # NumPy refuses too many dimensions, or huge ones beside a zero.
         raise DataError(f"{path}: shape {list(shape)} cannot be held ({error})") from None
     return torch.tensor(array.astype(dtype.newbyteorder("="), copy=False))

@@ -28,7 +28,8 @@ def examine_run(path: Path) -> list[Finding]:
         with directory.reading() as journal:
             damage = journal.damage()
             record = journal.record(all_decisions=True)
-            journal.telemetry()  # it has to be readable too
+            # The record does not include it, but it has to be readable too.
+            journal.telemetry()
     except RunError as error:
         return [Finding("journal", "problem", str(error), _RESTORE)]
 
@@ -82,7 +83,8 @@ def _examine_checkpoints(directory: Directory, record: Record) -> Finding:
 def _examine_garbage(directory: Directory, record: Record) -> Finding:
     checkpoints = directory.checkpoints
     files = checkpoints.unneeded(needed(record, checkpoints)) + checkpoints.leftovers()
-    if not files or directory.holder():  # a run in progress collects by itself
+    # A run in progress collects its files by itself.
+    if not files or directory.holder():
         return Finding("space", "ok", "nothing to collect")
     total = size(sum(path.stat().st_size for path in files if path.exists()))
     text = f"{len(files)} files that nothing needs, {total}"

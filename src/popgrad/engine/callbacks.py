@@ -16,6 +16,13 @@ class IntervalEnd:
         segments: Segments of this interval, ordered by member.
         decision: Decision that follows; None after the last interval.
         seconds: Seconds since the run was started or resumed.
+
+    Example:
+        >>> import popgrad
+        >>> ends = []
+        >>> result = popgrad.run("quadratic", population=2, intervals=3, on_interval=ends.append)
+        >>> [(end.interval, len(end.segments), end.decision is None) for end in ends]
+        [(0, 2, False), (1, 2, False), (2, 2, True)]
     """
 
     interval: int

@@ -118,17 +118,15 @@ class Engine:
         # The work ahead: every member's newest segment is pending, in training, or done.
         newest = self._progress.newest
         done = {member for member, start in newest.items() if start.id in self._segments}
-        undecided = (
-            self._decided if self._synchronous else 0
-        )  # members that kept a failure have decided
+        # In a synchronous run, a member that kept a failure has no newer segment, but has decided.
+        undecided = self._decided if self._synchronous else 0
         self._pending = {member: start for member, start in newest.items() if member not in done}
         self._training: dict[SegmentId, Assignment] = {}
         self._undecided = sorted(member for member in done if newest[member].interval >= undecided)
         self._without_donor: set[int] = set()  # failed members that wait for a donor
         self._unreleased = 0  # segments finished since states were last dropped
-        self._reported = min(
-            (start.interval for start in newest.values()), default=0
-        )  # intervals reported
+        # Intervals that have been reported: those of earlier sessions are not reported again.
+        self._reported = min((start.interval for start in newest.values()), default=0)
 
     def run(self, limits: Limits) -> StopReason:
         """Train until a limit is reached, and return which one.
@@ -144,11 +142,11 @@ class Engine:
             # Submit the segments that have been decided on.
             self._submit()
 
-            # Collect: everyone if all members decide at once, else the next one to finish.
-            self._collect(everyone=self._decide_together)
+            # Collect: all members if they decide at once, else the next one to finish.
+            self._collect(all_members=self._decide_together)
             reason = self._stop_reason()
             if reason is not None:
-                self._collect(everyone=True)
+                self._collect(all_members=True)
             self._check_survivors()
 
             # Stop for that reason, or decide what the ready members do next.
@@ -171,7 +169,7 @@ class Engine:
     def _set_failures_aside(
         self, first: Mapping[int, PendingSegment], decisions: Sequence[Decision]
     ) -> None:
-        """Let the members that crashed try again if the run stopped since nobody was left.
+        """Let the members that crashed try again if the run stopped since no member was left.
 
         By now the disk may have room again, or the code may be mended. A score that is not finite stays.
         """
@@ -194,15 +192,18 @@ class Engine:
 
     def _make_table(self) -> MemberTable:
         """Return the table of the present members, from the record."""
-        newest, refilled = self._progress.newest, self._progress.refilled
+        newest = self._progress.newest
+        refilled = self._progress.refilled
         table = MemberTable(
             (newest[member].hparams for member in sorted(newest)),
             {member: slot.interval for member, slot in refilled.items()},
         )
+
         for member, slot in refilled.items():
             if slot.holds is not None:
                 table.hold(member, self._segments[slot.holds], slot.interval)
-        for segment in self._segments.values():  # in order of intervals, so that the last ones stay
+        # In order of intervals, so that each member's last segment is the one that stays.
+        for segment in self._segments.values():
             if segment.member in newest:
                 table.update(segment)
         return table
@@ -234,7 +235,8 @@ class Engine:
 
     def _stop_reason(self) -> StopReason | None:
         """Reason to start no further interval; None = continue."""
-        target, seconds = self._limits.target_score, self._limits.max_seconds
+        target = self._limits.target_score
+        seconds = self._limits.max_seconds
         reached: StopReason | None = None
         if target is not None and self._members.best_score >= target:
             reached = "target score"
@@ -288,9 +290,9 @@ class Engine:
             checkpoint=done % self._checkpoint_every == 0 or done == self._limits.intervals,
         )
 
-    def _collect(self, *, everyone: bool) -> None:
+    def _collect(self, *, all_members: bool) -> None:
         """Record finished segments: all that are in training, or as many as it takes for a decision."""
-        while self._training and (everyone or not self._undecided):
+        while self._training and (all_members or not self._undecided):
             outcome = self._states.executor().next()
             segment = self._record(outcome)
             self._members.update(segment)

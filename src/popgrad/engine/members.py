@@ -74,7 +74,7 @@ class MemberTable:
         return int(self._intervals[counted].min())
 
     def population(self) -> Population:
-        """The population as a strategy sees it: read-only views of this table."""
+        """Return the population as a strategy sees it: read-only views of this table."""
         scores = self._scores.view()
         intervals = self._intervals.view()
         steps = self._steps.view()

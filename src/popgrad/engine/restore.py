@@ -87,9 +87,8 @@ def load_checkpoint(checkpoints: Checkpoints, digest: str) -> State | None:
         return checkpoints.load(digest)
     except RunError as error:
         log.warning("%s; the file is deleted, and its segment is retrained", error)
-        with suppress(
-            OSError
-        ):  # a directory of that name stays, and the segment is retrained each time
+        # A directory of that name stays, and the segment is retrained each time.
+        with suppress(OSError):
             checkpoints.path(digest).unlink()
         return None
 

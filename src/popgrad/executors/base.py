@@ -40,7 +40,7 @@ class Executor(Protocol):
 
     @property
     def fingerprint(self) -> dict[str, object]:
-        """What bits depend on: `fingerprint.fingerprint` of the process that trains."""
+        """Arithmetic of the process that trains, on which bits depend: `fingerprint.fingerprint`."""
 
     def submit(self, assignments: Sequence[Assignment]) -> None:
         """Take segments to train. Their sources must be held."""

@@ -74,7 +74,8 @@ def pickle_task(task: Task) -> bytes:
     """
     try:
         return cloudpickle.dumps(task)  # type: ignore[no-any-return]
-    except Exception as error:  # the task's own parts may raise anything
+    except Exception as error:
+        # The task's own parts may raise anything.
         raise UsageError(
             f"the task cannot be sent to worker processes ({type(error).__name__}: {error}); "
             "open files, locks and the like inside its functions, or train with the serial executor"

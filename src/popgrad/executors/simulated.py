@@ -32,7 +32,7 @@ class Cluster:
         speeds: Steps a second of each slot, above 0.
         overhead: Seconds of a segment besides its steps: its start and its evaluation.
         failure: Probability in [0, 1] that an attempt at a segment fails, at a random moment of it.
-        preemption: Mean number of times an hour that a slot is taken away; its segment starts anew
+        preemption: Mean number of times an hour that a slot is taken away; its segment starts again
             elsewhere.
         away: Seconds until a slot that was taken away is back.
         seed: Seed of the draws.
@@ -67,7 +67,7 @@ Kind = Literal["done", "failed", "late", "preempted", "back"]
 
 @dataclass(frozen=True)
 class _Event:
-    """What happens to a slot at a moment.
+    """An event of a slot at a moment.
 
     Attributes:
         kind: Kind of the event; a slot that is "back" is idle.

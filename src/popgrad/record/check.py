@@ -67,7 +67,8 @@ def problems(record: Record) -> Iterator[str]:
             return
 
     try:
-        founders(record.segments)  # finds sources that are missing or run in a circle
+        # This finds sources that are missing or run in a circle.
+        founders(record.segments)
     except RunError as error:
         yield str(error).removeprefix("the record is damaged: ")
         return
@@ -135,9 +136,11 @@ def contradictions(record: Record) -> Iterator[str]:
             yield str(error)
             return
         for start in starts:
-            segment_ = record.by_id.get(start.id)
-            if segment_ and (segment_.source, dict(segment_.hparams)) != (
-                start.source,
-                dict(start.hparams),
-            ):
-                yield f"member {start.member}, interval {start.interval} is not what decision {number} says"
+            trained = record.by_id.get(start.id)
+            if trained is None:
+                continue
+            if trained.source != start.source or dict(trained.hparams) != dict(start.hparams):
+                yield (
+                    f"member {start.member}, interval {start.interval} differs from decision "
+                    f"{number}, which started it"
+                )

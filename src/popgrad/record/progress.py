@@ -75,9 +75,8 @@ class Progress:
             self._resize(decision.size, starts)
 
         for start in starts:
-            self.newest.pop(
-                start.member, None
-            )  # inserted again below: the order is that of the decisions
+            # Inserted again below, so that the order is that of the decisions.
+            self.newest.pop(start.member, None)
             self.newest[start.member] = start
         return starts
 
@@ -119,9 +118,8 @@ class Progress:
         newest = [segments[start.id] for start in self.newest.values()]
         alive = [segment.interval for segment in newest if not segment.failed]
         least = min(alive or [segment.interval for segment in newest])
-        return 1 + max(
-            least, self.departed.get(member, -1)
-        )  # a slot never trains an interval twice
+        # A slot never trains an interval twice, even if its member has left meanwhile.
+        return 1 + max(least, self.departed.get(member, -1))
 
     def last(self, segments: Iterable[Segment]) -> dict[int, Segment]:
         """Segment whose state each present member has, by member; members without a state are left out."""
@@ -215,7 +213,8 @@ def starts_after(
         segment = None if source_id is None else segments.get(source_id)
 
         if not joins and segment is None and source == member:
-            continue  # it kept a failure, which has been set aside since and is trained again
+            # It kept a failure, which has been set aside since and is retrained.
+            continue
         if segment is None and source != member:
             raise RunError(
                 f"the record is damaged: decision {decision.number} starts from member {source}, whose "

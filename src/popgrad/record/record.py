@@ -14,7 +14,7 @@ from popgrad.record.schedule import Schedule
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What a run has recorded so far. Equal runs have equal segments and decisions.
+    """The record of a run so far. Equal runs have equal segments and decisions.
 
     Attributes:
         space: Dimensions that the run searches.

@@ -43,11 +43,12 @@ class Schedule:
         phases: Phases in order, without a gap; at least one.
 
     Raises:
-        UsageError: There is no phase, or a phase does not begin where the one before it ends.
+        UsageError: There is no phase, or a phase does not start at the step at which the one before
+            it ends.
 
     Example:
         >>> import popgrad
-        >>> text = "first_step,steps,lr\\n0,100,0.1\\n100,50,0.01\\n"
+        >>> text = "first_step,steps,lr\n0,100,0.1\n100,50,0.01\n"
         >>> schedule = popgrad.Schedule.from_csv(text)
         >>> schedule.steps, schedule.at(120)
         (150, {'lr': 0.01})
@@ -151,16 +152,16 @@ class Schedule:
         return cls(tuple(Phase(**row) for row in rows))
 
     def to_json(self) -> str:
-        """Return `rows` as JSON text. `from_json` gives back the same values and types."""
+        """Return `rows` as a JSON string. `from_json` gives back the same values and types."""
         return schedule_text.to_json(self.rows())
 
     @classmethod
     def from_json(cls, text: str) -> "Schedule":
-        """Return the schedule of a text of `to_json`. Raises `UsageError` that names what is wrong."""
+        """Return the schedule of a string of `to_json`. Raises `UsageError` that names what is wrong."""
         return cls.from_rows(schedule_text.from_json(text))
 
     def to_csv(self) -> str:
-        """Return CSV text: first_step, steps and a column for each hyperparameter.
+        """Return a CSV string: first_step, steps and a column for each hyperparameter.
 
         `from_csv` gives back the same values and types.
         """
@@ -168,7 +169,7 @@ class Schedule:
 
     @classmethod
     def from_csv(cls, text: str) -> "Schedule":
-        """Return the schedule of a text of `to_csv`. Raises `UsageError` that names what is wrong."""
+        """Return the schedule of a string of `to_csv`. Raises `UsageError` that names what is wrong."""
         return cls.from_rows(schedule_text.from_csv(text))
 
     @classmethod

@@ -51,7 +51,7 @@ def to_json(rows: Sequence[Row]) -> str:
 
 
 def from_json(text: str) -> list[Row]:
-    """Return the rows of a JSON text. Raises `UsageError` that names what is wrong."""
+    """Return the rows of a JSON string. Raises `UsageError` that names what is wrong."""
     try:
         rows = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -82,7 +82,7 @@ def to_csv(rows: Sequence[Row]) -> str:
 
 
 def from_csv(text: str) -> list[Row]:
-    """Return the rows of a CSV text. Raises `UsageError` that names what is wrong."""
+    """Return the rows of a CSV string. Raises `UsageError` that names what is wrong."""
     try:
         lines = [line for line in csv.reader(io.StringIO(text, newline="")) if line]
     except csv.Error as error:
@@ -105,7 +105,7 @@ def _row(number: int, header: list[str], line: list[str]) -> Row:
 
 
 def _cell(value: Value) -> str:
-    """The cell that `_value` reads as this value."""
+    """Return the cell that `_value` reads as this value."""
     if not isinstance(value, str):
         return str(value)
     plain = value.isprintable() and value[:1] not in ("", '"') and isinstance(_value(value), str)
@@ -113,11 +113,12 @@ def _cell(value: Value) -> str:
 
 
 def _value(cell: str) -> Value:
-    """The value of a cell: a string in quotation marks, a boolean, a number, or a string."""
+    """Return the value of a cell: a string in quotation marks, a boolean, a number, or a string."""
     if cell.startswith('"'):
         with suppress(ValueError):
             return str(json.loads(cell))
-    if cell.lower() in ("true", "false"):  # spreadsheets write them in capitals
+    # Spreadsheets write booleans in capitals.
+    if cell.lower() in ("true", "false"):
         return cell.lower() == "true"
     for number in (int, float):
         with suppress(ValueError):

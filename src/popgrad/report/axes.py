@@ -63,9 +63,8 @@ def dress(axes: Axes, which: str, label: str, dimension: Dimension | None, value
     elif dimension is not None and dimension.scale == "one-minus":
         rescale("function", functions=(_nines, _from_nines))
         low, high = _nines(values.min()), _nines(values.max())
-        margin = (
-            MARGIN * (high - low) or 0.1
-        )  # matplotlib's own would reach beyond 1, where the scale ends
+        # matplotlib's own margin would reach beyond 1, where the scale ends.
+        margin = MARGIN * (high - low) or 0.1
         limit(_from_nines(low - margin), _from_nines(high + margin))
         axis.set_major_locator(FixedLocator(_NINES))
         axis.set_minor_locator(NullLocator())
@@ -76,7 +75,7 @@ def dress(axes: Axes, which: str, label: str, dimension: Dimension | None, value
 
 
 def _nines(x: Any) -> Any:
-    """Number of nines: 0.9 is 1, 0.99 is 2. Floats end at about 16."""
+    """Count the nines: 0.9 is 1, 0.99 is 2. Floats end at about 16."""
     return -np.log10(np.maximum(1 - np.asarray(x, dtype=np.float64), 1e-16))
 
 

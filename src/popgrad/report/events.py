@@ -13,7 +13,8 @@ from popgrad.core.errors import UsageError
 from popgrad.core.population import Segment, Telemetry
 from popgrad.core.space import Space
 
-_LARGEST = torch.finfo(torch.float32).max  # TensorBoard keeps scalars in this type
+# TensorBoard keeps scalars in this type.
+_LARGEST = torch.finfo(torch.float32).max
 
 
 class Events:
@@ -108,8 +109,10 @@ class Events:
 
         if batch.dim() != 4 or batch.shape[1] not in (1, 3) or batch.numel() == 0:
             raise UsageError(
-                f"images of shape {list(batch.shape)}: [n, 1 or 3, height, width] is allowed, n at least 1"
+                "images: expected a batch [n, 1 or 3, height, width] with n at least 1, "
+                f"got {list(batch.shape)}"
             )
+
         values = batch.detach().cpu().double()
         low, high = values.min(), values.max()
         grey = (values - low) / (high - low if high > low else 1.0)

@@ -27,14 +27,13 @@ from popgrad.report.history import searched
 from popgrad.store.atomic import replacing
 
 DPI = 150
-COLOURS = "viridis"  # ordered by lightness too: it survives colour blindness and grey print
-WINNER = (
-    "#D55E00"  # vermilion of Okabe and Ito's palette: far from grey and from viridis, to every eye
-)
+# Ordered by lightness too, so that it survives colour blindness and grey print.
+COLOURS = "viridis"
+# Vermilion of Okabe and Ito's palette: far from grey and from viridis, to every eye.
+WINNER = "#D55E00"
 OTHERS = "#9A9A9A"
-LOWEST_SHOWN = (
-    5  # percentile of scores: a few bad ones must not take all the colours or all the height
-)
+# Percentile of the scores: a few bad ones must not take all the colours or all the height.
+LOWEST_SHOWN = 5
 
 _DOT: dict[str, Any] = {"linestyle": "none", "marker": "o"}
 _FIRST: dict[str, Any] = {"markersize": 8.5, "markerfacecolor": "none", "markeredgewidth": 2.0}
@@ -130,9 +129,8 @@ def _norm(scores: Floats) -> Normalize:
     low, high = float(np.percentile(alive, LOWEST_SHOWN)), float(alive.max())
     if low == high:
         low = float(alive.min())
-    margin = (
-        0.0 if low < high else 0.01 * max(abs(high), 1.0)
-    )  # all scores equal: any range will do
+    # If all scores are equal, any range will do.
+    margin = 0.0 if low < high else 0.01 * max(abs(high), 1.0)
     return Normalize(low - margin, high + margin)
 
 
@@ -228,9 +226,8 @@ def rate(
     figure = Figure(figsize=(8.0, 4.5), dpi=DPI, layout="constrained")
     axes = figure.add_subplot()
     axes.plot(np.repeat(edges, 2)[1:-1], np.repeat(values, 2), **_THICK)
-    axes.plot(
-        edges[heirs], values[heirs], zorder=4, **_RING
-    )  # a tick would hide in the vertical strokes
+    # A ring, since a tick would hide in the vertical strokes.
+    axes.plot(edges[heirs], values[heirs], zorder=4, **_RING)
     dress(axes, "y", name, space[name], values)
     dress(axes, "x", "training steps" if steps_per_epoch is None else "epoch", None, edges)
     axes.set_xlim(0, 1.01 * edges[-1])  # room for the last mark
@@ -280,9 +277,8 @@ def _draw_scores(axes: Axes, segments: Sequence[Segment], line: Sequence[Segment
     alive = alive[np.isfinite(alive)]
     if len(alive):
         low, high = float(np.percentile(alive, LOWEST_SHOWN)), float(alive.max())
-        if (
-            0 < 3 * (high - low) < high - float(alive.min())
-        ):  # a few scores would flatten all others
+        # A few bad scores would flatten all others.
+        if 0 < 3 * (high - low) < high - float(alive.min()):
             axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
 
 
@@ -301,7 +297,7 @@ def _size(segments: Sequence[Segment]) -> str:
 
 
 def _segments(record: Record) -> tuple[Segment, ...]:
-    """The segments of a record, at least one."""
+    """Return the segments of a record, at least one."""
     if not record.segments:
         raise UsageError("there is nothing to draw yet: the record has no finished segment")
     return record.segments

@@ -84,7 +84,9 @@ def write_csv(path: str | PathLike[str], rows: Iterable[Mapping[str, object]]) -
         )
         if table:
             writer.writeheader()
-        writer.writerows(table)  # the csv module writes floats by repr
+        # The csv module writes floats by repr, so they are read back with the same
+        # bits.
+        writer.writerows(table)
 
 
 def frame(rows: Sequence[Mapping[str, object]]) -> Any:

@@ -50,7 +50,7 @@ def _text(value: object, form: str) -> str:
 def summary(record: Record) -> RenderableType:
     """Return the run on one screen: winner and best ever, lineage, schedule, present population.
 
-    A record without segments gives a line that says so.
+    A record without segments gives a line that states this.
     """
     if not record.segments:
         return Text("No segment is finished yet.")
@@ -119,7 +119,7 @@ def lineage_line(line: Sequence[Segment]) -> Text:
 
 
 def _stays(line: Sequence[Segment]) -> list[list[Segment]]:
-    """A lineage, split at each heir that took over from a donor."""
+    """Split a lineage at each heir that took over from a donor."""
     stays: list[list[Segment]] = []
     for segment in line:
         if not stays or lineage.inherited(segment):

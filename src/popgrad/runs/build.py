@@ -95,15 +95,14 @@ def resolve(
 
 
 def _count_intervals(config: RunConfig, interval: str, task: Task, hparams: Hparams) -> int:
-    """Number of intervals, also if it is configured in epochs."""
+    """Return the number of intervals, also if it is configured in epochs."""
     length = parse_interval(interval)
     in_epochs = config.epochs is not None or length.epochs or length.within_epochs
     if not in_epochs and not isinstance(task, Epochal):
         return config.intervals
 
-    steps = epoch_steps(
-        task, hparams
-    )  # reads the data: if it is missing, nothing has been written yet
+    # This reads the data. If it is missing, nothing has been written yet.
+    steps = epoch_steps(task, hparams)
     return config.intervals if config.epochs is None else length.per(config.epochs, steps)
 
 
@@ -152,7 +151,7 @@ def _check_growth(config: RunConfig, strategy: Strategy) -> None:
 
 
 def _phase_in_steps(phase: Any, task: Task, hparams: Hparams) -> Any:
-    """A phase of a schedule that starts with an epoch, converted to the step it starts with."""
+    """Convert a phase of a schedule that starts with an epoch to the step that it starts with."""
     if not isinstance(phase, Mapping) or "epoch" not in phase:
         return phase
 
@@ -200,11 +199,11 @@ def _choose_executor(config: RunConfig, task: Task, hparams: Sequence[Hparams]) 
 
 
 def _absolute(path: str | None) -> str | None:
-    """The path in a form that holds in any working directory."""
+    """Return the path in a form that holds in any working directory."""
     return None if path is None else str(Path(path).absolute())
 
 
 def _absolute_reference(reference: str) -> str:
-    """A task reference in which the path of a file is absolute."""
-    place, colon, name = reference.rpartition(":")
-    return f"{_absolute(place)}{colon}{name}" if place.endswith(".py") else reference
+    """Return a task reference in which the path of a file is absolute."""
+    module, colon, name = reference.rpartition(":")
+    return f"{_absolute(module)}{colon}{name}" if module.endswith(".py") else reference

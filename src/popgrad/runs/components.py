@@ -132,9 +132,11 @@ def executor_factory(
     name = config.executor
     if name not in EXECUTORS:
         raise UsageError(f"executor: expected auto, {', '.join(EXECUTORS)}, got {name!r}")
+
     devices = _devices(config)
     if max(sizes) == 1:
-        devices = devices[:1]  # a single member has all devices, see `_spread`
+        # A single member has all devices: see `_spread`.
+        devices = devices[:1]
     task = _spread(task, config, sizes)
     options: dict[str, Any] = {"workers": config.workers}
 
@@ -144,14 +146,15 @@ def executor_factory(
                 f"deadline: the executor {name} cannot abandon a segment; use processes"
             )
         options["deadline"] = config.deadline
+
     if name == "vectorised":
         if config.mode == "async":
             raise UsageError(
                 "mode: async needs members that train independently; use the executor processes"
             )
-        options["width"] = sizes[
-            0
-        ]  # bits depend on it: a larger population is trained in several stacks
+        # Bits depend on the width, so it stays: a larger population is trained in several stacks.
+        options["width"] = sizes[0]
+
     if name in ("processes", "ray"):
         options["pickled"] = pickle_task(task)
     if name == "ray":
@@ -173,7 +176,7 @@ def resolve_device(config: RunConfig) -> str:
 
 
 def _spread(task: Task, config: RunConfig, sizes: Sequence[int]) -> Task:
-    """The task over all devices if a single member has several; else the task as it is."""
+    """Return the task over all devices if a single member has several; else the task as it is."""
     devices = _devices(config)
     if max(sizes) > 1 or len(devices) == 1:
         return task
@@ -200,7 +203,7 @@ def _devices(config: RunConfig) -> list[torch.device]:
 
 
 def _replace(task: Any, name: str, value: object) -> Task:
-    """The task with another value of a dataclass field."""
+    """Return the task with another value of a dataclass field."""
     fields = dataclasses.fields(task) if dataclasses.is_dataclass(task) else ()
     if not any(field.name == name and field.init for field in fields):
         raise UsageError(

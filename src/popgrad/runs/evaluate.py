@@ -95,7 +95,8 @@ def _check_single(what: str, member: int | None, best: bool) -> None:
 
 
 def _open(path: Path, data_dir: str | Path | None) -> Result:
-    if not os.path.isfile(path / "journal.db"):  # Path.is_file raises if a name is too long
+    # `Path.is_file` raises if a name is too long.
+    if not os.path.isfile(path / "journal.db"):
         raise UsageError(
             f"{path} holds no run (there is no journal.db in it); expected the directory of a run, one of "
             f"its checkpoints, or {PREFIX}NAME"

@@ -21,9 +21,8 @@ from popgrad.store.directory import Directory
 from popgrad.tasks.base import Epochal, Task
 
 READER = "monitor"
-_ATTEMPTS = (
-    10  # an attempt fails if the checkpoint is dropped meanwhile, since there is a newer one
-)
+# An attempt fails if training drops the checkpoint meanwhile, for a newer one.
+_ATTEMPTS = 10
 
 Tests = Mapping[SegmentId, Mapping[str, float]]
 """Metrics on the test split, by segment."""
@@ -81,7 +80,7 @@ class Monitor:
         return replace(result, trained_task=self._task)
 
     def _recorded_tests(self) -> Tests:
-        """Tests that monitors of this run have made."""
+        """Return the tests that monitors of this run have made."""
         with self._directory.reading() as journal:
             readings = journal.readings()
         return {
@@ -123,7 +122,8 @@ def main() -> None:
 
     monitor = Monitor(arguments.directory, arguments.data_dir, table=not arguments.no_table)
     try:
-        with redirect_stdout(sys.stderr):  # output of a task is not a result of the command
+        # Output of a task is not a result of the command.
+        with redirect_stdout(sys.stderr):
             _test_until_input_ends(monitor, arguments.sleep)
     except (PopgradError, OSError) as error:
         sys.exit(f"popgrad monitor: {error}")
@@ -136,14 +136,16 @@ def _test_until_input_ends(monitor: Monitor, sleep: float) -> None:
     pause = 0.0
     while not ended:
         ended = bool(select.select([sys.stdin], [], [], pause)[0])
+
         try:
             line = monitor.test_newest()
-        except (
-            RunError
-        ):  # training can write checkpoints faster than they are opened; the last one stays
+        except RunError:
+            # Training can replace checkpoints faster than they are opened. The last ones stay, so
+            # after its end this is an error.
             if ended:
                 raise
             line = None
+
         if line:
             print(line, file=sys.stderr, flush=True)
         pause = sleep

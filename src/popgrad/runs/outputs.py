@@ -41,7 +41,8 @@ def write_tables(
 
 def write_figures(result: Result, directory: Directory, task: Task) -> None:
     """Write `results.png`, `schedule.png`, and `lr.png`: the learning rate of the winner's slot by epoch."""
-    from popgrad.report import figures  # imports matplotlib, which takes its time
+    # Imported here, since matplotlib takes its time to load.
+    from popgrad.report import figures
 
     record = result.record
     winner = record.winner

@@ -1,4 +1,4 @@
-"""Replays: a lineage trained again, bit for bit; or a new model trained under a recorded schedule."""
+"""Replays: a lineage retrained, bit for bit; or a new model trained under a recorded schedule."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,12 +23,21 @@ from popgrad.tasks.base import Task
 
 @dataclass(frozen=True)
 class Replay:
-    """A model that was trained again along its lineage.
+    """A model that was retrained along its lineage.
 
     Attributes:
-        winner: Recorded segment and lineage, with the state that training them again has given.
-        differing: First segment whose final state differs from the record; None = all are equal, bit for bit.
-        machine: Parts of this machine's arithmetic that differ from the run's, as "name: then -> now".
+        winner: Recorded segment and lineage, with the state that retraining them has given.
+        differing: First segment whose final state differs from the record; None = all are equal,
+            bit for bit.
+        machine: Parts of this machine's arithmetic that differ from the run's, as
+            "name: recorded -> now".
+
+    Example:
+        >>> import popgrad
+        >>> result = popgrad.run("quadratic", population=4, intervals=3, directory="runs/retrained")
+        >>> replay = popgrad.replay("runs/retrained")
+        >>> replay.differing is None, replay.winner.score == result.winner.score
+        (True, True)
     """
 
     winner: Winner
@@ -51,7 +60,7 @@ def replay(
     allow_changed_task: bool = False,
     on_segment: Callable[[Segment], None] | None = None,
 ) -> Replay:
-    """Train along a lineage again, with the recorded hyperparameters and seeds; no checkpoint is read.
+    """Retrain a lineage with its recorded hyperparameters and seeds; no checkpoint is read.
 
     Args:
         directory: Directory of the run; it is not changed.
@@ -59,8 +68,8 @@ def replay(
         task: The task, if the run was given an instance.
         data_dir: Directory of the data, if it has moved.
         device: Another device; bits are promised on the recorded kind only.
-        allow_changed_task: Whether to go on if the source of the task has changed.
-        on_segment: Called with each recorded segment once it is trained again.
+        allow_changed_task: Whether to continue if the source of the task has changed.
+        on_segment: Called with each recorded segment once it is retrained.
 
     Raises:
         UsageError: An argument is wrong, or the task has changed or has to be passed.
@@ -80,17 +89,17 @@ def replay(
             "choose another member"
         )
 
-    if (
-        config.executor != "vectorised"
-    ):  # its bits are those of a stack; all others train like serial
+    # The bits of `vectorised` are those of a stack; all other executors train like serial.
+    if config.executor != "vectorised":
         config = config.model_copy(update={"executor": "serial"})
+
     executor = executor_factory(config, task, record.sizes)(save=None)
     try:
-        then, now = record.fingerprint, executor.fingerprint
+        recorded = record.fingerprint
         machine = tuple(
-            f"{key}: {then.get(key)!r} -> {value!r}"
-            for key, value in now.items()
-            if then.get(key) != value
+            f"{key}: {recorded.get(key)!r} -> {value!r}"
+            for key, value in executor.fingerprint.items()
+            if recorded.get(key) != value
         )
         differing = _train(executor, lineage, on_segment)
         state = executor.state(lineage[-1].id)
@@ -102,13 +111,14 @@ def replay(
 def _train(
     executor: Executor, lineage: Sequence[Segment], on_segment: Callable[[Segment], None] | None
 ) -> SegmentId | None:
-    """Train a lineage; returns the first segment that differs from the record."""
+    """Train a lineage, and return the first segment that differs from the record."""
     differing = None
     for segment in lineage:
         executor.submit([segment.assignment])
         equal = compare(segment, executor.next(), exact=False)
         if not equal and differing is None:
             differing = segment.id
+
         executor.retain([segment.id])
         if on_segment is not None:
             on_segment(segment)
@@ -127,7 +137,7 @@ def replay_schedule(
     allow_changed_task: bool = False,
     callbacks: Callbacks | None = None,
 ) -> Result:
-    """Train one new model under a recorded schedule, to see whether the schedule was what helped.
+    """Train one new model under a recorded schedule, to see whether the schedule alone helps.
 
     Weights, order of data and all other draws come from `seed`; no member copies another.
 
@@ -139,7 +149,7 @@ def replay_schedule(
         task: The task, if the run was given an instance.
         data_dir: Directory of the data, if it has moved.
         device: Another device.
-        allow_changed_task: Whether to go on if the source of the task has changed.
+        allow_changed_task: Whether to continue if the source of the task has changed.
         callbacks: Functions to call as segments and intervals finish.
 
     Raises:
@@ -154,6 +164,8 @@ def replay_schedule(
     """
     record, config, _ = _reopen(directory, task, data_dir, device, allow_changed_task)
     lineage = record.lineage(member)
+
+    # The first segment's values are the initial ones, so that the phases need not start at step 0.
     phases = [{"step": segment.first_step, **segment.hparams} for segment in lineage[1:]]
     config = config.model_copy(
         update={
@@ -167,6 +179,7 @@ def replay_schedule(
             "target_score": None,
         }
     )
+
     return start(
         parse(config.model_dump(mode="json")),
         task=task,
@@ -185,11 +198,14 @@ def _reopen(
     """Read a record, its configuration as a replay needs it, and its task."""
     path = Path(directory).absolute()
     record = open_record(path)
+
     check_record(replace(record, decisions=()))
+
     changes = {"data_dir": None if data_dir is None else str(data_dir), "device": device}
     config = recorded_config(record, changes)
-    # One model after the other: no member to wait for or to abandon, and the copy in storage is the run's.
+    # A single model: no member to wait for or to abandon. The copy in storage belongs to the run.
     config = config.model_copy(update={"mode": "sync", "deadline": None, "storage": None})
+
     reopened = reopen_task(record, config, path, task, "replay")
     check_same_task(reopened, task, record, allow=allow_changed_task)
     return record, config, reopened

@@ -209,7 +209,8 @@ class Result:
         metrics = evaluate(self.task, self.state(segment), recorded.hparams, split, ctx)
         try:
             self._record_reading(reader, split, segment, metrics)
-        except RunError as error:  # a directory that cannot be written
+        except RunError as error:
+            # The directory may not be writable; the metrics are right all the same.
             log.warning("the reading is not in the record: %s", error)
         return metrics
 

@@ -153,8 +153,10 @@ def _sigterm_interrupts() -> Iterator[None]:
 
 def _close(engine: Engine, directory: Directory | None) -> None:
     engine.close()
-    if directory is not None:  # no process writes any more; a worker may have died while it did
-        with suppress(OSError):  # the next session tries again
+    if directory is not None:
+        # No process writes any more, but a worker may have died in the middle of a file. If the
+        # deletion fails, the next session tries again.
+        with suppress(OSError):
             _delete_leftovers(directory)
 
 
@@ -200,7 +202,8 @@ def _write_partial_outputs(
         return
     try:
         _write_outputs(components, journal, directory, {})
-    except PopgradError:  # no member has a score yet
+    except PopgradError:
+        # No member has a score yet.
         return
     except Exception as error:
         log.warning("tables, figures and the winner are not written: %s", error)

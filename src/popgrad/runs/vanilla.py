@@ -27,7 +27,7 @@ log = logging.getLogger("popgrad")
 
 
 def check(config: RunConfig, mode: str) -> None:
-    """Refuse what cannot be trained, before anything is written.
+    """Refuse a configuration that cannot be trained, before anything is written.
 
     Raises:
         UsageError: The mode is unknown, `load` is not a run, or there is more than one member.
@@ -36,6 +36,8 @@ def check(config: RunConfig, mode: str) -> None:
         raise UsageError(f"mode: expected {', '.join(MODES)}, got {mode!r}")
     if mode not in TRAINING:
         return
+
+    # A loaded run keeps its own number of members.
     if config.load is not None:
         find_run(Path(config.load), "load")
         config = load(config.load).config
@@ -50,7 +52,7 @@ def check_initial(components: Components) -> None:
     """Refuse to train one network with hyperparameters that were drawn at random.
 
     Raises:
-        UsageError: A searched hyperparameter has no initial value; says how to set it.
+        UsageError: A searched hyperparameter has no initial value; the message shows how to set it.
     """
     initial = components.config.initial[0] if components.config.initial else {}
     drawn = [name for name in searched(components.task.space) if name not in initial]
@@ -69,7 +71,7 @@ def train(
     mode: str = "parallel",
     callbacks: Callbacks | None = None,
 ) -> Result:
-    """Train one network, or continue to train one, and test it as the mode says.
+    """Train one network, or continue to train one, and test it as the mode requires.
 
     Args:
         config: Configuration with one member. If it sets `load`, the run there continues with its saved
@@ -162,7 +164,8 @@ class _MonitorProcess:
         """End the process if it still runs."""
         if self._process is not None:
             assert self._process.stdin is not None
-            self._process.kill()  # no effect if it has ended
+            # This has no effect if the process has ended.
+            self._process.kill()
             self._process.stdin.close()
             self._process.wait()
 

@@ -33,6 +33,15 @@ class Winner:
         lineage: Segments behind its weights, root first.
         state: Its final state, as plain data.
         task: Task that it was trained on.
+
+    Example:
+        >>> import popgrad
+        >>> result = popgrad.run("digits", population=2, intervals=1, interval=5)
+        >>> winner = result.winner
+        >>> winner.schedule.steps
+        5
+        >>> winner.module[-1]
+        Linear(in_features=64, out_features=10, bias=True)
     """
 
     segment: Segment
@@ -71,7 +80,8 @@ class Winner:
             raise UsageError(
                 f"a {type(self.task).__name__} trains no torch module; its result is `winner.state`"
             )
-        with seeded(Context()):  # building a network draws from the caller's global generators
+        # Building a network draws from the caller's global generators.
+        with seeded(Context()):
             return self.task.module(self.state, self.hparams)
 
 
@@ -93,11 +103,14 @@ def save_winner(winner: Winner, path: Path, made_by: dict[str, Any]) -> None:
         "metrics": dict(winner.segment.metrics),
         "schedule": winner.schedule.merged().rows(),
     }
+
     if isinstance(winner.task, Modular):
         description["module"] = str(winner.module)
         tensors = {name: tensor.contiguous() for name, tensor in winner.state["model"].items()}
-        with replacing(path) as aside:  # not by `save_file`, whose files only their owner may read
+        # `save_file` would write a file that only its owner may read.
+        with replacing(path) as aside:
             aside.write_bytes(serialise(tensors, metadata={"format": "pt"}))
+
     with replacing(path.with_suffix(".json")) as aside:
         aside.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
@@ -136,7 +149,8 @@ def load_model(
             return task.module({"model": tensors}, description["hparams"], device)
     except PopgradError:
         raise
-    except (RuntimeError, TypeError, ValueError, LookupError) as error:  # torch's, for odd sizes
+    except (RuntimeError, TypeError, ValueError, LookupError) as error:
+        # torch raises these for sizes that do not fit together.
         reason = " ".join(str(error).split())[:200]
         raise UsageError(
             f"{path.with_suffix('.json')} describes no network that can be built: {reason}"
@@ -144,7 +158,7 @@ def load_model(
 
 
 def _task_of(description: dict[str, Any], path: Path) -> Task:
-    """The task that the JSON beside the weights names; code beside the weights is not executed."""
+    """Return the task that the JSON beside the weights names; no code beside them is executed."""
     reference = description.get("task")
     options = description.get("options", {})
     if not reference:
@@ -189,7 +203,8 @@ def load_weights(path: Path) -> dict[str, torch.Tensor]:
         UsageError: The file does not exist, or is not a safetensors file.
     """
     path = path / "best.safetensors" if os.path.isdir(path) else path
-    if os.path.exists(path) and not os.path.isfile(path):  # a pipe would keep its reader waiting
+    # A pipe would keep its reader waiting.
+    if os.path.exists(path) and not os.path.isfile(path):
         raise UsageError(f"cannot read weights from {path}: it is not a file")
     try:
         # A loaded file is mapped into memory: an edit in place would change the tensors.

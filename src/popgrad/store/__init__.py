@@ -1,1 +1,1 @@
-"""What a run keeps: the journal, the checkpoints, and queries over the record."""
+"""Files of a run: the journal, the checkpoints, and queries over the record."""

@@ -14,12 +14,11 @@ _ASIDE = re.compile(r"\.(\d+)\..+")
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path to write to, which replaces `path` if the block ends without an error.
 
-    The file is not flushed to the disk: everything written here can be made again from the record.
+    The file is not flushed to the disk: everything written here can be rebuilt from the record.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(
-        f".{os.getpid()}.{path.name}"
-    )  # the suffix stays, since it may name the format
+    # The suffix stays, since it may name the format.
+    aside = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         yield aside
         os.replace(aside, path)

@@ -52,7 +52,8 @@ class Checkpoints:
 
     def path(self, digest: str) -> Path:
         """Return the path of a digest. Raises `RunError` if the string is not a digest."""
-        if not _DIGEST.fullmatch(digest):  # it may come from a foreign file
+        # The digest may come from a foreign file.
+        if not _DIGEST.fullmatch(digest):
             raise RunError(f"{digest[:80]!r} is not the digest of a state")
         return self.folder / f"{digest}{SUFFIX}"
 
@@ -80,9 +81,8 @@ class Checkpoints:
         """
         path = self.path(digest)
         if path.exists():
-            if (
-                self.durable
-            ):  # it may come from a process that was killed before it flushed the file
+            # The file may come from a process that was killed before it flushed it.
+            if self.durable:
                 self._flush(path)
             return
 
@@ -102,7 +102,8 @@ class Checkpoints:
                 f"the checkpoint {path} cannot be written: {error.strerror}; what is recorded stays"
             ) from error
         finally:
-            with suppress(OSError):  # it does not exist if all went well
+            # The file does not exist if all went well.
+            with suppress(OSError):
                 aside.unlink()
 
     @property
@@ -138,10 +139,12 @@ class Checkpoints:
         except (*_FORGERY_ERRORS, SafetensorError) as error:
             if not path.exists():
                 raise _missing(path) from None
-            reason = " ".join(str(error).split())[:200]  # it may quote what is in the file
+            # The message may quote the content of the file, which can be long.
+            reason = " ".join(str(error).split())[:200]
             raise RunError(f"{path} is not a checkpoint that can be read: {reason}") from error
 
-        if state is None and not path.exists():  # its run has dropped and overwritten it meanwhile
+        # The run of this directory has dropped and overwritten it meanwhile.
+        if state is None and not path.exists():
             raise _missing(path)
         if state is None:
             raise RunError(
@@ -169,12 +172,13 @@ class Checkpoints:
         """
         unneeded = self.unneeded(digests)
         if unneeded and self.durable:
-            flush(self.folder)  # first the names of the files that take their place
+            # First the names of the files that replace them have to be on the disk.
+            flush(self.folder)
         self._spares.drop(unneeded)
 
 
 def _serialise(tree: Tree, leaves: Sequence[torch.Tensor]) -> bytes:
-    """The content of a file that holds a state."""
+    """Return the content of a file that holds a state."""
     complex_leaves = [i for i, leaf in enumerate(leaves) if leaf.is_complex()]
     tensors = {
         # The format lacks complex128, so complex numbers are stored as pairs.
@@ -187,10 +191,10 @@ def _serialise(tree: Tree, leaves: Sequence[torch.Tensor]) -> bytes:
 
 
 def _apart(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The same tensors, copied if several share memory, which the format refuses."""
-    places = Counter(tensor.untyped_storage().data_ptr() for tensor in tensors.values())
+    """Copy tensors that share memory with others, which the format refuses."""
+    uses = Counter(tensor.untyped_storage().data_ptr() for tensor in tensors.values())
     return {
-        name: tensor.clone() if places[tensor.untyped_storage().data_ptr()] > 1 else tensor
+        name: tensor.clone() if uses[tensor.untyped_storage().data_ptr()] > 1 else tensor
         for name, tensor in tensors.items()
     }
 
@@ -205,8 +209,9 @@ def _is_ours(path: Path) -> bool:
 
 
 def _read(path: Path) -> tuple[Tree, list[torch.Tensor]]:
-    """The tree that a file holds, which may be anything, and its leaves."""
-    if not path.is_file():  # a pipe would keep its reader waiting
+    """Return the tree that a file holds, which may be anything, and its leaves."""
+    # A pipe would keep its reader waiting.
+    if not path.is_file():
         raise ValueError("it is not a file")
 
     with safe_open(path, framework="pt") as file:
@@ -221,12 +226,13 @@ def _read(path: Path) -> tuple[Tree, list[torch.Tensor]]:
 
 
 def _whole(tree: Tree, leaves: Sequence[torch.Tensor]) -> State:
-    """The state of a tree that `flatten` could have returned: each leaf once, none left over.
+    """Return the state of a tree that `flatten` could have returned: each leaf once, none left over.
 
     A matching digest proves that a file is whole, not that popgrad wrote it.
     """
     state = unflatten(tree, leaves)
-    again, found = flatten(state)
-    if not isinstance(state, dict) or again != tree or len(found) != len(leaves):
+    state_tree, state_leaves = flatten(state)
+    same = state_tree == tree and len(state_leaves) == len(leaves)
+    if not isinstance(state, dict) or not same:
         raise ValueError("its tree is not that of a state")
     return state

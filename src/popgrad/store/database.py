@@ -39,7 +39,7 @@ _FAILURES = (
 _TABLES = (_ABOUT, _SEGMENTS, _DECISIONS, _TELEMETRY, _READINGS, _FAILURES)
 
 _COPY_ATTEMPTS = 20
-"""Attempts to copy a journal that a run has just begun to write to. Opening it takes milliseconds."""
+"""Attempts to copy a journal that a run has just started to write to. Opening it takes milliseconds."""
 
 
 def create(
@@ -58,7 +58,8 @@ def create(
         return memory
 
     aside = path.with_name(f".{path.name}.part")
-    for leftover in (aside, aside.with_name(f"{aside.name}-journal")):  # of a start that was killed
+    # Left over from a start that was killed.
+    for leftover in (aside, aside.with_name(f"{aside.name}-journal")):
         leftover.unlink(missing_ok=True)
     with closing(sqlite3.connect(aside)) as database:
         _fill(database, about)
@@ -107,7 +108,8 @@ def copy(path: Path) -> sqlite3.Connection:
 
         if log.exists() or _stamp(path) == before:
             return private
-        private.close()  # a process began to write after the log was looked for
+        # A process has started to write since the log was looked for.
+        private.close()
     raise RunError(f"the journal {path} changes too fast to be read; try again")
 
 
@@ -167,7 +169,9 @@ def _format(database: sqlite3.Connection, path: Path | None) -> int:
         rows = database.execute("SELECT value FROM about WHERE key = 'format'").fetchall()
         return int(rows[0][0])
     except (IndexError, ValueError, TypeError):
-        raise RunError(f"{path} does not say its format: it is damaged, or not a journal") from None
+        raise RunError(
+            f"{path} does not state its format: it is damaged, or not a journal"
+        ) from None
 
 
 def _schema(database: sqlite3.Connection) -> set[str]:

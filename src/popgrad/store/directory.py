@@ -53,12 +53,14 @@ class Directory:
             raise UsageError(f"the directory {path} cannot be created: {error.strerror}") from None
 
         if durable:
-            for (
-                parent
-            ) in path.absolute().parents:  # these hold the names of the folders just created
-                with suppress(PermissionError):  # a folder that cannot be read was not created here
+            # These hold the names of the folders just created.
+            for parent in path.absolute().parents:
+                # A folder that cannot be read was not created here.
+                with suppress(PermissionError):
                     flush(parent)
-        return cls(path.absolute(), durable)  # absolute: a task may change the working directory
+
+        # Absolute, since a task may change the working directory.
+        return cls(path.absolute(), durable)
 
     @property
     def journal(self) -> Path:
@@ -120,14 +122,15 @@ class Directory:
             yield journal
 
     def holder(self) -> str:
-        """Number of the process that works on the run; "" = none does."""
+        """Return the number of the process that works on the run; "" = none does."""
         try:
             with open(self.path / "lock") as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 return ""
         except BlockingIOError:
             return (self.path / "lock").read_text() or "?"
-        except OSError:  # no lock file: no process has ever worked on it, or it is a copy
+        except OSError:
+            # Without a lock file no process has ever worked on the run, or it is a copy.
             return ""
 
     def _open_lock(self) -> TextIO:
@@ -178,7 +181,8 @@ def find_run(path: Path, key: str) -> Directory:
         UsageError: The path holds no run.
     """
     directory = Directory(path.absolute())
-    if not os.path.isfile(directory.journal):  # Path.is_file raises if a name is too long
+    # `Path.is_file` raises if a name is too long.
+    if not os.path.isfile(directory.journal):
         raise UsageError(f"{key}: {str(path)[:200]} holds no run (there is no journal.db in it)")
     return directory
 

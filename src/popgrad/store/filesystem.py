@@ -36,9 +36,8 @@ def kind(path: Path, mounts: str) -> str:
 
         # Characters such as spaces are written in octal.
         point = Path(re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), fields[4]))
-        if (
-            path.is_relative_to(point) and len(point.parts) >= depth
-        ):  # a later mount hides earlier ones
+        # A later mount hides earlier ones.
+        if path.is_relative_to(point) and len(point.parts) >= depth:
             found = after.split(" ")[0]
             depth = len(point.parts)
     return found

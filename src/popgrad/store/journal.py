@@ -172,9 +172,8 @@ class Journal:
             return
 
         recorded = self._rows(f"{_SELECT} WHERE interval = ? AND member = ?", key)[0]
-        if (
-            recorded[:-1] != row[:-1]
-        ):  # the last column is the error, which may name memory addresses
+        # The last column is the error, which may name memory addresses.
+        if recorded[:-1] != row[:-1]:
             digest = rows.segment_of(recorded).digest[:12]
             raise RunError(
                 f"member {segment.member}, interval {segment.interval} was computed again and differs "
@@ -201,8 +200,8 @@ class Journal:
                     self._set(sizes=[*self.sizes(), decision.size])
             elif recorded[0] != row:
                 raise RunError(
-                    f"decision {decision.number} was made again and differs from the record: is this "
-                    "another version of the strategy?"
+                    f"decision {decision.number} differs from the recorded one: is this another "
+                    "version of the strategy?"
                 )
 
     def append_reading(

@@ -50,7 +50,8 @@ class Mirror:
             for segment in record.last.values()
             if segment.digest and self.due(segment)
         )
-        checkpoints.wait(written, _PATIENCE)  # training continues meanwhile
+        # Training continues meanwhile, so the files may be a little behind the record.
+        checkpoints.wait(written, _PATIENCE)
 
         digests = [digest for digest in needed(record, checkpoints) if digest]
         paths = {f"{_CHECKPOINTS}{digest}{SUFFIX}": checkpoints.path(digest) for digest in digests}
@@ -124,5 +125,6 @@ def fetch(url: str, directory: str | Path) -> Path:
 
         aside = target.journal.with_name(f".{_JOURNAL}.part")
         storage.fetch(_JOURNAL, aside)
-        aside.replace(target.journal)  # last: without a journal the directory is no run
+        # The journal comes last: without it the directory is no run.
+        aside.replace(target.journal)
     return target.path

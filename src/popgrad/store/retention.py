@@ -48,7 +48,8 @@ def restorable_from(
         while segment is not None and segment.id not in seen:
             seen.add(segment.id)
             if segment.digest:
-                digests.add(segment.digest)  # kept also while the file is still being written
+                # Keep it also while its file is still being written.
+                digests.add(segment.digest)
                 if checkpoints.has(segment.digest):
                     break
             segment = None if segment.source is None else segments[segment.source]

@@ -141,7 +141,7 @@ def numbers_text(values: Mapping[str, float]) -> str:
 
 
 def numbers(text: str) -> dict[str, float]:
-    """Return the metrics of a JSON text. Raises `RunError` if the text holds none."""
+    """Return the metrics of a JSON string. Raises `RunError` if it holds none."""
     return _read(_numbers, text)
 
 
@@ -157,7 +157,7 @@ def _plain(value: float) -> float | str:
 
 
 def _scalars(values: Any) -> dict[str, Any]:
-    """The values, which have to be plain scalars by name."""
+    """Return the values, which have to be plain scalars by name."""
     _check(isinstance(values, dict), "hparams")
     scalars = all(isinstance(value, bool | int | float | str) for value in values.values())
     _check(scalars, "hparams")

@@ -40,7 +40,8 @@ class SpareFiles:
         if size < _MIN_SIZE:
             return
         for spare in self._paths():
-            with suppress(OSError):  # it does not exist, or another process took it first
+            # It does not exist, or another process took it first.
+            with suppress(OSError):
                 os.rename(spare, path)
                 return
 

@@ -23,7 +23,9 @@ class Storage:
     """
 
     def __init__(self, url: str) -> None:
-        import fsspec  # takes a tenth of a second, and few runs need it; torch requires it
+        # Imported here, since it takes a tenth of a second and few runs need it. torch
+        # requires it.
+        import fsspec
 
         self.url = url
         try:

@@ -289,7 +289,8 @@ class Processes:
         self._free = []
         self._states = {}
         self._queue.clear()
-        self._count = 0  # no worker is started any more
+        # From here on no worker is started.
+        self._count = 0
         if self._file_limit is not None:
             _limit_files(self._file_limit)
         self._file_limit = None
@@ -309,6 +310,7 @@ def _limit_files(soft: int) -> int | None:
         return None
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    except (ValueError, OSError):  # macOS refuses "unlimited"
+    except (ValueError, OSError):
+        # macOS refuses "unlimited".
         return None
     return before

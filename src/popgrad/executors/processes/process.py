@@ -67,7 +67,8 @@ class Process:
         """
         try:
             return self.pipe.recv()
-        except OSError as error:  # reset, or in the middle of an answer
+        except OSError as error:
+            # The connection was reset, perhaps in the middle of an answer.
             raise EOFError from error
 
     def kill(self) -> None:
@@ -76,7 +77,9 @@ class Process:
             return
         os.close(self._lifeline)
         self.pipe.close()
-        with suppress(ProcessLookupError, PermissionError):  # gone; on macOS, not yet waited for
+        # The group may be gone. On macOS the call is refused until its leader is waited
+        # for.
+        with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
 
     def wait(self) -> str:

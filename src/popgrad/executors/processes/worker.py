@@ -88,10 +88,11 @@ def main(connection: int, lifeline: int) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)
     torch.set_num_threads(1)
-    keep_memory(keep=True)  # page faults were 5 to 15% of a convolution's step
+    # Memory that is returned costs page faults later: 5 to 15% of a convolution's step.
+    keep_memory(keep=True)
 
     with Connection(connection) as pipe:
-        # The end of the socket tells the controller that this process has ended, so the processes
+        # The controller learns from the closed socket that this process has ended. So processes
         # that the task starts must not hold it open.
         os.set_inheritable(connection, False)
         os.register_at_fork(after_in_child=pipe.close)
@@ -103,7 +104,8 @@ def main(connection: int, lifeline: int) -> None:
 
 def _end_with(lifeline: int) -> None:
     """Wait for the end of the controller, then end this process and what the task started."""
-    os.read(lifeline, 1)  # nothing is ever written: it returns when the pipe is closed
+    # Nothing is ever written: this returns when the pipe is closed.
+    os.read(lifeline, 1)
     os.killpg(0, signal.SIGKILL)
 
 
@@ -128,7 +130,9 @@ def _serve(pipe: Connection) -> None:
                 answer = _flush(writer)
             else:
                 answer = _train(task, first.name, job, views, writer)
-        except Exception as error:  # not the task's own, which are in the outcome
+        except Exception as error:
+            # Exceptions of the task's own functions are not raised; they are in the
+            # outcome.
             answer = WorkerError.of(error)
         pipe.send(answer)
 

@@ -63,7 +63,8 @@ class Trainer:
         self._writer: Writer | None = None
         self._error: WorkerError | None = None
 
-        os.dup2(2, 1)  # Ray would mix the task's output with the controller's
+        # Ray would mix the task's output with the controller's.
+        os.dup2(2, 1)
         torch.set_num_threads(1)
         keep_memory(keep=True)
         try:
@@ -102,7 +103,9 @@ class Trainer:
             outcome, tree, leaves = train_segment(
                 self._task, assignment, state, torch.device(device), self._writer, name
             )
-        except Exception as error:  # not the task's own, which are in the outcome
+        except Exception as error:
+            # Exceptions of the task's own functions are not raised; they are in the
+            # outcome.
             return WorkerError.of(error), None
         return outcome, None if outcome.error else pack(tree, leaves)
 

@@ -24,7 +24,9 @@ _CONNECTION_ERRORS = (ConnectionError, OSError, RuntimeError, ValueError)
 _CONNECT_SECONDS = 10.0
 """Seconds for a host to accept a connection, after which Ray answers in less than one."""
 
-_ROUNDING = 1e-6  # ten members of 0.1 GPUs each fit on one
+# Ten members of 0.1 GPUs each fit on one, though their sum is a little above 1 in
+# floats.
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ def connect(address: str | None, workers: int | None, needs: Needs) -> bool:
         )
     options: dict[str, object] = {"log_to_driver": True, "logging_level": logging.ERROR}
     if address == "local":
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
+        # Ray would send statistics over the network.
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         cpus = available_cores() if workers is None else math.ceil(workers * needs.cpus)
         options["num_cpus"] = max(1, cpus)
         options["include_dashboard"] = False

@@ -28,7 +28,7 @@ from popgrad.state import State, flatten
 from popgrad.tasks.base import Sharing, Task
 
 _GROWTH_SECONDS = 1.0
-"""Seconds of waiting after which a queued segment looks for room on new nodes."""
+"""Seconds of waiting after which a queued segment tries new nodes."""
 
 _FULL_ERRORS = (ObjectStoreFullError, OutOfDiskError)
 """Errors of Ray if neither memory nor disk has room for a state; a retry would fail as well."""

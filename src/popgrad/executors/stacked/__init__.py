@@ -1,1 +1,1 @@
-"""The executor `vectorised`: all members train as one stacked model. README.md says what to read first."""
+"""The executor `vectorised`: all members train as one stacked model. Start with README.md."""

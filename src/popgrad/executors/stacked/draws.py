@@ -96,7 +96,7 @@ class DrawInterceptor(TorchFunctionMode):
         return replacement(*args, **kwargs)
 
     def _replacement(self, func: Callable[..., Any], kwargs: Any) -> Callable[..., Any] | None:
-        """The function to call in place of `func`; None = `func` itself."""
+        """Return the function to call in place of `func`; None = `func` itself."""
         if func is functional.dropout or func in _CHANNELS:
             return partial(self._dropout, func)
         smoothing = kwargs.get("label_smoothing")

@@ -139,11 +139,17 @@ class Vectorised:
         return list(wave.values())
 
     def _position(self, assignment: Assignment) -> tuple[int, int]:
-        """Steps behind a segment, and its position: within an epoch, or in all if the order is shared."""
-        steps, position = 0, 0
+        """Return the steps behind a segment, and its position in the data.
+
+        The position is one within an epoch, unless all members share one order.
+        """
+        steps = 0
+        position = 0
         if assignment.source is not None:
             state = self._states[assignment.source]
-            steps, position = state["steps"], state["position"]
+            steps = state["steps"]
+            position = state["position"]
+
         samples = len(self._task.split("train", torch.device("cpu"))[0])
         return steps, position if self._task.shared_order else position % samples
 

@@ -263,7 +263,6 @@ class Outputs:
         except PopgradError:
             raise
         except Exception as error:
-            one(
-                {name: x[0] for name, x in tensors.items()}
-            )  # raises if the task itself is at fault
+            # This raises the task's own exception if the task is at fault.
+            one({name: x[0] for name, x in tensors.items()})
             raise refusal(_first_line(error)) from error

@@ -1,9 +1,9 @@
-"""Optimizers of a stack: what torch's do for one member, done for all in a few passes over memory.
+"""Optimizers of a stack: the steps of torch's optimizers, for all members in a few passes.
 
-The parameters that an optimizer treats alike are one matrix [N, P], a row for each member, and so are their
-gradients and moments; or, where a rule is as fast on many tensors as on one, a matrix for each parameter,
-which spares a copy of the gradients. Hyperparameters are columns [N, 1] in float64, since a member's own
-optimizer computes its factors in Python's floats.
+The parameters that an optimizer treats alike are one matrix [N, P], a row for each member, and so
+are their gradients and moments. If a rule is as fast on many tensors as on one, it takes a matrix
+for each parameter instead, which spares a copy of the gradients. Hyperparameters are columns [N, 1]
+in float64, since a member's own optimizer computes its factors in Python's floats.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -23,41 +23,42 @@ Matrices = list[torch.Tensor]
 
 
 class Rule(Protocol):
-    """What an optimizer keeps of each parameter, and how it makes a step.
+    """The step of an optimizer for N rows, and the tensors that it keeps of each parameter.
 
-    A rule is made of the options of N rows, the keys in which rows can differ, and what is saved of each
-    parameter of each row. What it computes must not depend on whether they do differ: a row's bits would then
-    depend on the others.
+    A rule is made of the options of N rows, the keys in which rows can differ, and the saved state
+    of each parameter of each row. Its results must not depend on whether the rows do differ: a
+    row's bits would then depend on the other rows.
 
     Attributes:
         kept: Names of the tensors that it keeps, in the order of torch's own state.
-        apart: It is given a matrix for each parameter, and leaves the gradients as they are; else one matrix
-            of all parameters, whose gradients it may spoil.
+        apart: Whether it takes a matrix for each parameter, and leaves the gradients as they are;
+            else it takes one matrix of all parameters, and may overwrite its gradients.
     """
 
     kept: tuple[str, ...]
     apart: bool
 
     def step(self, values: Matrices, gradients: Matrices, moments: Mapping[str, Matrices]) -> None:
-        """One step, in place."""
+        """Make a step, in place."""
 
     def state(self, row: int, moments: State) -> State:
-        """What torch's own optimizer has in its state for one parameter of a row, given its moments."""
+        """Return the state of torch's own optimizer for one parameter of a row, from its moments."""
 
 
 class _Columns:
     """Options of N rows as columns [N, 1] float64 on a device."""
 
     def __init__(self, options: Sequence[Options], device: torch.device) -> None:
-        self._options, self._device = options, device
+        self._options = options
+        self._device = device
 
-    def __call__(self, name: str, place: int | None = None) -> torch.Tensor:
-        values = [row[name] if place is None else row[name][place] for row in self._options]
+    def __call__(self, name: str, index: int | None = None) -> torch.Tensor:
+        values = [row[name] if index is None else row[name][index] for row in self._options]
         return self.of(values)
 
     def of(self, values: Sequence[Any]) -> torch.Tensor:
         return torch.tensor(
-            [[float(each)] for each in values], dtype=torch.float64, device=self._device
+            [[float(value)] for value in values], dtype=torch.float64, device=self._device
         )
 
 
@@ -72,38 +73,51 @@ class AdamRule:
         device: torch.device,
     ) -> None:
         columns = _Columns(options, device)
-        self._lr, self._decay, self._eps = columns("lr"), columns("weight_decay"), columns("eps")
-        self._beta1, self._beta2 = columns("betas", 0), columns("betas", 1)
+        self._lr = columns("lr")
+        self._decay = columns("weight_decay")
+        self._eps = columns("eps")
+        self._beta1 = columns("betas", 0)
+        self._beta2 = columns("betas", 1)
         self._decays = "weight_decay" in varied or bool((self._decay != 0).any())
         self._decoupled = bool(options[0].get("decoupled_weight_decay"))
         self._amsgrad = bool(options[0]["amsgrad"])
-        self.kept: tuple[str, ...] = (
-            "exp_avg",
-            "exp_avg_sq",
-            *(("max_exp_avg_sq",) if self._amsgrad else ()),
-        )
+
+        self.kept: tuple[str, ...] = ("exp_avg", "exp_avg_sq")
+        if self._amsgrad:
+            self.kept += ("max_exp_avg_sq",)
         self._steps = columns.of([_steps(row) for row in saved])
-        self._kinds = [_kind_of_step(*each, device) for each in zip(options, saved, strict=True)]
+        self._kinds = [
+            _kind_of_step(group, row, device) for group, row in zip(options, saved, strict=True)
+        ]
+
+        # torch's fused kernel takes a single number for each of these.
         alike = not {"betas", "eps"} & set(varied) and bool((self._steps == self._steps[0]).all())
         self._options = options[0] if alike else None
-        # A GPU would rather have one large kernel than many small ones.
+        # On a GPU one large kernel is faster than many small ones.
         self.apart = alike and device.type == "cpu"
-        self._moved: list[torch.Tensor] | None = None
-        self._counts: list[torch.Tensor] | None = None
+        self._moved: list[torch.Tensor] | None = (
+            None  # buffers of the fused step, between steps zero
+        )
+        self._counts: list[torch.Tensor] | None = None  # number of steps by row, as torch keeps it
 
     def step(self, values: Matrices, gradients: Matrices, moments: Mapping[str, Matrices]) -> None:
-        """Moments, then m / (sqrt(v) + eps), both corrected for their bias towards the zeros at the start."""
+        """Update the moments, then add -lr * m / (sqrt(v) + eps), m and v corrected for their bias."""
         dtype = values[0].dtype
         self._steps += 1
         self._counts = None
+
         if self._decays and self._decoupled:
             factor = (1.0 - self._lr * self._decay).to(dtype)
             for value in values:
                 value.mul_(factor)
         elif self._decays:
             add = torch.Tensor.addcmul if self.apart else torch.Tensor.addcmul_
-            both, decay = zip(gradients, values, strict=True), self._decay.to(dtype)
-            gradients = [add(gradient, value, decay) for gradient, value in both]
+            decay = self._decay.to(dtype)
+            gradients = [
+                add(gradient, value, decay)
+                for gradient, value in zip(gradients, values, strict=True)
+            ]
+
         kept = [moments[name] for name in self.kept]
         if self._options is not None:
             self._fused(values, gradients, kept, self._options)
@@ -119,12 +133,13 @@ class AdamRule:
         square: torch.Tensor,
         most: torch.Tensor | None = None,
     ) -> None:
-        """With factors of each row's own."""
+        """Make the step of one matrix, with each row's own factors."""
         dtype = value.dtype
         mean.lerp_(gradient, (1.0 - self._beta1).to(dtype))
         square.lerp_(gradient.mul_(gradient), (1.0 - self._beta2).to(dtype))
         if most is not None:
             square = torch.maximum(most, square, out=most)
+
         # The root of v's correction is taken out of the fraction, which saves a pass over [N, P].
         root = (1.0 - self._beta2**self._steps).sqrt()
         size = self._lr / (1.0 - self._beta1**self._steps) * root
@@ -135,9 +150,11 @@ class AdamRule:
     def _fused(
         self, values: Matrices, gradients: Matrices, kept: Sequence[Matrices], options: Options
     ) -> None:
-        """The same in one pass, where only rates differ: torch's own step of size 1, then times the rates."""
+        """Make the step in one pass if only rates differ: torch's own of size 1, times the rates."""
         if self._moved is None:
             self._moved = [torch.zeros_like(value) for value in values]
+
+        # torch moves zeros instead of the parameters, so that the rates can be applied by row.
         mean, square, *most = kept
         torch._fused_adam_(
             self._moved,
@@ -154,13 +171,14 @@ class AdamRule:
             amsgrad=self._amsgrad,
             maximize=False,
         )
+
         rate = self._lr.to(values[0].dtype)
         for value, moved in zip(values, self._moved, strict=True):
             value.addcmul_(moved, rate)
         torch._foreach_zero_(self._moved)
 
     def state(self, row: int, moments: State) -> State:
-        """`step`, and the moments."""
+        """Return `step`, and the moments."""
         if self._counts is None:
             counts = zip(self._steps[:, 0].tolist(), self._kinds, strict=True)
             self._counts = [
@@ -182,65 +200,72 @@ class SGDRule:
         device: torch.device,
     ) -> None:
         columns = _Columns(options, device)
-        self._lr, self._decay = columns("lr"), columns("weight_decay")
-        self._momentum, self._dampening = columns("momentum"), columns("dampening")
+        self._lr = columns("lr")
+        self._decay = columns("weight_decay")
+        self._momentum = columns("momentum")
+        self._dampening = columns("dampening")
         self._decays = "weight_decay" in varied or bool((self._decay != 0).any())
-        self._nesterov, self._moves = bool(options[0]["nesterov"]), self._momentum != 0
-        begun = [any("momentum_buffer" in each for each in row) for row in saved]
-        self._begun = columns.of(begun).bool()
-        self._some = "momentum" in varied or bool(self._moves.any())
-        kept = self._some or any(begun)
+        self._nesterov = bool(options[0]["nesterov"])
+
+        self._has_momentum = self._momentum != 0  # by row
+        started = [any("momentum_buffer" in moments for moments in row) for row in saved]
+        self._started = columns.of(started).bool()  # rows that have a buffer by now
+        self._any_momentum = "momentum" in varied or bool(self._has_momentum.any())
+        kept = self._any_momentum or any(started)
         self.kept: tuple[str, ...] = ("momentum_buffer",) if kept else ()
 
     def step(self, values: Matrices, gradients: Matrices, moments: Mapping[str, Matrices]) -> None:
-        """The buffer begins as the first gradient, undampened; rows without momentum leave theirs."""
-        ((value,), (gradient,)) = values, gradients
+        """Make a step. A buffer starts as the first gradient; rows without momentum keep theirs."""
+        (value,) = values
+        (gradient,) = gradients
         dtype = value.dtype
         if self._decays:
             gradient.addcmul_(value, self._decay.to(dtype))
+
         moved = gradient
-        if self._some:
+        if self._any_momentum:
             (buffer,) = moments["momentum_buffer"]
             one = torch.ones_like(self._momentum)
-            old = torch.where(self._moves, self._momentum, one)
-            new = torch.where(self._begun, 1.0 - self._dampening, one) * self._moves
+            old = torch.where(self._has_momentum, self._momentum, one)
+            # As in torch, the gradient that starts a buffer is not dampened.
+            new = torch.where(self._started, 1.0 - self._dampening, one) * self._has_momentum
             buffer.mul_(old.to(dtype)).addcmul_(gradient, new.to(dtype))
-            moved = (
-                gradient.addcmul_(buffer, self._momentum.to(dtype))
-                if self._nesterov
-                else torch.where(self._moves, buffer, gradient)
-            )
-            self._begun |= self._moves
+            if self._nesterov:
+                moved = gradient.addcmul_(buffer, self._momentum.to(dtype))
+            else:
+                moved = torch.where(self._has_momentum, buffer, gradient)
+            self._started |= self._has_momentum
+
         value.addcmul_(moved, self._lr.neg().to(dtype))
 
     def state(self, row: int, moments: State) -> State:
-        """The buffer, where there is one."""
-        return moments if bool(self._begun[row]) else {}
+        """Return the buffer, if the row has one."""
+        return moments if bool(self._started[row]) else {}
 
 
 Made = Callable[[Sequence[Options], Collection[str], Sequence[Sequence[State]], torch.device], Rule]
 
 RULES: Mapping[type[Optimizer], Made] = {Adam: AdamRule, AdamW: AdamRule, SGD: SGDRule}
-"""The optimizers that can be stacked, by their exact type."""
+"""Rules of the optimizers that can be stacked, by their exact type."""
 
 FLAGS = ("amsgrad", "nesterov", "maximize", "decoupled_weight_decay", "differentiable")
 """Options that must be the same in every row."""
 
 
 def _steps(saved: Sequence[State]) -> float:
-    found = {float(each["step"]) if each else 0.0 for each in saved}
-    if len(found) > 1:
+    counts = {float(moments["step"]) if moments else 0.0 for moments in saved}
+    if len(counts) > 1:
         raise UsageError(
-            "parameters of one group have been stepped a different number of times, which a stack cannot go "
-            "on with; use the executor processes or serial"
+            "parameters of one group have been stepped a different number of times, which a stack "
+            "cannot continue; use the executor processes or serial"
         )
-    return found.pop()
+    return counts.pop()
 
 
 def _kind_of_step(
     options: Options, saved: Sequence[State], device: torch.device
 ) -> tuple[torch.dtype, torch.device]:
-    """How torch keeps the number of steps: with the parameters where it is fused, else on the CPU."""
+    """Return the type and device of torch's number of steps: of the parameters if fused, else CPU."""
     if options.get("fused") or options.get("capturable"):
         return torch.float32, device
     if saved[0]:

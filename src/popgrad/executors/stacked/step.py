@@ -14,7 +14,7 @@ from popgrad.tasks.torch_task import Batch
 
 @dataclass(frozen=True)
 class StepCache:
-    """What is known of the training steps of equal stacks, by batch size; more is added.
+    """Cached profiles and tapes of the training steps of equal stacks, by batch size.
 
     Attributes:
         profiles: Profile of a step.

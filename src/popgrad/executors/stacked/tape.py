@@ -76,7 +76,8 @@ def record(
 
     for shorter in (True, False):
         arguments = [x.clone() for x in copies]
-        with suppress(Exception):  # a shorter way to a kernel may take its arguments differently
+        # A shorter way to a kernel may take its arguments differently.
+        with suppress(Exception):
             tape = recorder.tape(shorter=shorter)
             prepared = tape.prepare(*arguments[: len(fixed)])
             replayed = tape.replay(*prepared, *arguments[len(fixed) :])
@@ -192,7 +193,7 @@ def _compile(noted: fx.Graph, *, shorter: bool) -> Callable[..., Any]:
         _transpose_products(graph)
     graph.eliminate_dead_code()
 
-    # Shortcuts come last: torch cannot say what they change, and so what is dead code.
+    # Shortcuts come last: torch does not know what they change, and so which code is dead.
     if shorter:
         for node in graph.nodes:
             node.target = _shortcut(node.target)
@@ -256,7 +257,7 @@ def _returns_first(func: Any, args: tuple[Any, ...], result: object) -> bool:
 
 
 def _view(x: torch.Tensor) -> tuple[object, ...]:
-    """What makes two tensors views of the same elements."""
+    """Return an identity of the elements that a tensor views: equal for two views of the same."""
     return x.data_ptr(), x.shape, x.stride(), x.dtype, x.is_conj(), x.is_neg()
 
 
@@ -277,7 +278,8 @@ def _snapshot(witness: object) -> bytes | None:
     written = io.BytesIO()
     try:
         _AttributePickler(written).dump(witness)
-    except Exception:  # the object's parts may raise anything
+    except Exception:
+        # The object's parts may raise anything.
         return None
     return written.getvalue()
 
