@@ -23,7 +23,8 @@ from measure import SEED, Row, begin, finish
 from popgrad.core.interval import Interval
 from popgrad.core.population import Assignment, Hparams, Outcome, Segment, SegmentId, Telemetry
 from popgrad.core.space import Space, Uniform
-from popgrad.engine.loop import Engine, Limits
+from popgrad.engine.limits import Limits
+from popgrad.engine.loop import Engine
 from popgrad.executors.simulated import Cluster, Simulated
 from popgrad.state import State
 from popgrad.store.checkpoints import Checkpoints

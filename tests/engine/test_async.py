@@ -16,7 +16,8 @@ from popgrad import NobodyLeftError, Segment, UsageError, pbt, random_search
 from popgrad.core.interval import parse_interval
 from popgrad.core.population import Decision
 from popgrad.engine.callbacks import Callbacks, IntervalEnd
-from popgrad.engine.loop import Engine, Limits
+from popgrad.engine.limits import Limits
+from popgrad.engine.loop import Engine
 from popgrad.executors import Serial
 from popgrad.executors.simulated import Cluster, Simulated
 from popgrad.record.record import Record

@@ -22,7 +22,8 @@ from popgrad.core.initial import first_hparams
 from popgrad.core.interval import parse_interval
 from popgrad.core.seeding import Rng
 from popgrad.engine.callbacks import Callbacks, IntervalEnd
-from popgrad.engine.loop import Engine, Limits
+from popgrad.engine.limits import Limits
+from popgrad.engine.loop import Engine
 from popgrad.executors import Serial
 from popgrad.record import lineage
 from popgrad.state import digest

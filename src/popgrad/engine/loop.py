@@ -1,21 +1,22 @@
 """The training loop: the only place in which strategy, executor and record meet."""
 
 import json
-import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from popgrad.core.initial import first_hparams
 from popgrad.core.interval import Interval
 from popgrad.core.population import Assignment, Decision, Hparams, Outcome, Segment, SegmentId
 from popgrad.core.seeding import Rng
-from popgrad.engine.callbacks import Callbacks, IntervalEnd
+from popgrad.engine.assignments import make_assignment
+from popgrad.engine.callbacks import Callbacks
+from popgrad.engine.limits import Limits, StopReason
 from popgrad.engine.members import MemberTable
 from popgrad.engine.outcomes import finished_segment
 from popgrad.engine.planning import make_plan
+from popgrad.engine.reporter import Reporter
 from popgrad.engine.states import StateSource
 from popgrad.executors.base import Executor
 from popgrad.record.progress import PendingSegment, first_starts, progress_after
@@ -23,35 +24,17 @@ from popgrad.state import State
 from popgrad.store.checkpoints import Checkpoints
 from popgrad.store.journal import Journal
 from popgrad.strategies.base import Growth, Strategy
-from popgrad.tasks.base import Task, epoch_steps
-
-log = logging.getLogger("popgrad")
+from popgrad.tasks.base import Task
 
 Mode = Literal["sync", "async"]
-StopReason = Literal["finished", "target score", "time"]
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Limits at which a run stops.
-
-    Attributes:
-        intervals: Intervals that each member trains, at least 1.
-        max_seconds: Seconds after which no further interval is started; None = no limit.
-        target_score: Score of a member at which no further interval is started; None = no target.
-    """
-
-    intervals: int
-    max_seconds: float | None = None
-    target_score: float | None = None
 
 
 class Engine:
     """The training loop of one run.
 
-    In mode "sync" all members train an interval, then all decide; in mode "async" each member decides as soon
-    as it has trained. The loop continues from whatever the record holds, so a new run, a resumed one, and one
-    with more intervals or members are the same loop.
+    In mode "sync" all members train an interval, then all decide; in mode "async" each member
+    decides as soon as it has trained. The loop continues from the record, however far it goes. So a
+    new run, a resumed run, and a run with more intervals or members are the same loop.
 
     Args:
         task: Task to train.
@@ -60,8 +43,8 @@ class Engine:
         journal: Journal of the run: the record so far is read from it, new segments are appended.
         checkpoints: Checkpoints of states that the executor does not hold; None = there are none.
         seed: Seed of the run.
-        size: Target population size. If the record has a different size, the next decision resizes it; all
-            members take part in that decision.
+        size: Target population size. If the record has a different size, the next decision resizes
+            it; all members take part in that decision.
         interval: Length of an interval.
         mode: "sync" or "async".
         grow: How new members start; None = the strategy's default.
@@ -96,7 +79,6 @@ class Engine:
         self._synchronous = mode == "sync"
         self._growth = strategy.growth(grow)
         self._checkpoint_every = checkpoint_every
-        self._callbacks = callbacks or Callbacks()
         self._limits = Limits(1)  # replaced by `run`
         self._begin = time.perf_counter()
 
@@ -113,7 +95,7 @@ class Engine:
         self._memory = decisions[-1].memory if decisions else strategy.init()
         self._progress = progress_after(first, decisions, self._segments)
         self._states = StateSource(make_executor, checkpoints, journal, self._segments)
-        self._members = self._make_table()
+        self._members = MemberTable.of(self._progress, self._segments)
 
         # The work ahead: every member's newest segment is pending, in training, or done.
         newest = self._progress.newest
@@ -125,8 +107,8 @@ class Engine:
         self._undecided = sorted(member for member in done if newest[member].interval >= undecided)
         self._without_donor: set[int] = set()  # failed members that wait for a donor
         self._unreleased = 0  # segments finished since states were last dropped
-        # Intervals that have been reported: those of earlier sessions are not reported again.
-        self._reported = min((start.interval for start in newest.values()), default=0)
+        earlier = min((start.interval for start in newest.values()), default=0)
+        self._reporter = Reporter(callbacks or Callbacks(), earlier)
 
     def run(self, limits: Limits) -> StopReason:
         """Train until a limit is reached, and return which one.
@@ -164,7 +146,7 @@ class Engine:
         """Close the executor, if it was started."""
         self._states.close()
 
-    # --- the record so far ----------------------------------------------------------------------------------
+    # --- the record so far ----------------------------------------------------------------------
 
     def _set_failures_aside(
         self, first: Mapping[int, PendingSegment], decisions: Sequence[Decision]
@@ -190,25 +172,7 @@ class Engine:
         for segment in crashed:
             del self._segments[segment]
 
-    def _make_table(self) -> MemberTable:
-        """Return the table of the present members, from the record."""
-        newest = self._progress.newest
-        refilled = self._progress.refilled
-        table = MemberTable(
-            (newest[member].hparams for member in sorted(newest)),
-            {member: slot.interval for member, slot in refilled.items()},
-        )
-
-        for member, slot in refilled.items():
-            if slot.holds is not None:
-                table.hold(member, self._segments[slot.holds], slot.interval)
-        # In order of intervals, so that each member's last segment is the one that stays.
-        for segment in self._segments.values():
-            if segment.member in newest:
-                table.update(segment)
-        return table
-
-    # --- queries --------------------------------------------------------------------------------------------
+    # --- queries --------------------------------------------------------------------------------
 
     @property
     def _resizes(self) -> bool:
@@ -235,22 +199,19 @@ class Engine:
 
     def _stop_reason(self) -> StopReason | None:
         """Reason to start no further interval; None = continue."""
-        target = self._limits.target_score
-        seconds = self._limits.max_seconds
-        reached: StopReason | None = None
-        if target is not None and self._members.best_score >= target:
-            reached = "target score"
-        elif seconds is not None and time.perf_counter() - self._begin >= seconds:
-            reached = "time"
-
+        seconds = time.perf_counter() - self._begin
+        reached = self._limits.reached(self._members.best_score, seconds)
         if reached is not None and self._intervals_left:
             return reached
         return None if self._undecided else "finished"
 
-    # --- training -------------------------------------------------------------------------------------------
+    # --- training -------------------------------------------------------------------------------
 
     def _restore_sources(self) -> None:
-        """Restore what an asynchronous run needs before it trains: members must not wait for each other."""
+        """Restore all states that an asynchronous run needs, before it trains.
+
+        Later, all members would wait while a state of one of them is restored.
+        """
         unfinished = self._pending or self._intervals_left
         if not self._synchronous and self._segments and unfinished:
             self._states.executor(sorted(self._needed()))
@@ -273,25 +234,18 @@ class Engine:
             del self._pending[assignment.member]
 
     def _assign(self, start: PendingSegment) -> Assignment:
-        first_step = 0 if start.source is None else self._segments[start.source].last_step
-        length = self._interval_length
-        depends_on_epochs = length.epochs or length.within_epochs
-        steps_per_epoch = epoch_steps(self._task, start.hparams) if depends_on_epochs else 1
         done = start.interval + 1
-
-        return Assignment(
-            member=start.member,
-            interval=start.interval,
-            source=start.source,
-            hparams=start.hparams,
+        return make_assignment(
+            start,
+            task=self._task,
             seed=self._rng.seed,
-            first_step=first_step,
-            steps=length.steps(first_step, steps_per_epoch),
+            first_step=0 if start.source is None else self._segments[start.source].last_step,
+            length=self._interval_length,
             checkpoint=done % self._checkpoint_every == 0 or done == self._limits.intervals,
         )
 
     def _collect(self, *, all_members: bool) -> None:
-        """Record finished segments: all that are in training, or as many as it takes for a decision."""
+        """Record finished segments: all that are in training, or as many as a decision needs."""
         while self._training and (all_members or not self._undecided):
             outcome = self._states.executor().next()
             segment = self._record(outcome)
@@ -299,6 +253,7 @@ class Engine:
             if self._has_intervals_left(segment.member):
                 self._undecided.append(segment.member)
 
+            # Dropping states takes a pass over all of them, so it is done once a round.
             self._unreleased += 1
             if self._unreleased >= len(self._progress.newest):
                 self._release_states()
@@ -311,30 +266,21 @@ class Engine:
         self._states.retain(self._needed(), self._members.best.values())
 
     def _record(self, outcome: Outcome) -> Segment:
-        """Append the segment of an outcome to the record, and call the callbacks."""
+        """Append the segment of an outcome to the record, and report it."""
         start = self._progress.newest[outcome.id[0]]
         assignment = self._training.pop(outcome.id)
         segment = finished_segment(start, assignment, outcome, self._task.score)
         self._journal.append_segments([segment], [outcome.telemetry])
         self._segments[segment.id] = segment
-
-        if segment.failed:
-            last_line = segment.error.strip().rpartition("\n")[2]
-            log.warning(
-                "member %d failed in interval %d: %s", segment.member, segment.interval, last_line
-            )
-        if self._callbacks.on_record is not None:
-            self._callbacks.on_record(segment, outcome.telemetry)
-        if self._callbacks.on_segment is not None:
-            self._callbacks.on_segment(segment)
+        self._reporter.report_segment(segment, outcome.telemetry)
         return segment
 
     def _check_survivors(self) -> None:
         """Raise `NobodyLeftError` if nothing is in training and no member has a finite score."""
         if not self._training and math.isnan(self._members.best_score):
             raise self._members.nobody_left(
-                f"none of the {len(self._progress.newest)} members has a finite score, so no member is left "
-                "to continue from: check the learning rate's range and the score"
+                f"none of the {len(self._progress.newest)} members has a finite score, so no member "
+                "is left to continue from: check the learning rate's range and the score"
             )
 
     def _finish(self, reason: StopReason) -> StopReason:
@@ -344,7 +290,7 @@ class Engine:
         self._release_states()
         return reason
 
-    # --- deciding -------------------------------------------------------------------------------------------
+    # --- deciding -------------------------------------------------------------------------------
 
     def _decide(self) -> Decision:
         """Make the next decision of the ready members. It is recorded before it is obeyed."""
@@ -364,10 +310,13 @@ class Engine:
             growth=self._growth,
         )
 
+        # One by one, members decide at different times, so the record has to name each source's
+        # segment; if all decide at once, it is the newest.
         last = self._members.last
         starts: tuple[SegmentId | None, ...] = ()
         if not self._synchronous:
             starts = tuple(last[source].id if source in last else None for source in plan.sources)
+
         # Memory goes through JSON, so that a resumed run sees exactly what this one sees.
         memory = json.loads(json.dumps(memory))
         decision = Decision(
@@ -387,24 +336,22 @@ class Engine:
         self._memory = decision.memory
         starts = self._progress.apply(decision, self._segments)
         if decision.size is not None:
-            self._members = self._make_table()
+            self._members = MemberTable.of(self._progress, self._segments)
 
         self._pending |= {start.member: start for start in starts}
         self._undecided = []
         self._without_donor = set(decision.plan.members) - self._pending.keys()
 
     def _report(self, decision: Decision | None) -> None:
-        """Call `on_interval` for each interval that all members without a failure have finished by now."""
+        """Report each interval that all members without a failure have finished by now."""
         finished = self._members.completed
         if self._synchronous or decision is None:
             finished = 1 + max(segment.interval for segment in self._members.last.values())
 
-        seconds = time.perf_counter() - self._begin
-        for interval in range(self._reported, finished):
-            if self._callbacks.on_interval is not None:
-                ids = ((member, interval) for member in sorted(self._progress.newest))
-                segments = tuple(
-                    self._segments[segment] for segment in ids if segment in self._segments
-                )
-                self._callbacks.on_interval(IntervalEnd(interval, segments, decision, seconds))
-        self._reported = max(self._reported, finished)
+        self._reporter.report_intervals(
+            finished,
+            self._progress.newest,
+            self._segments,
+            decision,
+            seconds=time.perf_counter() - self._begin,
+        )

@@ -1,23 +1,28 @@
-"""A table of the members during a run: last and best segments, and the arrays that a strategy reads."""
+"""The table of the members during a run: their last and best segments, as a strategy reads them."""
 
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Self
 
 import numpy as np
 
 from popgrad.core.errors import NobodyLeftError, RunError
-from popgrad.core.population import Hparams, Plan, Population, Segment
+from popgrad.core.population import Hparams, Plan, Population, Segment, SegmentId
 from popgrad.core.seeding import Floats, Index
 from popgrad.core.space import Space
+from popgrad.record.progress import Progress
 
 
 class MemberTable:
-    """Last and best segment of each member. A strategy gets views of the table, so a decision copies nothing.
+    """Last and best segment of each member.
+
+    A strategy gets views of the table, so a decision copies nothing.
 
     Args:
         hparams: [N] hyperparameters that each member starts with.
-        begin: First interval of the present occupant of each slot, by member; 0 if the slot is not listed.
+        begin: First interval of the present occupant of each slot, by member; 0 if the slot is not
+            listed.
 
     Attributes:
         last: Last segment of each member that has one.
@@ -34,6 +39,29 @@ class MemberTable:
         self._scores: Floats = np.full(size, math.nan)
         self._steps: Index = np.zeros(size, np.int64)
         self._intervals: Index = np.zeros(size, np.int64)
+
+    @classmethod
+    def of(cls, progress: Progress, segments: Mapping[SegmentId, Segment]) -> Self:
+        """Return the table of the present members.
+
+        Args:
+            progress: Progress of the members.
+            segments: The record, in the order of intervals.
+        """
+        newest = progress.newest
+        table = cls(
+            (newest[member].hparams for member in sorted(newest)),
+            {member: slot.interval for member, slot in progress.refilled.items()},
+        )
+
+        for member, slot in progress.refilled.items():
+            if slot.holds is not None:
+                table.hold(member, segments[slot.holds], slot.interval)
+        # In order of intervals, so that each member's last segment is the one that stays.
+        for segment in segments.values():
+            if segment.member in newest:
+                table.update(segment)
+        return table
 
     def update(self, segment: Segment) -> None:
         """Enter a finished segment."""

@@ -11,7 +11,8 @@ from popgrad import config as configuration
 from popgrad.core.errors import PopgradError, RunError
 from popgrad.core.population import Segment, SegmentId
 from popgrad.engine.callbacks import Callbacks, IntervalEnd, combine
-from popgrad.engine.loop import Engine, Limits
+from popgrad.engine.limits import Limits
+from popgrad.engine.loop import Engine
 from popgrad.runs.components import Components
 from popgrad.runs.outputs import event_callbacks, write_figures, write_tables, write_winner
 from popgrad.runs.result import Result
