@@ -76,9 +76,12 @@ class Trace:
     def events(self) -> list[dict[str, Any]]:
         """All events so far."""
         try:
-            return [json.loads(line) for line in (self.folder / "trace").read_text().splitlines()]
+            text = (self.folder / "trace").read_text()
         except FileNotFoundError:
             return []
+        # A write over the end of a page grows the file twice: a reader may see the first part of the last line.
+        complete = text[: text.rfind("\n") + 1]
+        return [json.loads(line) for line in complete.splitlines()]
 
     def entries(self) -> Counter[str]:
         """How often each phase was entered."""
