@@ -37,6 +37,7 @@ def accuracy(outputs: torch.Tensor, targets: torch.Tensor) -> float:
             f"{list(outputs.shape)}, got targets of shape {list(targets.shape)}; for one-hot targets use "
             "accuracy_onehot"
         )
+
     if not bool(torch.isfinite(outputs).all()):
         return math.nan
     return float((predicted == targets).double().mean())

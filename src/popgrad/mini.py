@@ -35,7 +35,7 @@ class Member:
 
 
 def train(member: Member, steps: int, lr: float) -> Member:
-    """Climb the surrogate 1.2 - (h0 a^2 + h1 b^2): a member sees nothing else of its score."""
+    """Climb the surrogate 1.2 - (h0 a^2 + h1 b^2): a member knows nothing else of its score."""
     a, b = member.theta
     for _ in range(steps):
         a, b = a - lr * 2.0 * member.h[0] * a, b - lr * 2.0 * member.h[1] * b
@@ -57,11 +57,14 @@ def exploit(
     with them.
     """
     size = len(population)
-    rounded_up = math.ceil(fraction * size - 1e-9)  # floats: 0.07 * 100 is a little above 7
+    # In floats 0.07 * 100 is a little above 7, and must not round up to 8.
+    rounded_up = math.ceil(fraction * size - 1e-9)
     count = min(rounded_up, size // 2)
+
     ties = [streams("ties", i, done).random() for i in range(size)]
     order = sorted(range(size), key=lambda i: (population[i].score, ties[i]))  # worst first
-    worst, best = order[:count], order[count:][-max(count, 1) :]
+    worst = order[:count]
+    best = order[count:][-max(count, 1) :]
     draws = {i: streams("donor", i, done).random() for i in worst}
     return [best[int(draws[i] * len(best))] if i in draws else i for i in range(size)]
 

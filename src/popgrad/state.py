@@ -88,6 +88,7 @@ def unflatten(tree: Tree, leaves: Sequence[torch.Tensor]) -> Any:
     """Restore a state from its tree and its leaves; it aliases the leaves."""
     if not isinstance(tree, dict):
         return tree
+
     ((kind, content),) = tree.items()
     match kind:
         case "t":

@@ -1,5 +1,6 @@
 """Dimensions that list their values: Choice, Ordinal, Constant."""
-# ruff: noqa: D102, ARG002  # documented once, in `popgrad.core.space.Dimension`; a constant uses no argument
+# ruff: noqa: D102, ARG002 # documented once, in `popgrad.core.space.Dimension`; a constant uses no
+# argument
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -53,18 +53,21 @@ def perturb(
     """
     changed: dict[str, Value] = {}
     changes: dict[str, Change] = {}
+
     for name, dimension in space.items():
         if not explored(dimension):
-            changed[name], changes[name] = hparams[name], "inherited"
+            changed[name] = hparams[name]
+            changes[name] = "inherited"
         elif rng.random() < resample_probability:
-            changed[name], changes[name] = dimension.sample(rng), "resampled"
+            changed[name] = dimension.sample(rng)
+            changes[name] = "resampled"
         else:
             changed[name], changes[name] = dimension.perturb(rng, hparams[name], factors)
     return changed, changes
 
 
 def explored(dimension: Dimension) -> bool:
-    """Whether explore may change it: neither init-only nor constant."""
+    """Return whether explore may change it: neither init-only nor constant."""
     return not dimension.init_only and not isinstance(dimension, Constant)
 
 

@@ -216,8 +216,10 @@ class Integer:
 
         for f in (factor, 1 / factor):
             target = move(f)
-            near = self._nearest(target)
-            new = near if near != x else clamp(x + (1 if target > x else -1), self.low, self.high)
+            new = self._nearest(target)
+            if new == x:
+                # A factor near 1 must not leave a small integer as it is for ever.
+                new = clamp(x + (1 if target > x else -1), self.low, self.high)
             if new != x:
                 return new, f
         # Only a factor of 1 gets here, which `check_factors` refuses.

@@ -47,7 +47,9 @@ def extended(
 
 
 def grown(plan: Plan, before: int, hparams: Sequence[Hparams]) -> Plan:
-    """Extend a plan to new members. A new member without a donor is its own source: it starts fresh.
+    """Extend a plan to new members.
+
+    A new member without a donor is its own source: it starts fresh.
 
     Args:
         plan: Plan for the N members before the change, or for all M.
@@ -65,7 +67,7 @@ def grown(plan: Plan, before: int, hparams: Sequence[Hparams]) -> Plan:
 
 
 def shrunk(plan: Plan, scores: Floats, size: int) -> Plan:
-    """Reduce a plan to the best `size` members; each has what the plan gives it, in a slot below `size`.
+    """Reduce a plan to the best `size` members, each in a slot below `size` with what the plan gives it.
 
     Members in higher slots move, the lowest into the lowest free slot. One that moves and would
     have kept its state inherits it from its old slot.

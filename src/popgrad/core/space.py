@@ -43,7 +43,10 @@ class Dimension(Protocol):
         """Axis to draw it on: "linear", "log", "one-minus" (log of 1 - x), "ordinal" or "category"."""
 
     def sample(self, rng: np.random.Generator) -> Value:
-        """Draw a value from the prior. The share of `rng` consumed depends on the dimension alone."""
+        """Draw a value from the prior.
+
+        The share of `rng` consumed depends on the dimension alone.
+        """
 
     def perturb(
         self, rng: np.random.Generator, value: Value, factors: Sequence[float]
@@ -92,11 +95,13 @@ def dimension(spec: Mapping[str, Any], where: str = "") -> Dimension:
             raise UsageError(
                 f'expected a mapping such as {{"kind": "uniform", "low": 0, "high": 1}}, got {spec!r}'
             )
+
         arguments = dict(spec)
         kind = arguments.pop("kind", None)
         cls = DIMENSIONS.get(kind) if isinstance(kind, str) else None
         if cls is None:
             raise UsageError(f"kind: expected one of {', '.join(DIMENSIONS)}, got {kind!r}")
+
         _check_fields(kind, cls, arguments)
         built: Dimension = cls(**arguments)
         return built

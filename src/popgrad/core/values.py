@@ -18,7 +18,7 @@ _T = TypeVar("_T", int, float)
 
 
 def is_number(value: object) -> bool:
-    """Whether it is an integer or float of Python or NumPy; a boolean is not a number."""
+    """Return whether it is an integer or float of Python or NumPy; a boolean is not a number."""
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
 
 

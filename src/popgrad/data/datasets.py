@@ -204,7 +204,8 @@ def _load_idx(known: Dataset, paths: list[Path]) -> Raw:
     tensors = [read_idx(path) for path in paths]
     parts = []
     for i in (0, 2):
-        images, labels = tensors[i], tensors[i + 1]
+        images = tensors[i]
+        labels = tensors[i + 1]
         images = images[:, None] if images.dim() == 3 else images
         if labels.is_floating_point():
             raise DataError(f"{paths[i + 1]}: expected integer labels, got {labels.dtype}")
@@ -221,8 +222,10 @@ def _load_folders(known: Dataset, root: Path) -> Raw:
             raise DataError(
                 f"{folder}: its classes have names, those of train/ have numbers; name them alike"
             )
+
         images, labels = read_folder(folder, classes=classes)
         parts[folder.name] = _checked(known, images, labels, folder, folder)
+
     return Raw(train=parts["train"], test=parts["test"], validation=parts.get("val"))
 
 
@@ -275,7 +278,8 @@ def splits(
     raw = load(known, directory)
 
     if raw.validation is not None:
-        train, held_out = raw.train, raw.validation
+        train = raw.train
+        held_out = raw.validation
     else:
         train, held_out = stratified(*raw.train, validation=validation, seed=seed)
 

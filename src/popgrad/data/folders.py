@@ -70,6 +70,7 @@ def _classes(folders: Sequence[Path], classes: Sequence[str] | None) -> list[tup
             raise DataError(
                 f"{folder}: expected one of the classes {', '.join(classes)}, got {folder.name}"
             )
+
         label = int(folder.name) if classes is None else classes.index(folder.name)
         files = _pngs(folder)
         if not files:

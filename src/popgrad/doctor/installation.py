@@ -61,6 +61,7 @@ def _arithmetic() -> Finding:
     fingerprint = fingerprint_with()
     arithmetic = str(fingerprint["arithmetic"])
     text = f"{fingerprint['capability']}, {arithmetic[:12]}…, MKL_CBWR={setting}"
+
     if setting != "AUTO":
         advice = (
             "leave MKL_CBWR unset (popgrad sets it to AUTO), else bits can depend on where tensors "
@@ -86,7 +87,7 @@ def _devices() -> Finding:
 
 
 def _space(folder: Path) -> Finding:
-    """Free space of the nearest folder that exists."""
+    """Examine the free space of the nearest folder that exists."""
     candidates = (folder.absolute(), *folder.absolute().parents)
     existing = next(path for path in candidates if path.exists())
     free = shutil.disk_usage(existing).free

@@ -153,7 +153,8 @@ class Engine:
     ) -> None:
         """Let the members that crashed try again if the run stopped since no member was left.
 
-        By now the disk may have room again, or the code may be mended. A score that is not finite stays.
+        By now the disk may have room again, or the code may be mended. A score that is not finite
+        stays.
         """
         if not any(segment.broke for segment in self._segments.values()):
             return
@@ -193,12 +194,12 @@ class Engine:
         return self._progress.newest[member].interval + 1 < self._limits.intervals
 
     def _needed(self) -> set[SegmentId]:
-        """Segments that a member may continue from."""
+        """Return the segments that a member may continue from."""
         with_state = {segment.id for segment in self._members.last.values() if segment.digest}
         return with_state | self._progress.ahead(self._segments)
 
     def _stop_reason(self) -> StopReason | None:
-        """Reason to start no further interval; None = continue."""
+        """Return the reason to start no further interval; None = continue."""
         seconds = time.perf_counter() - self._begin
         reached = self._limits.reached(self._members.best_score, seconds)
         if reached is not None and self._intervals_left:

@@ -89,7 +89,10 @@ class MemberTable:
 
     @property
     def best_score(self) -> float:
-        """Best finite last score; nan = there is none. A score of +inf is a failure, not the best."""
+        """Best finite last score; nan = there is none.
+
+        A score of +inf is a failure, not the best.
+        """
         finite = self._scores[np.isfinite(self._scores)]
         return float(finite.max()) if finite.size else math.nan
 

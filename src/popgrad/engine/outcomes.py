@@ -48,7 +48,8 @@ def score_of(outcome: Outcome, score_name: str) -> tuple[float, str]:
         score_name: Metric that ranks; "-loss" ranks by the lowest loss.
 
     Returns:
-        The score, higher is better, nan if training failed; and the error, "" if the score is finite.
+        The score, higher is better, nan if training failed; and the error, "" if the score is
+        finite.
 
     Raises:
         UsageError: The task does not evaluate that metric.

@@ -23,8 +23,8 @@ def restore(
 ) -> None:
     """Give an executor the final states of segments.
 
-    A state without a checkpoint is retrained from the nearest segment behind it that has one, with the
-    recorded hyperparameters and seeds, and compared with the record.
+    A state without a checkpoint is retrained from the nearest segment behind it that has one, with
+    the recorded hyperparameters and seeds, and compared with the record.
 
     Args:
         executor: Executor that is to hold the states.
@@ -66,14 +66,13 @@ def _put_checkpoints(
     for leaf in wanted:
         segment: SegmentId | None = leaf
         while segment is not None and segment not in missing and not executor.holds(segment):
-            state = (
-                None
-                if checkpoints is None
-                else load_checkpoint(checkpoints, segments[segment].digest)
-            )
+            state = None
+            if checkpoints is not None:
+                state = load_checkpoint(checkpoints, segments[segment].digest)
             if state is not None:
                 executor.put(segment, state)
                 break
+
             missing[segment] = segments[segment]
             segment = segments[segment].source
     return missing
@@ -83,6 +82,7 @@ def load_checkpoint(checkpoints: Checkpoints, digest: str) -> State | None:
     """Return the state of a digest, or None if there is no file. A damaged file is deleted."""
     if not checkpoints.has(digest):
         return None
+
     try:
         return checkpoints.load(digest)
     except RunError as error:
@@ -98,7 +98,7 @@ def compare(recorded: Segment, outcome: Outcome, *, exact: bool = True) -> bool:
 
     Args:
         recorded: Segment of the record.
-        outcome: Outcome of training it again.
+        outcome: Outcome of retraining it.
         exact: Whether a difference is an error; else it is logged.
 
     Raises:

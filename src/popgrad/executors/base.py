@@ -55,7 +55,7 @@ class Executor(Protocol):
         """
 
     def holds(self, segment: SegmentId) -> bool:
-        """Whether the final state of a segment is held."""
+        """Return whether the final state of a segment is held."""
 
     def put(self, segment: SegmentId, state: State) -> None:
         """Take the final state of a segment, as read from a checkpoint."""
@@ -198,6 +198,6 @@ def _train(task: Task, assignment: Assignment, source: State | None, ctx: Contex
 
 
 def _samples(state: State) -> int:
-    """Training samples behind a state; 0 if the task does not count them."""
+    """Return the training samples behind a state; 0 if the task does not count them."""
     samples = state.get("position") if isinstance(state, dict) else None
     return samples if isinstance(samples, int) else 0

@@ -41,13 +41,16 @@ class Serial:
             raise UsageError(
                 "deadline: the executor serial cannot abandon a segment; use processes"
             )
+
         self._task = task
         self._devices = devices
         self._writer = None if save is None else Writer(save)
         self._queue: TrainingQueue[Assignment] = TrainingQueue()
         self._states: dict[SegmentId, State] = {}
         self._closed = False
-        self._threads = torch.get_num_threads()  # the caller's
+
+        # Bits depend on the number of threads. `close` restores the caller's.
+        self._threads = torch.get_num_threads()
         self._limits = threadpool_limits(1)
         torch.set_num_threads(1)
 
@@ -89,7 +92,7 @@ class Serial:
         self._states.setdefault(segment, unflatten(tree, copies))
 
     def holds(self, segment: SegmentId) -> bool:
-        """Whether the state is in this process."""
+        """Return whether the state is in this process."""
         return segment in self._states
 
     def put(self, segment: SegmentId, state: State) -> None:

@@ -56,6 +56,7 @@ class Cluster:
             )
         if not 0 <= self.failure <= 1:
             raise UsageError(f"failure: expected a probability in [0, 1], got {self.failure}")
+
         for name in ("overhead", "preemption", "away"):
             value = getattr(self, name)
             if not 0 <= value < math.inf:
@@ -253,7 +254,7 @@ class Simulated:
     # --- states: those of the serial executor that trains -----------------------------------------
 
     def holds(self, segment: SegmentId) -> bool:
-        """Whether the state is in this process."""
+        """Return whether the state is in this process."""
         return self._trainer.holds(segment)
 
     def put(self, segment: SegmentId, state: State) -> None:

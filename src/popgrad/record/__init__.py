@@ -1,1 +1,4 @@
-"""The record of a run as pure data: segments, decisions, lineages, schedules. No files are read here."""
+"""The record of a run as pure data: segments, decisions, lineages, schedules.
+
+No files are read here.
+"""

@@ -52,14 +52,15 @@ def check_record(record: Record) -> None:
     """Refuse a record that no run can continue from.
 
     Raises:
-        RunError: The record lacks or has a member, a source or a hyperparameter that the run cannot have.
+        RunError: The record lacks or has a member, a source or a hyperparameter that the run cannot
+            have.
     """
     for problem in problems(record):
         raise RunError(f"the record is damaged: {problem}")
 
 
 def problems(record: Record) -> Iterator[str]:
-    """Parts of a record that do not fit its run, one line each. One pass over segments and decisions."""
+    """List the parts of a record that do not fit its run, one line each, in one pass."""
     largest = max(record.sizes)
     for segment in record.segments:
         if not _fits(segment, largest, record):
@@ -98,7 +99,7 @@ def _fits(segment: Segment, largest: int, record: Record) -> bool:
 
 
 def _applies(decision: Decision, before: int, after: int, record: Record) -> bool:
-    """Whether a decision can be made in a population of `before` members that has `after` from then on."""
+    """Return whether a decision fits a population of `before` members, `after` from then on."""
     plan = decision.plan
     members = all(member in range(after) for member in plan.members)
     sources = all(source in range(max(before, after)) for source in plan.sources)
@@ -111,7 +112,7 @@ def _complete(hparams: Hparams, record: Record) -> bool:
 
 
 def contradictions(record: Record) -> Iterator[str]:
-    """Segments that contradict their sources or the decisions, one line each.
+    """List the segments that contradict their sources or the decisions, one line each.
 
     Args:
         record: A record without `problems`, with all decisions.

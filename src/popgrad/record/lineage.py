@@ -25,7 +25,7 @@ def last_segments(segments: Iterable[Segment]) -> dict[int, Segment]:
     return dict(sorted(last.items()))
 
 
-# --- scores -----------------------------------------------------------------------------------------
+# --- scores ---------------------------------------------------------------------------------------
 
 
 def rank(segment: Segment) -> tuple[bool, float, int]:
@@ -74,7 +74,7 @@ def best_ever(segments: Iterable[Segment]) -> Segment:
     return min(alive, key=lambda segment: (-segment.score, segment.interval, segment.member))
 
 
-# --- ancestry ---------------------------------------------------------------------------------------
+# --- ancestry -------------------------------------------------------------------------------------
 
 
 def lineage(segments: Sequence[Segment], leaf: int | SegmentId) -> tuple[Segment, ...]:
@@ -156,8 +156,8 @@ def heirs(segments: Sequence[Segment]) -> dict[SegmentId, tuple[SegmentId, ...]]
 def founders(segments: Sequence[Segment]) -> dict[int, int]:
     """Return the number of fresh ancestors behind the members without a failure, for each interval.
 
-    It measures diversity: it starts at the number of members and, unless members start fresh, cannot
-    grow in a synchronous run.
+    It measures diversity: it starts at the number of members and, unless members start fresh,
+    cannot grow in a synchronous run.
 
     Raises:
         RunError: The record is damaged: a source is missing, or the sources run in a circle.

@@ -1,4 +1,4 @@
-"""Progress of the members: what each trains next, derived from the decisions and segments of a record."""
+"""Progress of the members: the next segment of each, derived from decisions and segments."""
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -83,8 +83,8 @@ class Progress:
     def _resize(self, size: int, starts: Sequence[PendingSegment]) -> None:
         """Empty the slots from `size` on, and note the new occupants of the others.
 
-        A new member has no state yet. If the population shrinks, a member that moves into a lower slot has
-        the state that it inherits at once.
+        A new member has no state yet. If the population shrinks, a member that moves into a lower
+        slot has the state that it inherits at once.
         """
         shrinks = size < len(self.newest)
         for member in [member for member in self.newest if member >= size]:
@@ -104,7 +104,7 @@ class Progress:
     def first_interval(
         self, member: int, number: int, segments: Mapping[SegmentId, Segment], *, synchronous: bool
     ) -> int:
-        """First interval of a member that joins: the next interval of the least advanced member.
+        """Return the first interval of a member that joins: the next one of the least advanced member.
 
         Args:
             member: Slot of the new member.
@@ -122,7 +122,7 @@ class Progress:
         return 1 + max(least, self.departed.get(member, -1))
 
     def last(self, segments: Iterable[Segment]) -> dict[int, Segment]:
-        """Segment whose state each present member has, by member; members without a state are left out."""
+        """Return the segment whose state each present member has, by member, if it has one."""
         by_id = {segment.id: segment for segment in segments}
         last: dict[int, Segment] = {}
         for segment in by_id.values():
@@ -138,11 +138,11 @@ class Progress:
         return dict(sorted(last.items()))
 
     def _begin(self, member: int) -> int:
-        """First interval of the present occupant of a slot."""
+        """Return the first interval of the present occupant of a slot."""
         return self.refilled[member].interval if member in self.refilled else 0
 
     def ahead(self, trained: Container[SegmentId]) -> set[SegmentId]:
-        """Segments that a decided but untrained segment starts from."""
+        """Return the segments that a decided but untrained segment starts from."""
         starts = self.newest.values()
         return {
             start.source for start in starts if start.id not in trained and start.source is not None
@@ -152,7 +152,7 @@ class Progress:
 def first_starts(
     hparams: Sequence[Hparams], changes: Sequence[Changes]
 ) -> dict[int, PendingSegment]:
-    """First segments of the members, by member.
+    """Return the first segments of the members, by member.
 
     Args:
         hparams: [N] complete hyperparameters of each member.
@@ -163,7 +163,7 @@ def first_starts(
 
 
 def recorded_starts(segments: Iterable[Segment]) -> dict[int, PendingSegment]:
-    """First segments of the members that the run started with, as far as they are recorded."""
+    """Return the recorded first segments of the members that the run started with."""
     first = (segment for segment in segments if segment.interval == 0)
     return {
         each.member: PendingSegment(each.member, 0, None, each.hparams, each.changes)
@@ -176,7 +176,7 @@ def progress_after(
     decisions: Iterable[Decision],
     segments: Mapping[SegmentId, Segment],
 ) -> Progress:
-    """Progress after all given decisions.
+    """Return the progress after all given decisions.
 
     Args:
         first: First segments of the members.
@@ -195,17 +195,19 @@ def progress_after(
 def starts_after(
     decision: Decision, before: Progress, segments: Mapping[SegmentId, Segment]
 ) -> list[PendingSegment]:
-    """Segments that a decision starts. A member that keeps a failed state starts none.
+    """Return the segments that a decision starts. A member that keeps a failed state starts none.
 
     Args:
-        decision: The decision; it names the segments to start from, or means the newest of each source.
+        decision: The decision; it names the segments to start from, or means the newest of each
+            source.
         before: Progress before the decision.
         segments: The record; it holds every segment that the decision starts from.
 
     Raises:
         RunError: A segment that the decision starts from is missing.
     """
-    plan, newest = decision.plan, before.newest
+    plan = decision.plan
+    newest = before.newest
     starts = []
     for i, (member, source) in enumerate(zip(plan.members, plan.sources, strict=True)):
         joins = decision.size is not None and member not in newest
@@ -231,7 +233,7 @@ def starts_after(
 def _source_id(
     decision: Decision, i: int, newest: Mapping[int, PendingSegment]
 ) -> SegmentId | None:
-    """Segment that entry `i` of a plan starts from; None = the source has none."""
+    """Return the segment that entry `i` of a plan starts from; None = the source has none."""
     if decision.starts:
         return decision.starts[i]
     source = decision.plan.sources[i]
@@ -241,7 +243,7 @@ def _source_id(
 def _interval(
     decision: Decision, member: int, before: Progress, segments: Mapping[SegmentId, Segment]
 ) -> int:
-    """Interval that a member trains after a decision.
+    """Return the interval that a member trains after a decision.
 
     Intervals count decisions if all members decide at once; else each member counts its own.
     """

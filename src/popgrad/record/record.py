@@ -20,12 +20,15 @@ class Record:
         space: Dimensions that the run searches.
         score_name: Metric that ranks, higher is better; "-loss" ranks by the lowest loss.
         segments: Finished segments, ordered by (interval, member).
-        decisions: Decisions in order. They may be left out if the population has never changed its size.
+        decisions: Decisions in order. They may be left out if the population has never changed its
+            size.
         sizes: Sizes of the population, from the first to the present one; () = never recorded.
         config: Resolved configuration as plain values, by key.
         given_task: Whether the run was given a task instance, which a configuration cannot name.
-        task_digest: SHA-256 of the task's source; "" = the task is built in, or its source cannot be read.
-        fingerprint: Arithmetic of the machine that started the run; empty = nothing has trained yet.
+        task_digest: SHA-256 of the task's source; "" = the task is built in, or its source cannot
+            be read.
+        fingerprint: Arithmetic of the machine that started the run; empty = nothing has trained
+            yet.
         stopped: Reason the run ended: "finished", "target score", "time", or "unfinished".
     """
 
@@ -92,10 +95,11 @@ class Record:
         return lineage.best_ever(self.segments)
 
     def lineage(self, leaf: int | SegmentId | None = None) -> tuple[Segment, ...]:
-        """Segments behind a member's weights, root first.
+        """Return the segments behind a member's weights, root first.
 
         Args:
-            leaf: A member (its last state is meant), a segment (member, interval), or None for the winner.
+            leaf: A member (its last state is meant), a segment (member, interval), or None for the
+                winner.
 
         Raises:
             UsageError: The record has no such member or segment.
@@ -109,5 +113,5 @@ class Record:
         return lineage.lineage(self.segments, leaf)
 
     def schedule(self, leaf: int | SegmentId | None = None) -> Schedule:
-        """Hyperparameters along a lineage; arguments and errors are those of `lineage`."""
+        """Return the hyperparameters along a lineage; arguments and errors are those of `lineage`."""
         return lineage.schedule(self.lineage(leaf))

@@ -59,6 +59,7 @@ class Schedule:
     def __post_init__(self) -> None:
         if not self.phases:
             raise UsageError("schedule: expected at least one phase, got none")
+
         expected = 0
         for phase in self.phases:
             if phase.first_step != expected or phase.steps < 1:
@@ -119,17 +120,18 @@ class Schedule:
     ) -> LRScheduler:
         """Return a scheduler of torch that sets a hyperparameter to exactly its scheduled value.
 
-        The first value is set at once; call `step` after each training step, not once an epoch. Its state
-        is a few numbers; loading it sets the value that is due.
+        The first value is set at once; call `step` after each training step, not once an epoch. Its
+        state is a few numbers; loading it sets the value that is due.
 
         Args:
-            optimizer: Optimizer with `name` as a key of every parameter group; all get the same value.
+            optimizer: Optimizer with `name` as a key of every parameter group; all get the same
+                value.
             name: Name of the hyperparameter.
             last_step: Last step that is already trained, counted from 0; -1 = none.
 
         Raises:
-            UsageError: The schedule or the optimizer has no such hyperparameter, it is not a number, or
-                `last_step` is below -1.
+            UsageError: The schedule or the optimizer has no such hyperparameter, it is not a
+                number, or `last_step` is below -1.
         """
         for phase in self.phases:
             if name not in phase.hparams:
@@ -144,7 +146,7 @@ class Schedule:
                 )
         return Scheduler(optimizer, name, lambda step: self.at(step)[name], last_step)
 
-    # --- text ---------------------------------------------------------------------------------------
+    # --- text -------------------------------------------------------------------------------------
 
     @classmethod
     def from_rows(cls, rows: Iterable[Mapping[str, Any]]) -> "Schedule":
@@ -157,7 +159,10 @@ class Schedule:
 
     @classmethod
     def from_json(cls, text: str) -> "Schedule":
-        """Return the schedule of a string of `to_json`. Raises `UsageError` that names what is wrong."""
+        """Return the schedule of a string of `to_json`.
+
+        Raises `UsageError` that names what is wrong.
+        """
         return cls.from_rows(schedule_text.from_json(text))
 
     def to_csv(self) -> str:
@@ -169,7 +174,10 @@ class Schedule:
 
     @classmethod
     def from_csv(cls, text: str) -> "Schedule":
-        """Return the schedule of a string of `to_csv`. Raises `UsageError` that names what is wrong."""
+        """Return the schedule of a string of `to_csv`.
+
+        Raises `UsageError` that names what is wrong.
+        """
         return cls.from_rows(schedule_text.from_csv(text))
 
     @classmethod
@@ -188,6 +196,7 @@ class Schedule:
                 f"schedule: expected a .json or .csv file, got the directory {path}; the schedule of "
                 f"a run is popgrad.load({str(path)!r}).schedule()"
             )
+
         parse = {".json": cls.from_json, ".csv": cls.from_csv}.get(path.suffix)
         if parse is None:
             raise UsageError(f"schedule: expected a .json or .csv file, got {path}")

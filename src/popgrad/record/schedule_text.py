@@ -31,6 +31,7 @@ def check_row(number: int, row: object) -> Row:
         raise UsageError(
             f"phase {number}: expected first_step, steps and a mapping hparams, got {row!r:.80}"
         )
+
     for name in _STEPS:
         if type(row[name]) is not int:
             raise UsageError(f"phase {number}, {name}: expected an integer, got {row[name]!r}")
@@ -42,7 +43,7 @@ def check_row(number: int, row: object) -> Row:
     return row
 
 
-# --- JSON -------------------------------------------------------------------------------------------
+# --- JSON -----------------------------------------------------------------------------------------
 
 
 def to_json(rows: Sequence[Row]) -> str:
@@ -61,14 +62,14 @@ def from_json(text: str) -> list[Row]:
     return [check_row(number, row) for number, row in enumerate(rows)]
 
 
-# --- CSV --------------------------------------------------------------------------------------------
+# --- CSV ------------------------------------------------------------------------------------------
 
 
 def to_csv(rows: Sequence[Row]) -> str:
     """Return rows as CSV: first_step, steps and a column for each hyperparameter.
 
-    An empty cell is no value. A string that would be read as something else is written in the quotation
-    marks that it has in JSON.
+    An empty cell is no value. A string that would be read as something else is written in the
+    quotation marks that it has in JSON.
     """
     names = list(dict.fromkeys(name for row in rows for name in row["hparams"]))
     text = io.StringIO()

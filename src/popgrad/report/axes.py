@@ -11,8 +11,10 @@ from popgrad.core.population import Segment
 from popgrad.core.seeding import Floats
 from popgrad.core.space import Choice, Dimension, Ordinal
 
-TITLE, LABEL, TICKS = 13, 12, 10
-"""Font sizes in points; explicit, because a user's matplotlibrc must not change a figure."""
+# Font sizes in points; explicit, because a user's matplotlibrc must not change a figure.
+TITLE = 13
+LABEL = 12
+TICKS = 10
 GRID = "#E6E6E6"
 MARGIN = 0.05  # of the axis, on each side, as matplotlib's own
 _NINES = (0.0, 0.5, 0.8, *(1 - 10.0**-n for n in range(1, 8)))  # the ticks of a one-minus axis
@@ -27,8 +29,8 @@ def positions(
         segments: [S] segments, at least one.
         name: Name of the hyperparameter.
         dimension: Dimension of the hyperparameter.
-        spread: Share, in [0, 1], of the distance between two options over which members are spread, so
-            that points do not cover each other.
+        spread: Share, in [0, 1], of the distance between two options over which members are spread,
+            so that points do not cover each other.
     """
     values = [segment.hparams[name] for segment in segments]
     if not isinstance(dimension, Choice | Ordinal):
@@ -51,8 +53,10 @@ def dress(axes: Axes, which: str, label: str, dimension: Dimension | None, value
         values: Values drawn along the axis, from `positions`.
     """
     axis = getattr(axes, f"{which}axis")
-    rescale, limit = getattr(axes, f"set_{which}scale"), getattr(axes, f"set_{which}lim")
+    rescale = getattr(axes, f"set_{which}scale")
+    limit = getattr(axes, f"set_{which}lim")
     axis.label.set(text=label, size=LABEL)
+
     if isinstance(dimension, Choice | Ordinal):
         names = [str(option) for option in dimension.options]
         axis.set_major_locator(FixedLocator(range(len(names))))
@@ -69,6 +73,7 @@ def dress(axes: Axes, which: str, label: str, dimension: Dimension | None, value
         axis.set_major_locator(FixedLocator(_NINES))
         axis.set_minor_locator(NullLocator())
         axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.7g}"))
+
     axes.tick_params(which="both", labelsize=TICKS)
     axes.grid(visible=True, color=GRID, linewidth=0.6)
     axes.set_axisbelow(True)

@@ -14,10 +14,10 @@ def rows(
 ) -> list[Row]:
     """Return one row per logged step, ordered by member and then by training.
 
-    Columns: member, interval, step (training steps behind the weights, along the lineage: it jumps if a
-    member inherits), epoch (the same in epochs; omitted if `steps_per_epoch` is None), and every logged
-    name (nan if it was not logged at that step). A name that is taken already becomes curve_<name>; a
-    name that was logged twice at a step has two rows.
+    Columns: member, interval, step (training steps behind the weights, along the lineage: it jumps
+    if a member inherits), epoch (the same in epochs; omitted if `steps_per_epoch` is None), and
+    every logged name (nan if it was not logged at that step). A name that is taken already becomes
+    curve_<name>; a name that was logged twice at a step has two rows.
 
     Args:
         telemetry: Telemetry by segment.
@@ -27,6 +27,7 @@ def rows(
         name for each in sorted(telemetry) for _, name, _ in telemetry[each].curve
     )
     columns = _columns(names)
+
     table: list[Row] = []
     for member, interval in sorted(telemetry):
         for step, points in _by_step(telemetry[member, interval].curve):

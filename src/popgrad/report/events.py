@@ -20,12 +20,12 @@ _LARGEST = torch.finfo(torch.float32).max
 class Events:
     """Writes the events that `tensorboard --logdir DIRECTORY` shows.
 
-    The horizontal axis counts the steps that the slot has trained: its own segments, added up. Steps along
-    the lineage would run backwards if an heir takes over from a donor that has trained less. A segment
-    writes at steps begin + 1 to end.
+    The horizontal axis counts the steps that the slot has trained: its own segments, added up.
+    Steps along the lineage would run backwards if an heir takes over from a donor that has trained
+    less. A segment writes at steps begin + 1 to end.
 
-    No file stays open between two calls: written events are visible at once, and a population may have
-    more members than a process may have open files.
+    No file stays open between two calls: written events are visible at once, and a population may
+    have more members than a process may have open files.
     """
 
     def __init__(
@@ -41,8 +41,8 @@ class Events:
             directory: Directory in which those of the members are created: `member-03`.
             space: Dimensions that were searched; numbers are drawn.
             score_name: Metric that ranks, such as "accuracy".
-            recorded: Segments that earlier sessions of this run have written here. New ones follow them,
-                and events beyond them, from a session that was killed, are struck out.
+            recorded: Segments that earlier sessions of this run have written here. New ones follow
+                them, and events beyond them, from a session that was killed, are struck out.
 
         Raises:
             UsageError: tensorboard is not installed.
@@ -54,7 +54,10 @@ class Events:
             raise UsageError(
                 "TensorBoard events need tensorboard: pip install popgrad[tensorboard]"
             ) from error
-        self._directory, self._space, self._score_name = Path(directory), space, score_name
+
+        self._directory = Path(directory)
+        self._space = space
+        self._score_name = score_name
         self._files: dict[str, Path] = {}
         self._trained: dict[int, int] = {}  # steps, by member
         self._next: dict[int, int] = {}  # interval, by member
@@ -65,30 +68,35 @@ class Events:
         """Append a finished segment; a segment that is written already is ignored.
 
         Tags: train/<name> logged by the task, validation/<name> the metrics, score/<its name>, and
-        hyperparameters/<name>, at the first and the last step. Numbers that are not finite are left out.
+        hyperparameters/<name>, at the first and the last step. Numbers that are not finite are left
+        out.
         """
         member = segment.member
         if segment.interval < self._next.get(member, 0):
             return
+
         begin = self._trained.get(member, 0)
         by_step: dict[int, dict[str, float]] = {}
         for step, tag, value in self._points(segment, telemetry):
             if math.isfinite(value) and abs(value) <= _LARGEST:
                 by_step.setdefault(begin + step, {})[tag] = value
+
         summaries = [(step, _scalars(by_step[step])) for step in sorted(by_step)]
         self._append(f"member-{member:02d}", begin + 1, summaries)
         self._count(segment)
 
     def _points(self, segment: Segment, telemetry: Telemetry) -> Iterator[tuple[int, str, float]]:
-        """(step, tag, value), steps counted from 1 to the segment's length."""
+        """Yield (step, tag, value), with steps counted from 1 to the segment's length."""
         for name in self._space:
             value = segment.hparams[name]
             if isinstance(value, int | float) and not isinstance(value, bool):
                 yield 1, f"hyperparameters/{name}", value
                 yield segment.steps, f"hyperparameters/{name}", value
+
         for step, name, value in telemetry.curve:
             # A task may count in its own way, but must not write among the steps of other segments.
             yield min(max(step - segment.first_step, 1), segment.steps), f"train/{name}", value
+
         for name, value in segment.metrics.items():
             yield segment.steps, f"validation/{name}", value
         yield segment.steps, f"score/{self._score_name}", segment.score

@@ -1,7 +1,7 @@
 """Figures of a run: the region that the population searched, its schedule, and the course of one slot.
 
-They are drawn on `matplotlib.figure.Figure` alone, so nothing global (pyplot, a backend) is touched, and
-equal arguments give equal PNG files.
+They are drawn on `matplotlib.figure.Figure` alone, so nothing global (pyplot, a backend) is
+touched, and equal arguments give equal PNG files.
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,9 +48,9 @@ _THICK: dict[str, Any] = {"color": WINNER, "linewidth": 2.6}
 def results(record: Record) -> Figure:
     """Draw the region that the population searched: all segments, coloured by score.
 
-    The axes are the first two searched hyperparameters; a single one is drawn against the score, and
-    without any the score is drawn against training steps. Failed segments are grey crosses (at the lower
-    edge if the score is an axis). The colours begin at the 5th percentile of the scores.
+    The axes are the first two searched hyperparameters; a single one is drawn against the score,
+    and without any the score is drawn against training steps. Failed segments are grey crosses (at
+    the lower edge if the score is an axis). The colours begin at the 5th percentile of the scores.
 
     Args:
         record: Record with at least one segment.
@@ -115,7 +115,10 @@ def _scatter(axes: Axes, segments: Sequence[Segment], x: Floats, y: Floats) -> A
         zorder=4,
         **colour,
     )
-    placed, edge = ~alive & np.isfinite(y), ~alive & ~np.isfinite(y)
+
+    # A failed member without a finite value is marked at the lower edge of the axes.
+    placed = ~alive & np.isfinite(y)
+    edge = ~alive & ~np.isfinite(y)
     axes.plot(x[placed], y[placed], zorder=2.5, **_CROSS)
     lower = np.full(edge.sum(), 0.02)  # of the height of the axes
     axes.plot(x[edge], lower, zorder=1, transform=axes.get_xaxis_transform(), **_CROSS)
@@ -126,7 +129,9 @@ def _norm(scores: Floats) -> Normalize:
     alive = scores[np.isfinite(scores)]
     if not len(alive):
         return Normalize(0.0, 1.0)
-    low, high = float(np.percentile(alive, LOWEST_SHOWN)), float(alive.max())
+
+    low = float(np.percentile(alive, LOWEST_SHOWN))
+    high = float(alive.max())
     if low == high:
         low = float(alive.min())
     # If all scores are equal, any range will do.
@@ -135,9 +140,11 @@ def _norm(scores: Floats) -> Normalize:
 
 
 def _marks(segments: Sequence[Segment]) -> list[Line2D]:
-    """Entries of the legend, for marks that occur."""
+    """Return the entries of the legend, for marks that occur."""
     intervals = len({segment.interval for segment in segments})
-    dark, bright = "#31688E", "#8FD744"  # of viridis
+    # Colours of viridis.
+    dark = "#31688E"
+    bright = "#8FD744"
     marks = [
         (intervals > 1, {"label": "first interval", "markeredgecolor": dark, **_DOT, **_FIRST}),
         (intervals > 2, {"label": "in between", "color": dark, "markersize": 5, **_DOT}),
@@ -150,9 +157,9 @@ def _marks(segments: Sequence[Segment]) -> list[Line2D]:
 def schedule(record: Record) -> Figure:
     """Draw the winner's schedule among all others: a panel for each hyperparameter, the score below.
 
-    The horizontal axis counts training steps along the lineage. Every segment hangs on the one it started
-    from, so the thin lines are the family tree; the winner's lineage is thick, with a tick wherever an heir
-    took over from a donor.
+    The horizontal axis counts training steps along the lineage. Every segment hangs on the one it
+    started from, so the thin lines are the family tree; the winner's lineage is thick, with a tick
+    wherever an heir took over from a donor.
 
     Args:
         record: Record with at least one segment.
@@ -165,6 +172,7 @@ def schedule(record: Record) -> Figure:
     winner = record.winner
     shown = searched(record.space)
     line = record.lineage(winner.id)
+
     figure = Figure(figsize=(9.0, 1.4 + 2.1 * (len(shown) + 1)), dpi=DPI, layout="constrained")
     *panels, bottom = figure.subplots(len(shown) + 1, 1, sharex=True, squeeze=False)[:, 0]
     ids = [segment.id for segment in segments]
@@ -172,6 +180,7 @@ def schedule(record: Record) -> Figure:
         values = positions(segments, name, dimension)
         _draw_values(axes, segments, dict(zip(ids, values.tolist(), strict=True)), line)
         dress(axes, "y", name, dimension, values)
+
     _draw_scores(bottom, segments, line)
     dress(bottom, "y", record.score_name, None, _scores(segments))
     steps = max(segment.last_step for segment in segments)
@@ -179,6 +188,7 @@ def schedule(record: Record) -> Figure:
     bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
     bottom.set_xlim(0, 1.01 * steps)  # room for the last mark
     figure.align_ylabels([*panels, bottom])
+
     handles = [
         Line2D([], [], label="all members", **_THIN),
         Line2D([], [], label=f"lineage of the winner, member {winner.member}", **_THICK),
@@ -196,8 +206,8 @@ def rate(
 ) -> Figure:
     """Draw a hyperparameter of one slot, such as the learning rate, step by step.
 
-    The horizontal axis counts what the slot itself has trained, which is even also if it inherits; a
-    ring marks each value that it began with on a donor's weights.
+    The horizontal axis counts the steps that the slot itself has trained, so it has no gaps if the
+    slot inherits. A ring marks each value with which it started on a donor's weights.
 
     Args:
         record: Record with at least one segment of the member.
@@ -208,17 +218,21 @@ def rate(
     Raises:
         UsageError: There is no such segment or hyperparameter.
     """
-    segments, space = _segments(record), record.space
+    segments = _segments(record)
+    space = record.space
     if name not in space:
         raise UsageError(
             f"there is no hyperparameter {name!r} to draw; there is {', '.join(space)}"
         )
+
     own = sorted(
-        (each for each in segments if each.member == member), key=lambda each: each.interval
+        (segment for segment in segments if segment.member == member),
+        key=lambda segment: segment.interval,
     )
     if not own:
-        there = sorted({each.member for each in segments})
-        raise UsageError(f"member {member} has no finished segment; members that have: {there}")
+        members = sorted({segment.member for segment in segments})
+        raise UsageError(f"member {member} has no finished segment; members that have: {members}")
+
     edges = np.cumsum([0, *(each.steps for each in own)]) / (steps_per_epoch or 1)
     values = positions(own, name, space[name])
     heirs = [i for i, each in enumerate(own) if inherited(each)]
@@ -244,7 +258,7 @@ def _draw_values(
     values: Mapping[SegmentId, float],
     line: Sequence[Segment],
 ) -> None:
-    """Piecewise constant: a vertical stroke from the source's value, then the segment's own."""
+    """Draw values, piecewise constant: a vertical stroke from the source's, then the segment's own."""
     xs: list[float] = []
     ys: list[float] = []
     for segment in segments:
@@ -253,6 +267,7 @@ def _draw_values(
         xs += segment.first_step, segment.first_step, segment.last_step, np.nan
         ys += before, here, here, np.nan
     axes.plot(xs, ys, alpha=0.75, zorder=1, **_THIN)
+
     edges = [edge for segment in line for edge in (segment.first_step, segment.last_step)]
     axes.plot(edges, [values[segment.id] for segment in line for _ in range(2)], zorder=3, **_THICK)
     heirs = [heir for _, heir in jumps(line)]
@@ -260,7 +275,7 @@ def _draw_values(
 
 
 def _draw_scores(axes: Axes, segments: Sequence[Segment], line: Sequence[Segment]) -> None:
-    """From the source's score to the segment's own."""
+    """Draw scores: a line from the source's score to the segment's own."""
     by_id = index(segments)
     xs: list[float] = []
     ys: list[float] = []
@@ -269,14 +284,18 @@ def _draw_scores(axes: Axes, segments: Sequence[Segment], line: Sequence[Segment
         xs += before.last_step, segment.last_step, np.nan
         ys += before.score, segment.score, np.nan
     axes.plot(xs, ys, alpha=0.75, zorder=1, marker=".", markersize=2.5, **_THIN)
-    steps, scores = [each.last_step for each in line], [each.score for each in line]
+
+    steps = [segment.last_step for segment in line]
+    scores = [segment.score for segment in line]
     axes.plot(steps, scores, zorder=3, marker=".", markersize=5, **_THICK)
     donors = [donor for donor, _ in jumps(line)]
     _draw_ticks(axes, [donor.last_step for donor in donors], [donor.score for donor in donors])
+
     alive = _scores(segments)
     alive = alive[np.isfinite(alive)]
     if len(alive):
-        low, high = float(np.percentile(alive, LOWEST_SHOWN)), float(alive.max())
+        low = float(np.percentile(alive, LOWEST_SHOWN))
+        high = float(alive.max())
         # A few bad scores would flatten all others.
         if 0 < 3 * (high - low) < high - float(alive.min()):
             axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))

@@ -28,11 +28,12 @@ def searched(space: Space) -> dict[str, Dimension]:
 def rows(record: Record, telemetry: Mapping[SegmentId, Telemetry]) -> list[Row]:
     """Return one row per segment, all with the same columns.
 
-    Columns: member, interval, step (training steps behind the final state), samples, score (higher is
-    better; nan = failed), every metric (nan if the member was not evaluated), every hyperparameter,
-    change_<hyperparameter> (the factor or the word for its origin), source_member and source_interval
-    (None for a fresh member), seconds (wall time; nan if unknown), status. A hyperparameter or metric with
-    a name that is taken already becomes hparam_<name> or metric_<name>.
+    Columns: member, interval, step (training steps behind the final state), samples, score (higher
+    is better; nan = failed), every metric (nan if the member was not evaluated), every
+    hyperparameter, change_<hyperparameter> (the factor or the word for its origin), source_member
+    and source_interval (None for a fresh member), seconds (wall time; nan if unknown), status. A
+    hyperparameter or metric with a name that is taken already becomes hparam_<name> or
+    metric_<name>.
     """
     hparams, changes, metrics = _columns(record)
     table: list[Row] = []
@@ -47,6 +48,7 @@ def rows(record: Record, telemetry: Mapping[SegmentId, Telemetry]) -> list[Row]:
         )
         source = segment.source or (None, None)
         end = (*source, known.seconds if known else math.nan, segment.status)
+
         row: Row = dict(zip(_BEFORE, numbers, strict=True))
         row |= {column: segment.metrics.get(name, math.nan) for name, column in metrics.items()}
         row |= {column: segment.hparams[name] for name, column in hparams.items()}
@@ -57,7 +59,7 @@ def rows(record: Record, telemetry: Mapping[SegmentId, Telemetry]) -> list[Row]:
 
 
 def _columns(record: Record) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
-    """Columns of hyperparameters, of their changes, and of metrics, each by name."""
+    """Return the columns of hyperparameters, of their changes, and of metrics, each by name."""
     taken = {*_BEFORE, *_AFTER}
     hparams = {name: _free(name, "hparam_", taken) for name in record.space}
     changes = {name: _free(f"change_{name}", "hparam_", taken) for name in record.space}

@@ -16,16 +16,20 @@ from popgrad.record import lineage
 from popgrad.record.record import Record
 from popgrad.report.history import searched
 
-DIGITS = 4  # significant: a validation set of 10,000 resolves no more of an accuracy
-_WIDEST = 1e4  # a column whose numbers span more than this is written with exponents
-_LARGEST, _SMALLEST = 1e6, 1e-4  # and so is one with a number beyond these
+# Significant digits: a validation set of 10,000 resolves no more of an accuracy.
+DIGITS = 4
+# A column is written with exponents if its numbers span more than this, or one is beyond these.
+_WIDEST = 1e4
+_LARGEST = 1e6
+_SMALLEST = 1e-4
 
 
 def numbers(column: Iterable[object]) -> list[str]:
     """Return a column of values as text that aligns when it is set flush right.
 
-    Floats get at least 4 significant digits and all the same number of decimals, or exponents if they span
-    more than four orders of magnitude; other values are written as they are, None as nothing.
+    Floats get at least 4 significant digits and all the same number of decimals, or exponents if
+    they span more than four orders of magnitude; other values are written as they are, None as
+    nothing.
     """
     values = list(column)
     sizes = [
@@ -33,7 +37,9 @@ def numbers(column: Iterable[object]) -> list[str]:
         for value in values
         if isinstance(value, float) and math.isfinite(value) and value
     ]
-    low, high = min(sizes, default=1.0), max(sizes, default=1.0)
+
+    low = min(sizes, default=1.0)
+    high = max(sizes, default=1.0)
     if high / low > _WIDEST or high >= _LARGEST or low < _SMALLEST:
         form = f".{DIGITS - 1}e"
     else:
@@ -109,12 +115,14 @@ def lineage_line(line: Sequence[Segment]) -> Text:
     """Return a lineage (root first) from end to root, stays merged: "m3 (intervals 5-9) ← m7 (0-4)"."""
     text = Text()
     for i, stay in enumerate(reversed(_stays(line))):
-        first, last = stay[0].interval, stay[-1].interval
+        first = stay[0].interval
+        last = stay[-1].interval
         span = str(first) if first == last else f"{first}-{last}"
-        word = ("interval " if first == last else "intervals ") if i == 0 else ""
-        if i:
+        if i == 0:
+            span = f"interval {span}" if first == last else f"intervals {span}"
+        else:
             text.append(" ← ", style="bold yellow")
-        text.append(f"m{stay[0].member}", style="bold").append(f" ({word}{span})")
+        text.append(f"m{stay[0].member}", style="bold").append(f" ({span})")
     return text
 
 
@@ -134,12 +142,13 @@ def population(record: Record) -> Table:
     names = list(searched(record.space))
     header = ["member", "interval", record.score_name, *names, "source"]
     table = _table("Population", dict.fromkeys(header, "right"))
+
     columns = [
-        [str(each.member) for each in last],
-        [str(each.interval) for each in last],
-        numbers(each.score for each in last),
-        *(numbers(each.hparams[name] for each in last) for name in names),
-        [_source(each) for each in last],
+        [str(segment.member) for segment in last],
+        [str(segment.interval) for segment in last],
+        numbers(segment.score for segment in last),
+        *(numbers(segment.hparams[name] for segment in last) for name in names),
+        [_source(segment) for segment in last],
     ]
     for segment, *row in zip(last, *columns, strict=True):
         table.add_row(*map(Text, row), style="red" if segment.failed else "")
@@ -164,10 +173,10 @@ def _table(title: str, columns: dict[str, str]) -> Table:
 def summary_data(record: Record) -> dict[str, object]:
     """Return the summary as plain JSON data; numbers that are not finite are None, since JSON has no NaN.
 
-    Keys: score (its name), members, intervals, segments, failed (counts), winner and best_ever (None if no
-    score is finite), lineage (root first), schedule (all hyperparameters, equal neighbours merged),
-    population (the last segment of each present member), founders (for each interval, how many fresh
-    ancestors are alive).
+    Keys: score (its name), members, intervals, segments, failed (counts), winner and best_ever
+    (None if no score is finite), lineage (root first), schedule (all hyperparameters, equal
+    neighbours merged), population (the last segment of each present member), founders (for each
+    interval, how many fresh ancestors are alive).
     """
     winner: Segment | None = None
     best_ever: Segment | None = None
@@ -178,7 +187,8 @@ def summary_data(record: Record) -> dict[str, object]:
     with suppress(NobodyLeftError):
         best_ever = record.best_ever
 
-    space, segments = record.space, record.segments
+    space = record.space
+    segments = record.segments
     alive = lineage.founders(segments)
     return {
         "score": record.score_name,

@@ -1,4 +1,7 @@
-"""A configuration with every key decided, and the components that it names. Nothing is written here."""
+"""A configuration with every key decided, and the components that it names.
+
+Nothing is written here.
+"""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -51,7 +54,8 @@ def build(
         sizes: Sizes that the population of a resumed run has had.
 
     Raises:
-        UsageError: The configuration requests something that does not exist or does not fit together.
+        UsageError: The configuration requests something that does not exist or does not fit
+            together.
     """
     task = make_task(config, task)
     config = resolve(config, task, strategy, sizes=sizes)
@@ -109,8 +113,9 @@ def _count_intervals(config: RunConfig, interval: str, task: Task, hparams: Hpar
 def _resolve_strategy(
     config: RunConfig, task: Task, strategy: Strategy | None, hparams: Hparams
 ) -> StrategyConfig:
-    """Name of the strategy with all its settings, defaults included."""
-    name, options = config.strategy.name, config.strategy.options()
+    """Return the strategy's name with all its settings, defaults included."""
+    name = config.strategy.name
+    options = config.strategy.options()
     if strategy is not None:
         if options:
             raise UsageError(
@@ -135,6 +140,7 @@ def _check_strategy(config: RunConfig) -> None:
         raise UsageError(
             "strategy: the run was given a Strategy object; pass it again, strategy=..."
         )
+
     if name not in STRATEGIES:
         raise UsageError(f"strategy: expected {', '.join(STRATEGIES)}, got {name!r}")
     if name == "pbt" and config.population < 2:

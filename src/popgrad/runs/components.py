@@ -34,7 +34,8 @@ class Components:
         config: Resolved configuration.
         task: Task to train, with the configured space and weights.
         strategy: Makes the plans.
-        make_executor: Starts the executor; called with `save`, the function that writes a checkpoint.
+        make_executor: Starts the executor; called with `save`, the function that writes a
+            checkpoint.
     """
 
     config: RunConfig
@@ -118,8 +119,8 @@ def executor_factory(
 ) -> Callable[..., Executor]:
     """Return a function that starts the executor of a configuration.
 
-    The function takes `save`, which writes a checkpoint. What cannot work is refused here, before anything
-    is written.
+    The function takes `save`, which writes a checkpoint. What cannot work is refused here, before
+    anything is written.
 
     Args:
         config: Resolved configuration.
@@ -184,13 +185,14 @@ def _spread(task: Task, config: RunConfig, sizes: Sequence[int]) -> Task:
 
 
 def _devices(config: RunConfig) -> list[torch.device]:
-    """Devices that members take turns over; on a cluster, the single GPU that an actor sees.
+    """Return the devices that members share in turn; on a cluster, the single GPU of an actor.
 
     Raises:
         UsageError: There is no such device, or members on a cluster take no GPU.
     """
     if config.executor != "ray":
         return resolve_devices(config.device)
+
     device = resolve_device(config)
     if device == "cpu":
         return [torch.device("cpu")]

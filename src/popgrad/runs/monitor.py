@@ -1,7 +1,9 @@
-"""The monitor of vanilla training: tests the newest checkpoint of a run from time to time. Decides nothing.
+"""The monitor of vanilla training: tests the newest checkpoint of a run from time to time.
 
-As a process of its own (`python -m popgrad.runs.monitor DIR`) it tests until its standard input ends, and
-then once more, so that a test follows the last checkpoint.
+Decides nothing.
+
+As a process of its own (`python -m popgrad.runs.monitor DIR`) it tests until its standard input
+ends, and then once more, so that a test follows the last checkpoint.
 """
 
 import argparse
@@ -34,8 +36,8 @@ class Monitor:
     Args:
         directory: Directory of the run.
         data_dir: Directory of the data; None = as the run was configured.
-        table: Whether to write the run's `results.csv`, a row for each tested checkpoint: epoch, iter
-            (training steps), test_loss, test_acc.
+        table: Whether to write the run's `results.csv`, a row for each tested checkpoint: epoch,
+            iter (training steps), test_loss, test_acc.
     """
 
     def __init__(self, directory: Path, data_dir: str | None = None, *, table: bool = True) -> None:
@@ -47,15 +49,16 @@ class Monitor:
     def test_newest(self) -> str | None:
         """Test the newest checkpoint, and return the metrics in words; None if it was tested already.
 
-        A checkpoint is complete when the journal names it. One that is dropped while it is being opened is
-        not a failure: there is a newer one by then.
+        A checkpoint is complete when the journal names it. One that is dropped while it is being
+        opened is not a failure: there is a newer one by then.
 
         Raises:
             RunError: The run cannot be read.
         """
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                result, tests = self._open(), self._recorded_tests()
+                result = self._open()
+                tests = self._recorded_tests()
                 done = [segment for segment in result.segments if not segment.failed]
                 if not done or done[-1].id in tests:
                     return None
@@ -70,8 +73,8 @@ class Monitor:
         if self._table:
             self._write_table(result, {**tests, newest.id: metrics})
         words = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-        where = f"epoch {_epoch(result, newest)}, step {newest.last_step}"
-        return f"test after {where} (it decides nothing): {words}"
+        position = f"epoch {_epoch(result, newest)}, step {newest.last_step}"
+        return f"test after {position} (it decides nothing): {words}"
 
     def _open(self) -> Result:
         result = load(self._directory.path, data_dir=self._data_dir)
@@ -105,7 +108,7 @@ class Monitor:
 
 
 def _epoch(result: Result, segment: Segment) -> int:
-    """Epoch that a segment ends in, from 1; its interval if the task counts no epochs."""
+    """Return the epoch that a segment ends in, from 1; its interval if the task has no epochs."""
     if not isinstance(result.task, Epochal):
         return segment.interval + 1
     return -(-segment.last_step // result.task.epoch_steps(segment.hparams))

@@ -123,7 +123,8 @@ def describe_resize(config: RunConfig, record: Record, strategy: Strategy, *, gr
     Raises:
         UsageError: No decision is left that could change the size, or `grow` would have no effect.
     """
-    size, wanted = record.size, config.population
+    size = record.size
+    wanted = config.population
     if grow and wanted <= size:
         raise UsageError(
             f"grow: got {config.grow!r}, but the population has {size} members and does not grow; pass "
@@ -147,7 +148,7 @@ def describe_resize(config: RunConfig, record: Record, strategy: Strategy, *, gr
 
 
 def _intervals_ahead(progress: Progress, record: Record) -> list[int]:
-    """Interval that each member has come to; failed members count only if all have failed."""
+    """Return each member's newest interval; failed members count only if all have failed."""
     newest = progress.newest
     failed = {
         member

@@ -42,7 +42,8 @@ class Result:
         telemetry: Clock times and training curves by segment; not part of the record.
         config: Resolved configuration.
         run_directory: Paths of the run's files; None = in memory only.
-        trained_task: The task, if it is at hand; None = it is made from the configuration when needed.
+        trained_task: The task, if it is at hand; None = it is made from the configuration when
+            needed.
         final_states: Final states that are at hand, by segment.
         journal: Journal of a run in memory, for readings of splits; None = that of the directory.
 
@@ -63,7 +64,7 @@ class Result:
     final_states: Mapping[SegmentId, State] = field(default_factory=dict, repr=False)
     journal: Journal | None = field(default=None, repr=False)
 
-    # --- the record -----------------------------------------------------------------------------------------
+    # --- the record -------------------------------------------------------------------------------
 
     @property
     def segments(self) -> tuple[Segment, ...]:
@@ -111,7 +112,10 @@ class Result:
         return rows(self.record, self.telemetry)
 
     def frame(self) -> Any:
-        """Return `history` as a pandas data frame. Raises `UsageError` if pandas is not installed."""
+        """Return `history` as a pandas data frame.
+
+        Raises `UsageError` if pandas is not installed.
+        """
         return frame(self.history)
 
     def lineage(self, member: int | SegmentId) -> tuple[Segment, ...]:
@@ -122,14 +126,17 @@ class Result:
         return self.record.lineage(member)
 
     def schedule(self, member: int | None = None) -> Schedule:
-        """Return the hyperparameters along a member's lineage; None = the winner's. Runs no task code."""
+        """Return the hyperparameters along a member's lineage; None = the winner's.
+
+        Runs no task code.
+        """
         return self.record.schedule(member)
 
     def best(self, member: int) -> Segment:
         """Return a member's best segment so far; its state is kept beside the last one's."""
         return lineage.best_ever([segment for segment in self.segments if segment.member == member])
 
-    # --- the model ------------------------------------------------------------------------------------------
+    # --- the model --------------------------------------------------------------------------------
 
     @cached_property
     def task(self) -> Task:
@@ -179,7 +186,7 @@ class Result:
             checkpoints.wait([digest], _PATIENCE)
         return checkpoints.load(digest)
 
-    # --- evaluation -----------------------------------------------------------------------------------------
+    # --- evaluation -------------------------------------------------------------------------------
 
     def test(self, member: int | None = None, *, reader: str = "Result.test") -> dict[str, float]:
         """Evaluate a member's final state on the test split, which selection never sees.
@@ -207,6 +214,7 @@ class Result:
             recorded.member, recorded.interval, recorded.last_step, self._device(), self.config.seed
         )
         metrics = evaluate(self.task, self.state(segment), recorded.hparams, split, ctx)
+
         try:
             self._record_reading(reader, split, segment, metrics)
         except RunError as error:

@@ -95,6 +95,7 @@ def _make_engine(
         callbacks = combine(
             event_callbacks(directory, components.task, journal.segments()), callbacks
         )
+
     return Engine(
         components.task,
         components.strategy,
@@ -112,18 +113,18 @@ def _make_engine(
     )
 
 
-# --- the copy in storage ------------------------------------------------------------------------------------
+# --- the copy in storage --------------------------------------------------------------------------
 
 
 def _has_checkpoint(components: Components, segment: Segment) -> bool:
-    """Whether a segment is to have a checkpoint."""
+    """Return whether a segment is to have a checkpoint."""
     done = segment.interval + 1
     config = components.config
     return done % config.checkpoint_every == 0 or done == config.intervals
 
 
 def _mirror_callbacks(mirror: Mirror) -> Callbacks:
-    """Callbacks that update a copy after each interval; a failure is logged, and the next update retries."""
+    """Return callbacks that update a copy after each interval; a failed update is logged, and retried."""
 
     def update(end: IntervalEnd) -> None:
         del end
@@ -135,7 +136,7 @@ def _mirror_callbacks(mirror: Mirror) -> Callbacks:
     return Callbacks(on_interval=update)
 
 
-# --- the end of a session -----------------------------------------------------------------------------------
+# --- the end of a session -------------------------------------------------------------------------
 
 
 @contextmanager
@@ -175,7 +176,8 @@ def _write_outputs(
 ) -> Result:
     """Return the result of the run, and write its tables, figures and winner."""
     outputs = components.config.outputs
-    record, telemetry = journal.record(), journal.telemetry()
+    record = journal.record()
+    telemetry = journal.telemetry()
     if directory is not None and outputs:
         write_tables(record, telemetry, directory, components.task)
 
@@ -198,7 +200,10 @@ def _write_outputs(
 def _write_partial_outputs(
     components: Components, journal: Journal, directory: Directory | None
 ) -> None:
-    """Write the outputs of a run that was interrupted. Failures are logged: the interruption is the news."""
+    """Write the outputs of a run that was interrupted.
+
+    Failures are logged: the interruption is the news.
+    """
     if directory is None:
         return
     try:

@@ -74,15 +74,17 @@ def train(
     """Train one network, or continue to train one, and test it as the mode requires.
 
     Args:
-        config: Configuration with one member. If it sets `load`, the run there continues with its saved
-            configuration.
+        config: Configuration with one member. If it sets `load`, the run there continues with its
+            saved configuration.
         directory: Directory of a new run; not used if `config.load` is set.
-        mode: "parallel" tests the newest checkpoint in another process every `config.sleep` seconds, and once
-            more at the end; "train" does not test; "traintest" tests after every checkpoint, in turn.
+        mode: "parallel" tests the newest checkpoint in another process every `config.sleep`
+            seconds, and once more at the end; "train" does not test; "traintest" tests after every
+            checkpoint, in turn.
         callbacks: Functions to call as segments and intervals finish.
 
     Raises:
-        UsageError: The mode is unknown or does not train, or the configuration has more than one member.
+        UsageError: The mode is unknown or does not train, or the configuration has more than one
+            member.
     """
     if mode not in TRAINING:
         raise UsageError(f"mode: expected {', '.join(TRAINING)} to train, got {mode!r}")
@@ -118,7 +120,7 @@ def _tests(path: Path, config: RunConfig, mode: str, callbacks: Callbacks) -> It
 
 
 def _test_in_turn(monitor: Monitor) -> Callbacks:
-    """Callbacks that test after each interval, while training waits."""
+    """Return callbacks that test after each interval, while training waits."""
 
     def test(end: IntervalEnd) -> None:
         del end
@@ -132,7 +134,8 @@ def _test_in_turn(monitor: Monitor) -> Callbacks:
 class _MonitorProcess:
     """A monitor process, from the first checkpoint to the test that follows the last one.
 
-    The process ends with its standard input: when `finish` closes it, or when this process is killed.
+    The process ends with its standard input: when `finish` closes it, or when this process is
+    killed.
     """
 
     def __init__(self, path: Path, config: RunConfig) -> None:

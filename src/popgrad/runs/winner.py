@@ -122,8 +122,8 @@ def load_model(
 
     Args:
         path: Path of the weights.
-        task: Task that the network was trained on; needed if the JSON does not name it, since the run was
-            given an instance.
+        task: Task that the network was trained on; needed if the JSON does not name it, since the
+            run was given an instance.
         device: Device to load the network to.
 
     Raises:

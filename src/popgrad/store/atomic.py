@@ -37,7 +37,7 @@ def leftovers(folder: Path) -> list[Path]:
 
 
 def _is_running(process: int) -> bool:
-    """Whether another process of that number exists, which may be about to replace its file."""
+    """Return whether another process of that number exists, which may be about to replace its file."""
     if process == os.getpid():
         return False
     try:

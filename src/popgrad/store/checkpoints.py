@@ -126,7 +126,8 @@ class Checkpoints:
         """Return the state of a digest, in torch's own memory.
 
         Raises:
-            RunError: The file is missing, is not a checkpoint, or its content differs from its name.
+            RunError: The file is missing, is not a checkpoint, or its content differs from its
+                name.
         """
         path = self.path(digest)
         if not path.exists():
@@ -204,7 +205,7 @@ def _missing(path: Path) -> RunError:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether a file has the name of a checkpoint; other files in the folder are never deleted."""
+    """Return whether a file has the name of a checkpoint; other files in the folder are never deleted."""
     return path.suffix == SUFFIX and _DIGEST.fullmatch(path.stem) is not None
 
 

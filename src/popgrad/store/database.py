@@ -39,7 +39,10 @@ _FAILURES = (
 _TABLES = (_ABOUT, _SEGMENTS, _DECISIONS, _TELEMETRY, _READINGS, _FAILURES)
 
 _COPY_ATTEMPTS = 20
-"""Attempts to copy a journal that a run has just started to write to. Opening it takes milliseconds."""
+"""Attempts to copy a journal that a run has just started to write to.
+
+Opening it takes milliseconds.
+"""
 
 
 def create(
@@ -86,8 +89,8 @@ def _fill(database: sqlite3.Connection, about: Mapping[str, str]) -> None:
 def connect(path: Path, *, durable: bool = False) -> sqlite3.Connection:
     """Open an existing journal for writing."""
     database = sqlite3.connect(path)
-    # In WAL mode NORMAL survives any kill of a process. FULL flushes every commit, and so survives a
-    # failure of power.
+    # In WAL mode NORMAL survives any kill of a process. FULL flushes every commit, and so survives
+    # a failure of power.
     database.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
     return database
 
@@ -98,8 +101,8 @@ def copy(path: Path) -> sqlite3.Connection:
     for _ in range(_COPY_ATTEMPTS):
         before = _stamp(path)
         try:
-            # Without a log no process has the file open. Stating so keeps SQLite from leaving a log and
-            # its index behind.
+            # Without a log no process has the file open. Stating so keeps SQLite from leaving a log
+            # and its index behind.
             private = _read(path, "mode=ro" if log.exists() else "immutable=1")
         except sqlite3.OperationalError:
             if not log.exists():
@@ -114,7 +117,7 @@ def copy(path: Path) -> sqlite3.Connection:
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    """Time of the last change and size of a file."""
+    """Return the time of the last change and the size of a file."""
     status = path.stat()
     return status.st_mtime_ns, status.st_size
 
@@ -150,14 +153,17 @@ def check(database: sqlite3.Connection, path: Path | None) -> None:
         RunError: The file has another format, or tables other than those of a journal.
     """
     database.execute("PRAGMA trusted_schema=OFF")
-    found = _format(database, path)
-    if found != FORMAT:
+    version = _format(database, path)
+    if version != FORMAT:
         writer = (
             "a newer popgrad; update popgrad"
-            if found > FORMAT
+            if version > FORMAT
             else "a development version of popgrad"
         )
-        raise RunError(f"{path} has format {found}, expected {FORMAT}: it was written by {writer}")
+        raise RunError(
+            f"{path} has format {version}, expected {FORMAT}: it was written by {writer}"
+        )
+
     if _schema(database) != set(_TABLES):
         raise RunError(
             f"{path} has other tables than the journal of a run: it is damaged, or not a journal"
@@ -175,6 +181,6 @@ def _format(database: sqlite3.Connection, path: Path | None) -> int:
 
 
 def _schema(database: sqlite3.Connection) -> set[str]:
-    """Statements that created everything in the file: triggers and views too, which a journal lacks."""
+    """Return the statements that created the file's content: triggers and views, if it has any, too."""
     rows = database.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")
     return {str(sql) for (sql,) in rows}

@@ -108,7 +108,7 @@ class Directory:
         return self.path / "best.safetensors"
 
     def figure(self, name: str) -> Path:
-        """Path of a figure."""
+        """Return the path of a figure."""
         return self.path / f"{name}.png"
 
     @contextmanager
@@ -166,7 +166,7 @@ class Directory:
 
 
 def _is_unstarted(path: Path) -> bool:
-    """Whether a path is a directory with nothing but the files of a run that never started."""
+    """Return whether a path is a directory with nothing but the files of a run that never started."""
     return path.is_dir() and all(each.name in _UNSTARTED for each in path.iterdir())
 
 

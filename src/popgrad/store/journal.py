@@ -1,6 +1,7 @@
 """The journal: one SQLite file, the only truth about a run. Rows are only appended.
 
-The record (segments, decisions) is equal between equal runs. Telemetry never is, and has its own tables.
+The record (segments, decisions) is equal between equal runs. Telemetry never is, and has its own
+tables.
 """
 
 import json
@@ -29,7 +30,8 @@ class Journal:
 
     Args:
         path: Path of the file; None = in memory, for a run without a directory.
-        create: Whether to create a new file, as a whole or not at all; else an existing one is opened.
+        create: Whether to create a new file, as a whole or not at all; else an existing one is
+            opened.
         about: Facts about the run that a new journal starts with, JSON-able by key.
         durable: Whether to flush every commit to the disk, to survive a failure of power too.
         readonly: Whether to read a copy in memory, so that a run in progress is not disturbed.
@@ -120,9 +122,9 @@ class Journal:
         """Read the record of the run.
 
         Args:
-            all_decisions: Whether to read the decisions in any case. Without it they are read only if
-                the population has changed its size, since only then the state of the members depends
-                on them.
+            all_decisions: Whether to read the decisions in any case. Without it they are read only
+                if the population has changed its size, since only then the state of the members
+                depends on them.
 
         Raises:
             RunError: The journal is damaged.
@@ -149,7 +151,9 @@ class Journal:
         )
 
     def append_segments(self, segments: Sequence[Segment], telemetry: Sequence[Telemetry]) -> None:
-        """Append finished segments in one transaction. A segment that is recorded already is compared.
+        """Append finished segments in one transaction.
+
+        A segment that is recorded already is compared.
 
         Args:
             segments: Segments to append.
@@ -194,6 +198,7 @@ class Journal:
             recorded = self._rows(
                 "SELECT number, plan, memory FROM decisions WHERE number = ?", row[:1]
             )
+
             if not recorded:
                 self._db.execute("INSERT INTO decisions VALUES (?, ?, ?)", row)
                 if decision.size is not None:
@@ -246,8 +251,9 @@ class Journal:
     def set_failures_aside(self, segments: Sequence[SegmentId]) -> None:
         """Move failed segments out of the record, so that they are retrained.
 
-        Only segments that no decision has seen may be moved: a retry that succeeds then leaves the record
-        as it would be without the failure. The time and the errors are kept in a table of their own.
+        Only segments that no decision has seen may be moved: a retry that succeeds then leaves the
+        record as it would be without the failure. The time and the errors are kept in a table of
+        their own.
 
         Args:
             segments: Segments that have failed.
@@ -255,12 +261,13 @@ class Journal:
         at = datetime.now(UTC).isoformat(timespec="seconds")
         with self._transaction():
             for member, interval in segments:
-                where = "WHERE interval = ? AND member = ? AND status = 'failed'"
+                condition = "WHERE interval = ? AND member = ? AND status = 'failed'"
                 self._db.execute(
-                    f"INSERT INTO failures SELECT interval, member, ?, error FROM segments {where}",
+                    "INSERT INTO failures SELECT interval, member, ?, error FROM segments "
+                    + condition,
                     (at, interval, member),
                 )
-                self._db.execute(f"DELETE FROM segments {where}", (interval, member))
+                self._db.execute(f"DELETE FROM segments {condition}", (interval, member))
                 self._db.execute(
                     "DELETE FROM telemetry WHERE interval = ? AND member = ?", (interval, member)
                 )

@@ -43,6 +43,7 @@ def restorable_from(
     """
     digests: set[str] = set()
     seen: set[SegmentId] = set()
+
     for leaf in wanted:
         segment: Segment | None = leaf
         while segment is not None and segment.id not in seen:
@@ -76,7 +77,8 @@ def collect(path: Path, *, only_winner: bool = False, dry_run: bool = False) -> 
 
     Args:
         path: Directory of a run that no process works on.
-        only_winner: Whether to keep the winner's checkpoint alone. To continue, a run then retrains the rest.
+        only_winner: Whether to keep the winner's checkpoint alone. To continue, a run then retrains
+            the rest.
         dry_run: Whether to only list what would be deleted.
 
     Raises:

@@ -19,7 +19,7 @@ _DIGEST = re.compile(r"[0-9a-f]{0,64}")
 _INTEGERS = ("interval", "member", "seed", "first_step", "steps", "samples")
 _Value = TypeVar("_Value")
 
-# --- segments ---------------------------------------------------------------------------------------
+# --- segments -------------------------------------------------------------------------------------
 
 
 def segment_row(segment: Segment) -> tuple[Any, ...]:
@@ -71,19 +71,21 @@ def _segment(row: Sequence[Any]) -> Segment:
     return Segment(**values)
 
 
-# --- decisions --------------------------------------------------------------------------------------
+# --- decisions ------------------------------------------------------------------------------------
 
 
 def decision_row(decision: Decision) -> tuple[int, str, str]:
     """Return the row of a decision: number, plan, memory."""
-    plan = {
+    plan: dict[str, object] = {
         "members": decision.plan.members,
         "sources": decision.plan.sources,
         "hparams": [dict(hparams) for hparams in decision.plan.hparams],
         "changes": [dict(changes) for changes in decision.plan.changes],
-        **({"starts": decision.starts} if decision.starts else {}),
-        **({} if decision.size is None else {"size": decision.size}),
     }
+    if decision.starts:
+        plan["starts"] = decision.starts
+    if decision.size is not None:
+        plan["size"] = decision.size
     return decision.number, json.dumps(plan), json.dumps(decision.memory)
 
 
@@ -116,7 +118,7 @@ def _decision(row: Sequence[Any]) -> Decision:
     return Decision(number, Plan(members, sources, hparams, changes), memory, starts, size)
 
 
-# --- telemetry and metrics --------------------------------------------------------------------------
+# --- telemetry and metrics ------------------------------------------------------------------------
 
 
 def curve_text(telemetry: Telemetry) -> str:
@@ -153,7 +155,7 @@ def _plain(value: float) -> float | str:
     return float(value) if math.isfinite(value) else str(float(value))
 
 
-# --- checks -----------------------------------------------------------------------------------------
+# --- checks ---------------------------------------------------------------------------------------
 
 
 def _scalars(values: Any) -> dict[str, Any]:

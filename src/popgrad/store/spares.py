@@ -1,4 +1,6 @@
-"""Spare files: dropped checkpoints that later ones overwrite. Without them runs are slower, not different.
+"""Spare files: dropped checkpoints that later ones overwrite.
+
+Without them runs are slower, not different.
 
 Pages of a new file can cost the system ten times as much as copying into pages that exist
 (docs/decisions/0013-files-of-states-are-written-over.md).
@@ -53,6 +55,7 @@ class SpareFiles:
                 status = path.stat()
                 reusable = status.st_nlink == 1 and status.st_size >= _MIN_SIZE
                 spare = next(free, None) if reusable else None
+
                 if spare is None:
                     path.unlink()
                 else:

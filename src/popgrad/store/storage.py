@@ -67,7 +67,10 @@ class Storage:
         return {name: size for name, size in sizes.items() if not name.endswith(_ASIDE)}
 
     def send(self, path: Path, name: str) -> None:
-        """Upload a file. If this is killed, a part of the file may remain, which its size reveals."""
+        """Upload a file.
+
+        If this is killed, a part of the file may remain, which its size reveals.
+        """
         with self._access() as files:
             files.makedirs(self._path(name).rpartition("/")[0], exist_ok=True)
             files.put_file(str(path), self._path(name))

@@ -174,7 +174,7 @@ class Processes:
                 return settled
 
     def _timeout(self, busy: Iterable[Process]) -> float | None:
-        """Seconds until the first deadline; None = there is none."""
+        """Return the seconds until the first deadline; None = there is none."""
         if self._deadline is None:
             return None
         return max(0.0, min(worker.started for worker in busy) + self._deadline - time.monotonic())
@@ -227,7 +227,7 @@ class Processes:
             self._states[segment] = shared, layout
 
     def holds(self, segment: SegmentId) -> bool:
-        """Whether the state is in shared memory."""
+        """Return whether the state is in shared memory."""
         return segment in self._states
 
     def put(self, segment: SegmentId, state: State) -> None:

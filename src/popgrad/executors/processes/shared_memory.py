@@ -102,6 +102,7 @@ class View:
                 self._map = mmap.mmap(fd, max(size, os.fstat(fd).st_size))
             finally:
                 os.close(fd)
+
         return torch.frombuffer(self._map, dtype=torch.uint8)
 
     def write(self, layout: Layout, leaves: Sequence[torch.Tensor]) -> None:

@@ -96,7 +96,7 @@ def disconnect() -> None:
 
 
 def capacity(needs: Needs) -> int:
-    """Members that can train at once on the living nodes, if nothing else uses them."""
+    """Return the number of members that can train at once, if nothing else uses the living nodes."""
     total = 0
     for node in ray.nodes():
         if node["Alive"]:
@@ -120,12 +120,14 @@ def _init(address: str, options: dict[str, object]) -> None:
             address,
         ],
     )
+
     try:
         endpoint = _endpoint(address)
         if endpoint is not None:
             # Ray would wait five minutes for an address at which nothing listens.
             socket.create_connection(endpoint, _CONNECT_SECONDS).close()
             warning.start()
+
         ray.init(address=address, **options)
     except _CONNECTION_ERRORS as error:
         reason = " ".join(str(error).split())[:200]
@@ -141,7 +143,7 @@ def _init(address: str, options: dict[str, object]) -> None:
 
 
 def _endpoint(address: str) -> tuple[str, int] | None:
-    """Host and port of an address of the form HOST:PORT, else None."""
+    """Return host and port of an address of the form HOST:PORT, else None."""
     host, colon, port = address.rpartition(":")
     if not colon or not port.isdecimal():
         return None

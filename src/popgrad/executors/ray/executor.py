@@ -177,13 +177,13 @@ class Ray:
             )
 
     def _seconds_left(self, actor: Actor) -> float:
-        """Seconds until an actor's deadline."""
+        """Return the seconds until an actor's deadline."""
         if self._deadline is None:
             return float("inf")
         return actor.started + self._deadline - time.monotonic()
 
     def _timeout(self, busy: Iterable[Actor]) -> float | None:
-        """Seconds to wait for an answer; None = no limit."""
+        """Return the seconds to wait for an answer; None = no limit."""
         times = [self._seconds_left(actor) for actor in busy if self._deadline is not None]
         if self._queue:
             times.append(_GROWTH_SECONDS)
@@ -247,7 +247,7 @@ class Ray:
             self._states[segment] = StoredState(_store(parcel), parcel)
 
     def holds(self, segment: SegmentId) -> bool:
-        """Whether the controller has the state."""
+        """Return whether the controller has the state."""
         return segment in self._states
 
     def put(self, segment: SegmentId, state: State) -> None:

@@ -14,8 +14,8 @@ class Batches:
 
     Args:
         task: Task with the data.
-        starts: [N] start of each row. All begin at the same position in an epoch; in the same epoch too if
-            the order is shared by all members.
+        starts: [N] start of each row. All begin at the same position in an epoch; in the same epoch
+            too if the order is shared by all members.
         device: Device of the batches.
 
     Attributes:
@@ -54,8 +54,8 @@ class Batches:
         """Return the batch of a step. Steps come in order, from 0.
 
         Returns:
-            The tensors of the batch, and the dimension of the rows in each: 0 for [N, b, ...], None for
-            [b, ...], which is for all rows.
+            The tensors of the batch, and the dimension of the rows in each: 0 for [N, b, ...], None
+            for [b, ...], which is for all rows.
         """
         epoch, start, stop = self._places[number]
         if epoch != self._epoch:
@@ -78,15 +78,15 @@ class Batches:
         return tuple(tensors), tuple(dims)
 
     def _order(self, epoch: int) -> torch.Tensor:
-        """[N, samples] order of an epoch, as the first row counts; [samples] if it is one for all rows."""
+        """Return the order of an epoch of the first row: [N, samples], or [samples] if all rows share it."""
         if not self._task.shuffle:
             return torch.arange(self._samples, device=self._device)
         if self._task.shared_order:
             seed = self._starts[0].ctx.epoch_seed(epoch, shared=True)
             return permutation(self._samples, seed).to(self._device)
 
-        # Equal orders occur by coincidence, or since all rows repeat one. Bits must not depend on that, so
-        # it is not exploited.
+        # Equal orders occur by coincidence, or since all rows repeat one. Bits must not depend on
+        # that, so it is not exploited.
         rows = zip(self._starts, self._ahead, strict=True)
         seeds = [start.ctx.epoch_seed(epoch + ahead) for start, ahead in rows]
         # int32 takes half the memory: there are as many numbers as members times samples.

@@ -40,7 +40,8 @@ class RowMemory:
 
     Attributes:
         parts: View [N, *shape] of each tensor, uninitialised at first.
-        matrices: The same memory as matrices with N rows: one for each tensor if `apart`, else one in all.
+        matrices: The same memory as matrices with N rows: one for each tensor if `apart`, else one
+            in all.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class RowMemory:
         self._apart = apart
         sizes = [shape.numel() for shape in shapes]
         self._memory = torch.empty(rows * sum(sizes), dtype=dtype, device=device)
+
         if apart:
             pieces = self._memory.split([rows * size for size in sizes])  # type: ignore[no-untyped-call]
             pairs = zip(pieces, sizes, strict=True)
@@ -64,6 +66,7 @@ class RowMemory:
         else:
             self.matrices = [self._memory.view(rows, sum(sizes))]
             columns = self.matrices[0].split(sizes, 1)
+
         self.parts = [
             column.view(rows, *shape) for column, shape in zip(columns, shapes, strict=True)
         ]

@@ -1,8 +1,8 @@
 """Random draws of a stacked model: each member's own, from the streams that it has when it trains alone.
 
-Inside `torch.func.vmap` a draw is either one for all members, or from another stream than a member's own. So
-the draws of a step are noted once, in a dry run of one member. They are made beforehand, for each member from
-its own generators, and passed in where the model asks for them.
+Inside `torch.func.vmap` a draw is either one for all members, or from another stream than a
+member's own. So the draws of a step are noted once, in a dry run of one member. They are made
+beforehand, for each member from its own generators, and passed in where the model asks for them.
 """
 
 import math
@@ -63,15 +63,17 @@ Draw = Bits | Noise
 class DrawInterceptor(TorchFunctionMode):
     """Replaces the functions that draw, within a step of one member: notes the draws, or returns given ones.
 
-    It also helps where vmap has no rule: a cross entropy whose label smoothing is a tensor, and recurrent
-    layers, which consist of operations that have one.
+    It also helps if vmap has no rule: a cross entropy whose label smoothing is a tensor, and
+    recurrent layers, which consist of operations that have one.
 
     Args:
-        tensors: Tensors drawn for this step, in order; None = a dry run, in which nothing is dropped.
+        tensors: Tensors drawn for this step, in order; None = a dry run, in which nothing is
+            dropped.
 
     Attributes:
         draws: Draws of the step so far, in order.
-        intercepted: Whether a function was replaced. If not, the step needs no interceptor, and is faster.
+        intercepted: Whether a function was replaced. If not, the step needs no interceptor, and is
+            faster.
     """
 
     def __init__(self, tensors: Sequence[torch.Tensor] | None = None) -> None:
@@ -114,7 +116,7 @@ class DrawInterceptor(TorchFunctionMode):
         training: bool = True,
         inplace: bool = False,
     ) -> torch.Tensor:
-        """Torch's dropout `func`, with a mask that was drawn beforehand."""
+        """Call torch's dropout `func`, with a mask that was drawn beforehand."""
         if isinstance(p, torch.Tensor):
             raise TypeError(
                 "dropout with a tensor as its rate, for which there is popgrad.nn.Dropout"
@@ -160,6 +162,7 @@ def _smoothed_cross_entropy(
         raise TypeError(
             "a tensor as label_smoothing beside other options of cross_entropy, or without classes"
         )
+
     log_p = input.log_softmax(1)
     hard = functional.nll_loss(log_p, target)
     return (1.0 - label_smoothing) * hard - label_smoothing * log_p.mean()

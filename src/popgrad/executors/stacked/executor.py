@@ -44,13 +44,14 @@ class TrainedSegment:
 class Vectorised:
     """Trains in the calling process; `close` restores the caller's number of threads.
 
-    Member m is in row m modulo `width` of a stack that always has `width` rows: rows without a member, which
-    has failed or is on record already, repeat another one. So a member's bits depend neither on the other
-    members nor on when a run was interrupted. A population larger than `width` trains in several stacks, one
-    after the other, that take turns over the devices.
+    Member m is in row m modulo `width` of a stack that always has `width` rows: rows without a
+    member, which has failed or is on record already, repeat another one. So a member's bits depend
+    neither on the other members nor on when a run was interrupted. A population larger than `width`
+    trains in several stacks, one after the other, that take turns over the devices.
 
-    An exception in a stack does not reveal its member. Then each member trains alone; those that fail three
-    times have failed, and the others train in a stack without them, whose results alone count.
+    An exception in a stack does not reveal its member. Then each member trains alone; those that
+    fail three times have failed, and the others train in a stack without them, whose results alone
+    count.
 
     Args:
         task: Task to train.
@@ -75,6 +76,7 @@ class Vectorised:
         self._devices = devices
         self._width = width
         self._save = None if save is None else Writer(save)
+
         self._queue: deque[Assignment] = deque()
         self._done: deque[TrainedSegment | Outcome] = deque()
         self._states: dict[SegmentId, State] = {}
@@ -100,8 +102,8 @@ class Vectorised:
 
         Raises:
             RunError: No segment was submitted, or a checkpoint could not be written.
-            PopgradError: An error that the task raised on purpose, or it cannot be stacked; the stack is
-                abandoned.
+            PopgradError: An error that the task raised on purpose, or it cannot be stacked; the
+                stack is abandoned.
         """
         if not self._done:
             if not self._queue:
@@ -119,7 +121,7 @@ class Vectorised:
         self._states.setdefault(outcome.id, trained.state)
         return outcome
 
-    # --- training -----------------------------------------------------------------------------------
+    # --- training ---------------------------------------------------------------------------------
 
     def _take_wave(self) -> list[Assignment]:
         """Take segments from the queue that fit into one stack: like the first, each in its own row."""
@@ -127,6 +129,7 @@ class Vectorised:
         wave: dict[int, Assignment] = {}
         first_kind = None
         remaining = deque[Assignment]()
+
         for assignment in self._queue:
             stack, row = divmod(assignment.member, self._width)
             kind = (stack, assignment.seed, assignment.steps, *self._position(assignment))
@@ -135,6 +138,7 @@ class Vectorised:
                 wave[row] = assignment
             else:
                 remaining.append(assignment)
+
         self._queue = remaining
         return list(wave.values())
 
@@ -187,11 +191,14 @@ class Vectorised:
         device = self._devices[first.member // width % len(self._devices)]
         with seeded(self._context(first, device)):
             starts = {own.member % width: self._start(own, device) for own in wave}
-            filler = next(iter(starts.values()))  # for rows without a member
+            # Bits depend on the width, so rows without a member are trained too, and dropped.
+            filler = next(iter(starts.values()))
             rows = [starts.get(row, filler) for row in range(width)]
+
             stack = Stack(self._task, rows, device, self._caches)
             stack.train()
-            metrics, states = stack.evaluate(), stack.states()
+            metrics = stack.evaluate()
+            states = stack.states()
 
         seconds = (time.perf_counter() - begin) / len(wave)
         trained = []
@@ -225,7 +232,7 @@ class Vectorised:
             attempt = attempt.settle(outcome)
         return attempt
 
-    # --- states -------------------------------------------------------------------------------------
+    # --- states -----------------------------------------------------------------------------------
 
     def holds(self, segment: SegmentId) -> bool:
         """Return whether the state is in this process."""

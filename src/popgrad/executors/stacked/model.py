@@ -26,8 +26,8 @@ Holder = dict[str, torch.Tensor | None]
 class ParameterSwap:
     """Exchanges the parameters and buffers of a module for other tensors, for a while.
 
-    It is `torch.func.functional_call` for a function that may use any part of the module, at a tenth of the
-    time: what that finds out at each call is found out once here.
+    It is `torch.func.functional_call` for a function that may use any part of the module, at a
+    tenth of the time: what that finds out at each call is found out once here.
 
     Args:
         module: The module.
@@ -59,6 +59,7 @@ class ParameterSwap:
         replaced: Tensors = {}
         for holder, key, name in self._places:
             holder[key] = tensors[name]
+
         try:
             yield replaced
             for holder, key, name in self._places:
@@ -223,7 +224,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _other_generators() -> tuple[object, ...]:
-    """State of Python's and NumPy's global generators."""
+    """Return the state of Python's and NumPy's global generators."""
     kind, keys, *rest = np.random.get_state()  # noqa: NPY002
     return random.getstate(), kind, bytes(keys), *rest  # type: ignore[arg-type]
 

@@ -32,8 +32,9 @@ class Stack:
 
     Args:
         task: Task to train.
-        starts: Start of each row; the same one may be in several rows. All have as many steps, and begin at
-            the same position in an epoch; in the same epoch too if the order is shared by all members.
+        starts: Start of each row; the same one may be in several rows. All have as many steps, and
+            begin at the same position in an epoch; in the same epoch too if the order is shared by
+            all members.
         device: Device to compute on.
         caches: Step caches of earlier stacks of this task; more are added. None = start without.
 
@@ -82,10 +83,10 @@ class Stack:
         self._streams = self._make_streams([profiles[size].draws for size in self._batches.sizes])
         self._points: list[tuple[int, list[float]]] = []  # (step, mean losses of the rows)
 
-    # --- construction -------------------------------------------------------------------------------
+    # --- construction -----------------------------------------------------------------------------
 
     def _stack_hparams(self) -> tuple[Tensors, dict[str, str]]:
-        """Hyperparameters in the form that the loss gets: [N] numbers, and strings, which are equal."""
+        """Return hyperparameters as the loss gets them: [N] numbers, and strings, equal in all rows."""
         rows = [binding.tensors(start.hparams, self._device) for start in self._starts]
         strings = {name: value for name, value in rows[0].items() if isinstance(value, str)}
         for name, value in strings.items():
@@ -102,7 +103,7 @@ class Stack:
         candidates: Mapping[str, OptimizedParameter],
         strings: Mapping[str, str],
     ) -> tuple[object, ...]:
-        """Everything that profiles and tapes of steps depend on."""
+        """Return everything that profiles and tapes of steps depend on."""
         kinds = tuple((name, x.shape, x.dtype, name in candidates) for name, x in tensors.items())
         numbers = tuple((name, x.dtype) for name, x in self._hparams.items())
         read = self._template.read.items()
@@ -142,10 +143,11 @@ class Stack:
         return losses.profile(tensors, hparams, batch, candidates)
 
     def _make_blocks(self, parameters: Sequence[OptimizedParameter]) -> list[Block]:
-        """Blocks of the parameters that are trained, by optimizer, group and dtype."""
+        """Make the blocks of the parameters that are trained: by optimizer, group and dtype."""
         states = [start.state for start in self._starts]
         weights = states[0]["model"]
         blocks = []
+
         for (owner, group, _), members in groupby(
             parameters, lambda p: (p.owner, p.group, weights[p.name].dtype)
         ):
@@ -161,15 +163,17 @@ class Stack:
                     self._device,
                 )
             )
+
         return blocks
 
     def _stack_tensors(self) -> Tensors:
-        """[N, ...] tensors of the module, by name; those that are trained are views of the blocks."""
+        """Return [N, ...] tensors of the module, by name; trained ones are views of the blocks."""
         trained = {
             parameter.name: view.requires_grad_()
             for block in self._blocks
             for parameter, view in zip(block.parameters, block.values.parts, strict=True)
         }
+
         tensors: Tensors = {}
         for name in self._template.names:
             if name in trained:
@@ -185,10 +189,12 @@ class Stack:
         self, cache: StepCache, profiles: Mapping[int, StepProfile], strings: Mapping[str, str]
     ) -> Step:
         template = self._template
+        # Intercepting calls takes time in every step, so it is left out if no call needs it.
         intercepts = any(profile.intercepts for profile in profiles.values())
         losses = Losses(
             self._task, template.module, strings, template.reached, intercepts=intercepts
         )
+
         return Step(
             losses,
             fixed={name: self._tensors[name] for name in template.buffers[0]},
@@ -199,9 +205,10 @@ class Stack:
         )
 
     def _make_streams(self, draws: Sequence[Sequence[Draw]]) -> Streams:
-        """Each row's random streams, as its member has them when it trains alone."""
+        """Make each row's random streams, as its member has them when it trains alone."""
         places = range(len(dropouts(self._template.module)))
         noisy = any(isinstance(draw, Noise) for step in draws for draw in step)
+
         layers = []
         others = []
         for start in self._starts:
@@ -212,15 +219,17 @@ class Stack:
                 others.append(_global_generator(self._device))
         return Streams(draws, layers, others, self._device)
 
-    # --- training -----------------------------------------------------------------------------------
+    # --- training ---------------------------------------------------------------------------------
 
     def train(self) -> None:
         """Train all steps of the segment."""
         assignment = self._starts[0].assignment
-        begin, steps = assignment.first_step, assignment.steps
+        begin = assignment.first_step
+        steps = assignment.steps
         every = self._task.log_every or begin + steps
         total = torch.zeros(len(self._starts), device=self._device)
         count = 0
+
         for number in range(steps):
             batch, dims = self._batches.step(number)
             result = self._step(batch, dims, self._streams.step(number))
@@ -250,16 +259,17 @@ class Stack:
             points += [(first_step + step, name, number) for name, number in numbers.items()]
         return tuple(points)
 
-    # --- results ------------------------------------------------------------------------------------
+    # --- results ----------------------------------------------------------------------------------
 
     @torch.no_grad()
     def evaluate(self) -> list[Mapping[str, float]]:
         """Return each row's metrics on the validation split.
 
-        No more samples are processed at once than in a step of training, but at least one row and a batch
-        of the size that the task has fixed.
+        No more samples are processed at once than in a step of training, but at least one row and a
+        batch of the size that the task has fixed.
         """
-        task, rows = self._task, len(self._starts)
+        task = self._task
+        rows = len(self._starts)
         outputs = Outputs(task, self._template.module.eval())
         data = task.split("validation", self._device)
         indices = torch.arange(len(data[0]), device=self._device)

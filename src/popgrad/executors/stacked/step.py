@@ -104,7 +104,8 @@ class Step:
 
         Args:
             dims: Dimension of the members in each tensor of the batch.
-            inputs: Numbers and buffers of the hyperparameters, all other tensors, the batch, the draws.
+            inputs: Numbers and buffers of the hyperparameters, all other tensors, the batch, the
+                draws.
 
         Returns:
             Losses, gradients of the trained parameters, and what has replaced each other tensor.

@@ -1,9 +1,9 @@
 """A function of tensors recorded once, as the operations that it calls, and replayed with other tensors.
 
-A training step calls the same operations each time, but finding them takes Python, vmap and autograd longer
-than small matrices take to multiply. A tape calls the same kernels in the same order, except for products
-whose transpose is requested, so that it gives the same bits. It is compared with the function once, and if
-there is any doubt, there is no tape.
+A training step calls the same operations each time, but finding them takes Python, vmap and
+autograd longer than small matrices take to multiply. A tape calls the same kernels in the same
+order, except for products whose transpose is requested, so that it gives the same bits. It is
+compared with the function once, and if there is any doubt, there is no tape.
 """
 
 import io
@@ -42,8 +42,8 @@ class Tape:
 
     Attributes:
         prepare: Called with the fixed tensors, one by one; returns the first arguments of `replay`.
-        replay: Called with these, then with the others; returns the results of the function, and changes
-            the tensors in place that the function changes.
+        replay: Called with these, then with the others; returns the results of the function, and
+            changes the tensors in place that the function changes.
     """
 
     prepare: Callable[..., Flat]
@@ -56,15 +56,16 @@ def record(
     """Call a function, and record what it does.
 
     Args:
-        function: Function of the fixed tensors and the others. It may change the others in place. A result
-            may be None.
+        function: Function of the fixed tensors and the others. It may change the others in place. A
+            result may be None.
         fixed: Tensors that usually stay the same from one call to the next.
         others: Tensors that change from one call to the next.
-        witness: What the function refers to, such as a module and a loss. If the call changes it (a module
-            that counts its calls), the next call may do something else.
+        witness: What the function refers to, such as a module and a loss. If the call changes it (a
+            module that counts its calls), the next call may do something else.
 
     Returns:
-        The function's own results, and its tape; None if the tape would not do the same, or may not.
+        The function's own results, and its tape; None if the tape would not do the same, or may
+        not.
     """
     inputs = [*fixed, *others]
     copies = [x.detach().clone() for x in inputs]
@@ -100,6 +101,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._alive: list[torch.Tensor] = []  # while a tensor lives, no other one has its id
         self._carried: dict[fx.Node, fx.Node] = {}  # results of `_prepare` -> inputs of `_replay`
         self._complete = True  # whether the noted operations are all that happened
+
         for graph, tensors in ((self._prepare, fixed), (self._replay, others)):
             for number, tensor in enumerate(tensors):
                 self._name(tensor, graph.placeholder(f"input{number}"))
@@ -211,7 +213,8 @@ def _shortcut(target: Any) -> Any:
 def _transpose_products(graph: fx.Graph) -> None:
     """Compute (A B)' as B' A' if nothing else uses A B.
 
-    The gradient of a linear layer's weights then has the layout of the weights, and need not be copied.
+    The gradient of a linear layer's weights then has the layout of the weights, and need not be
+    copied.
     """
     for node in graph.find_nodes(op="call_function", target=_TRANSPOSE):
         product, *dims = node.args
@@ -247,7 +250,7 @@ def _changed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[A
 
 
 def _returns_first(func: Any, args: tuple[Any, ...], result: object) -> bool:
-    """Whether an operation returns its first operand unchanged: a tape differentiates nothing."""
+    """Return whether an operation returns its first operand, given that a tape differentiates nothing."""
     if not (args and isinstance(args[0], torch.Tensor) and isinstance(result, torch.Tensor)):
         return False
     # Autograd multiplies the bias of a linear layer by one.
@@ -265,7 +268,7 @@ def _view(x: torch.Tensor) -> tuple[object, ...]:
 
 
 def _equal(some: Results, others: Results) -> bool:
-    """Whether results have the same bits."""
+    """Return whether results have the same bits."""
     return all(
         a is b is None
         or (a is not None and b is not None and a.dtype == b.dtype and raw(a).equal(raw(b)))
