@@ -117,6 +117,7 @@ class Engine:
             NobodyLeftError: No member has a finite score; the record stays and can be resumed.
         """
         self._limits = limits
+        # The record may go beyond the limit: those members have nothing left to decide.
         self._undecided = [member for member in self._undecided if self._has_intervals_left(member)]
         self._restore_sources()
 
@@ -225,6 +226,7 @@ class Engine:
         if not starts:
             return
 
+        # The executor is started here and not before: a finished run that is resumed needs none.
         assignments = [self._assign(start) for start in starts]
         executor = self._states.executor(
             [start.source for start in starts if start.source is not None]
@@ -271,6 +273,7 @@ class Engine:
         start = self._progress.newest[outcome.id[0]]
         assignment = self._training.pop(outcome.id)
         segment = finished_segment(start, assignment, outcome, self._task.score)
+        # Recorded before it is used: after a kill, nothing builds on a segment that is lost.
         self._journal.append_segments([segment], [outcome.telemetry])
         self._segments[segment.id] = segment
         self._reporter.report_segment(segment, outcome.telemetry)
@@ -336,6 +339,7 @@ class Engine:
         self._decided += 1
         self._memory = decision.memory
         starts = self._progress.apply(decision, self._segments)
+        # Slots may have new occupants, which do not inherit the scores of the old ones.
         if decision.size is not None:
             self._members = MemberTable.of(self._progress, self._segments)
 
@@ -345,6 +349,8 @@ class Engine:
 
     def _report(self, decision: Decision | None) -> None:
         """Report each interval that all members without a failure have finished by now."""
+        # A failed member stops counting, or it would hold back all later reports. At the end, and
+        # in mode "sync", all members have come to the same interval.
         finished = self._members.completed
         if self._synchronous or decision is None:
             finished = 1 + max(segment.interval for segment in self._members.last.values())

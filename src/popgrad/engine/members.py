@@ -109,6 +109,7 @@ class MemberTable:
         scores = self._scores.view()
         intervals = self._intervals.view()
         steps = self._steps.view()
+        # A strategy that changes what it is given would change the table.
         for view in (scores, intervals, steps):
             view.flags.writeable = False
         return Population(scores, intervals, steps, self._hparams)
@@ -126,6 +127,7 @@ class MemberTable:
             UsageError: Hyperparameters are not in the space.
         """
         lengths = {len(plan.members), len(plan.sources), len(plan.hparams), len(plan.changes)}
+        # Strategies are users' code, so a plan is checked before anything is recorded.
         if sorted(plan.members) != ready.tolist() or lengths != {len(ready)}:
             raise RunError(
                 f"the strategy's plan is for the members {plan.members}, expected {ready.tolist()}"
@@ -137,6 +139,7 @@ class MemberTable:
                 raise RunError(
                     f"the strategy's plan lets member {member} inherit from {source}, which has no state"
                 )
+            # The very same mapping was checked when its segment was planned.
             unchanged = member in self.last and planned is self.last[member].hparams
             hparams.append(
                 planned if unchanged else space.check(planned, f"the plan for member {member}")

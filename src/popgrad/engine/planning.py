@@ -49,6 +49,7 @@ def make_plan(
     before = len(population)
     members = np.array(ready)
     hparams = sampled(space, rng, joining)
+    # To the strategy, a new member that is to inherit is like a failed one: it gets a donor.
     if joining and growth == "clone":
         population = extended(population, hparams, joining.values())
         members = np.arange(size)

@@ -41,6 +41,7 @@ def restore(
     if missing:
         log.warning("%d segments have no checkpoint and are retrained", len(missing))
 
+    # Retrain generation by generation: a segment is ready once the executor holds its source.
     while missing:
         ready = [
             segment
@@ -51,6 +52,8 @@ def restore(
         for _ in ready:
             outcome = executor.next()
             compare(missing.pop(outcome.id), outcome, exact=exact)
+
+        # Only the states that are wanted, or that a missing segment starts from, need memory.
         ahead = {segment.source for segment in missing.values() if segment.source is not None}
         executor.retain(wanted | ahead)
 

@@ -40,6 +40,7 @@ class StateSource:
 
     def executor(self, held: Sequence[SegmentId] = ()) -> Executor:
         """Return the executor, started if necessary, after it holds the given states."""
+        # Starting an executor takes time, so it waits until something has to be trained.
         if self._executor is None:
             self._executor = self._make_executor()
             self._check_fingerprint(self._executor.fingerprint)
@@ -71,6 +72,7 @@ class StateSource:
 
     def state(self, segment: SegmentId) -> State:
         """Return the final state of a segment; the executor is only started if no checkpoint has it."""
+        # A finished run that is loaded needs no executor if its last states are on disk.
         if self._executor is None and self._checkpoints is not None:
             state = load_checkpoint(self._checkpoints, self._segments[segment].digest)
             if state is not None:

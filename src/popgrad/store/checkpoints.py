@@ -86,6 +86,7 @@ class Checkpoints:
                 self._flush(path)
             return
 
+        # Under its own name a file is complete: readers, and a resume after a kill, rely on it.
         content = _serialise(tree, leaves)
         aside = self.folder / f".{uuid.uuid4().hex}{ASIDE}"
         try:
@@ -135,8 +136,8 @@ class Checkpoints:
 
         try:
             tree, leaves = _read(path)
-            found = digest_leaves(tree, leaves)
-            state = _whole(tree, leaves) if found == digest else None
+            content_digest = digest_leaves(tree, leaves)
+            state = _whole(tree, leaves) if content_digest == digest else None
         except (*_FORGERY_ERRORS, SafetensorError) as error:
             if not path.exists():
                 raise _missing(path) from None
@@ -149,7 +150,8 @@ class Checkpoints:
             raise _missing(path)
         if state is None:
             raise RunError(
-                f"the checkpoint {path} was altered: its content has the digest {found[:12]}…"
+                f"the checkpoint {path} was altered: its content has the digest "
+                f"{content_digest[:12]}…"
             )
         return state
 

@@ -169,14 +169,17 @@ class Journal:
     def _append(self, segment: Segment, telemetry: Telemetry) -> None:
         row = rows.segment_row(segment)
         key = (segment.interval, segment.member)
+
+        # The insertion does nothing if the segment is recorded already.
         if self._db.execute(_INSERT, row).rowcount:
             curve = rows.curve_text(telemetry)
             telemetry_row = (*key, telemetry.seconds, telemetry.worker, curve)
             self._db.execute("INSERT INTO telemetry VALUES (?, ?, ?, ?, ?)", telemetry_row)
             return
 
+        # Computed again after a kill: equal seeds have to give equal bits.
         recorded = self._rows(f"{_SELECT} WHERE interval = ? AND member = ?", key)[0]
-        # The last column is the error, which may name memory addresses.
+        # The last column is the error, which is not compared: it may name memory addresses.
         if recorded[:-1] != row[:-1]:
             digest = rows.segment_of(recorded).digest[:12]
             raise RunError(

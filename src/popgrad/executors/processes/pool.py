@@ -87,6 +87,7 @@ class Processes:
     def _start_workers(self) -> None:
         """Start the workers that are missing, all at once. If one cannot work, all are closed."""
         try:
+            # Each interpreter has to import torch, so all of them start side by side.
             new = []
             while len(self._workers) < self._count:
                 worker = Process()
@@ -128,6 +129,7 @@ class Processes:
 
     def _dispatch(self) -> None:
         """Replace the workers that have died, and give the idle ones segments from the queue."""
+        # Starting a replacement takes time, which an empty queue is not worth.
         if self._queue and len(self._workers) < self._count:
             self._start_workers()
         for worker in self._workers:
@@ -185,6 +187,7 @@ class Processes:
         assert worker.attempt is not None
         assert worker.target is not None
         assignment = worker.attempt.assignment
+        # Its memory may be written over only once the process has ended.
         _end(worker)
         self._workers.remove(worker)
         self._free.append(worker.target)
@@ -199,6 +202,7 @@ class Processes:
         target = worker.target
         assert attempt is not None
         assert target is not None
+        # The task may have taken the process with it: by a signal, or for want of memory.
         try:
             answer = worker.receive()
         except EOFError:
@@ -245,6 +249,7 @@ class Processes:
 
     def retain(self, segments: Collection[SegmentId]) -> None:
         """Drop every other state, except those that a submitted segment has yet to start from."""
+        # A segment in training may have to be tried again, so its source stays as well.
         busy = [worker.attempt for worker in self._workers if worker.attempt is not None]
         kept = {*segments, *(attempt.assignment.source for attempt in [*busy, *self._queue])}
         for segment in [segment for segment in self._states if segment not in kept]:
@@ -272,6 +277,7 @@ class Processes:
 
     def close(self) -> None:
         """End the workers, even if they train; free memory, and restore the limit of files."""
+        # All are killed before one is waited for, so that they end side by side.
         for worker in self._workers:
             worker.kill()
         for worker in self._workers:

@@ -77,8 +77,7 @@ class Process:
             return
         os.close(self._lifeline)
         self.pipe.close()
-        # The group may be gone. On macOS the call is refused until its leader is waited
-        # for.
+        # The group may be gone, or (on macOS) refuse the signal until its leader is waited for.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
 

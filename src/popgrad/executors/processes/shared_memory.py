@@ -53,6 +53,7 @@ class SharedState:
     """
 
     def __init__(self) -> None:
+        # Another process of the same user can open a file without a name through /proc.
         if sys.platform == "linux":
             self._fd = os.memfd_create("popgrad", os.MFD_CLOEXEC)
             self.path = f"/proc/{os.getpid()}/fd/{self._fd}"
@@ -94,6 +95,7 @@ class View:
     def _bytes(self, size: int, *, grow: bool) -> torch.Tensor:
         """Return at least the first `size` bytes, as a uint8 tensor without a copy."""
         if self._map is None or len(self._map) < size:
+            # Not mapped yet, or the file has grown since.
             self.close()
             fd = os.open(self.path, os.O_RDWR)
             try:

@@ -81,12 +81,14 @@ def main(connection: int, lifeline: int) -> None:
         connection: File descriptor of the socket to the controller.
         lifeline: File descriptor of a pipe that is closed when the controller ends.
     """
+    # Ctrl-C reaches the controller, which ends its workers in order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
 
     # The process ends by SIGKILL, which loses what is buffered.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)
+    # Bits depend on the number of threads, and workers share the cores.
     torch.set_num_threads(1)
     # Memory that is returned costs page faults later: 5 to 15% of a convolution's step.
     keep_memory(keep=True)
@@ -131,8 +133,7 @@ def _serve(pipe: Connection) -> None:
             else:
                 answer = _train(task, first.name, job, views, writer)
         except Exception as error:
-            # Exceptions of the task's own functions are not raised; they are in the
-            # outcome.
+            # Exceptions of the task's own functions are not raised, but in the outcome.
             answer = WorkerError.of(error)
         pipe.send(answer)
 
@@ -173,6 +174,7 @@ def _train(
     if outcome.error:
         return SegmentDone(outcome, None)
 
+    # The worker writes the state itself, so that only its layout goes through the pipe.
     target = make_layout(tree, leaves)
     try:
         _view(views, job.target).write(target, leaves)
