@@ -190,7 +190,9 @@ class Segment:
 
     Example:
         >>> import popgrad
-        >>> result = popgrad.run("quadratic", population=2, intervals=2, interval=10)
+        >>> result = popgrad.run(
+        ...     "quadratic", population=2, intervals=2, interval=10, executor="serial"
+        ... )
         >>> segment = result.segments[0]
         >>> segment.id, segment.source, segment.last_step, segment.status
         ((0, 0), None, 10, 'done')

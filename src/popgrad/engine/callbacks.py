@@ -20,7 +20,9 @@ class IntervalEnd:
     Example:
         >>> import popgrad
         >>> ends = []
-        >>> result = popgrad.run("quadratic", population=2, intervals=3, on_interval=ends.append)
+        >>> result = popgrad.run(
+        ...     "quadratic", population=2, intervals=3, on_interval=ends.append, executor="serial"
+        ... )
         >>> [(end.interval, len(end.segments), end.decision is None) for end in ends]
         [(0, 2, False), (1, 2, False), (2, 2, True)]
     """

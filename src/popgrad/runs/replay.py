@@ -34,7 +34,9 @@ class Replay:
 
     Example:
         >>> import popgrad
-        >>> result = popgrad.run("quadratic", population=4, intervals=3, directory="runs/retrained")
+        >>> result = popgrad.run(
+        ...     "quadratic", population=4, intervals=3, directory="runs/retrained", executor="serial"
+        ... )
         >>> replay = popgrad.replay("runs/retrained")
         >>> replay.differing is None, replay.winner.score == result.winner.score
         (True, True)
@@ -77,7 +79,9 @@ def replay(
 
     Example:
         >>> import popgrad
-        >>> result = popgrad.run("quadratic", population=4, intervals=3, directory="runs/replayed")
+        >>> result = popgrad.run(
+        ...     "quadratic", population=4, intervals=3, directory="runs/replayed", executor="serial"
+        ... )
         >>> popgrad.replay("runs/replayed").identical
         True
     """
@@ -158,7 +162,9 @@ def replay_schedule(
 
     Example:
         >>> import popgrad
-        >>> result = popgrad.run("quadratic", population=4, intervals=3, directory="runs/donor")
+        >>> result = popgrad.run(
+        ...     "quadratic", population=4, intervals=3, directory="runs/donor", executor="serial"
+        ... )
         >>> popgrad.replay_schedule("runs/donor", seed=1).size
         1
     """

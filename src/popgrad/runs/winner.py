@@ -36,7 +36,7 @@ class Winner:
 
     Example:
         >>> import popgrad
-        >>> result = popgrad.run("digits", population=2, intervals=1, interval=5)
+        >>> result = popgrad.run("digits", population=2, intervals=1, interval=5, executor="serial")
         >>> winner = result.winner
         >>> winner.schedule.steps
         5
@@ -131,7 +131,9 @@ def load_model(
 
     Example:
         >>> import popgrad
-        >>> result = popgrad.run("digits", population=2, intervals=1, interval=5, directory="runs/d")
+        >>> result = popgrad.run(
+        ...     "digits", population=2, intervals=1, interval=5, directory="runs/d", executor="serial"
+        ... )
         >>> popgrad.load_model("runs/d/best.safetensors")[-1]
         Linear(in_features=64, out_features=10, bias=True)
     """
