@@ -79,7 +79,7 @@ class Trace:
             text = (self.folder / "trace").read_text()
         except FileNotFoundError:
             return []
-        # A write over the end of a page grows the file twice: a reader may see the first part of the last line.
+        # A write over the end of a page grows the file twice: a reader may see half of the last line.
         complete = text[: text.rfind("\n") + 1]
         return [json.loads(line) for line in complete.splitlines()]
 
