@@ -25,7 +25,11 @@ import pytest
 from program import popgrad
 
 ROOT = Path(__file__).parents[1]
-PAGES = [*ROOT.glob("*.md"), *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    *ROOT.glob("*.md"),
+    *sorted((ROOT / "docs").rglob("*.md")),
+    ROOT / "benchmarks" / "README.md",
+]
 RUN_PAGES = [page for page in PAGES if page.name == "README.md" or page.parent == ROOT / "docs"]
 SECONDS = 300  # for one command; far more than any should need, so that a hang is what fails
 
@@ -237,6 +241,30 @@ def test_every_public_name_is_documented() -> None:
         if (inspect.isclass(value) or inspect.isroutine(value)) and (not documented or generated):
             undocumented.append(public)
     assert undocumented == []
+
+
+def test_the_tree_of_the_readme_is_that_of_the_package() -> None:
+    tree = (ROOT / "README.md").read_text().partition("src/popgrad/\n")[2].partition("```")[0]
+    top = {match[1].strip("/") for match in re.finditer(r"^  (\S+)  ", tree, re.M)}
+    source = ROOT / "src" / "popgrad"
+    present = {path.name for path in source.iterdir()} - {"__pycache__", "py.typed"}
+    assert top == {entry for entry in present if not entry.startswith("__")}
+
+    folder = source
+    for line in tree.splitlines():
+        indent = len(line) - len(line.lstrip())
+        names = [word.strip(",") for word in line.split("  ")[indent // 2].split()]
+        if indent == 2:
+            folder = source / names[0]
+        paths = [source / name if indent == 2 else folder / name for name in names]
+        assert all(path.exists() for path in paths), line
+
+
+def test_the_page_of_the_benchmarks_names_every_file() -> None:
+    folder = ROOT / "benchmarks"
+    named = set(re.findall(r"`([\w-]+\.(?:py|md))`", (folder / "README.md").read_text()))
+    present = {path.name for path in folder.iterdir() if path.suffix in (".py", ".md")}
+    assert named == present - {"README.md"}
 
 
 def write_page(folder: Path, text: str) -> Path:

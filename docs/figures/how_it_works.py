@@ -1,0 +1,104 @@
+"""The picture of docs/how-it-works.md: the packages in rows.
+
+python docs/figures/how_it_works.py
+"""
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.patches import FancyBboxPatch
+
+FILE = Path(__file__).with_name("how-it-works.png")
+
+BLUE, ORANGE, GREEN, GREY = "#dbe9f6", "#fde7cf", "#e3f1dd", "#eeeeee"
+
+ROWS = [
+    ("what a user calls", BLUE, ["popgrad: the public names", "cli: commands and options"]),
+    ("a whole run", BLUE, ["runs: run, resume, load, replay", "doctor: checks of a run"]),
+    (
+        "train it, show it",
+        ORANGE,
+        ["engine: submit, collect, decide, apply", "report: tables, figures"],
+    ),
+    (
+        "the parts",
+        ORANGE,
+        [
+            "strategies: make decisions",
+            "executors: hold states, train",
+            "store: journal, checkpoints",
+        ],
+    ),
+    (
+        "what they work on",
+        GREEN,
+        ["tasks: what a member trains", "record: what a run has done", "config: all keys"],
+    ),
+    ("leaves", GREY, ["data: readers, splits", "nn: live modules", "metrics", "state", "hardware"]),
+    ("pure", GREY, ["core: population, plan, segment, space, seeds; no files, no clock"]),
+]
+"""Rows from the top: title, colour, and each package with its purpose."""
+
+WIDTH = 10.0
+HEIGHT = 0.72
+GAP = 0.3
+
+
+def main() -> None:
+    """Draw the rows, and write the picture."""
+    figure, axes = pyplot.subplots(figsize=(10.8, 6.6))
+    for number, (title, colour, packages) in enumerate(ROWS):
+        bottom = -number * (HEIGHT + GAP)
+        _draw_row(axes, bottom, title, colour, packages)
+        if number < len(ROWS) - 1:
+            _draw_arrow(axes, bottom)
+
+    middle = -3 * (HEIGHT + GAP) + HEIGHT / 2
+    axes.text(WIDTH + 0.55, middle, "imports", rotation=270, va="center", color="#555555")
+    axes.set_xlim(-2.1, WIDTH + 0.9)
+    axes.set_ylim(-(len(ROWS) - 1) * (HEIGHT + GAP) - 0.15, HEIGHT + 0.15)
+    axes.axis("off")
+    # Without the version of matplotlib, equal pictures are equal files.
+    metadata = {"Software": None}
+    figure.savefig(FILE, dpi=130, bbox_inches="tight", facecolor="white", metadata=metadata)
+
+
+def _draw_row(axes: Axes, bottom: float, title: str, colour: str, packages: list[str]) -> None:
+    middle = bottom + HEIGHT / 2
+    axes.text(-0.2, middle, title, ha="right", va="center", fontsize=10.5, color="#555555")
+
+    width = (WIDTH - 0.2 * (len(packages) - 1)) / len(packages)
+    for column, package in enumerate(packages):
+        left = column * (width + 0.2)
+        box = FancyBboxPatch(
+            (left + 0.05, bottom),
+            width - 0.1,
+            HEIGHT,
+            boxstyle="round,pad=0.05",
+            fc=colour,
+            ec="#999999",
+        )
+        axes.add_patch(box)
+
+        name, _, purpose = package.partition(": ")
+        centred = {"ha": "center", "va": "center"}
+        lift = 0.15 if purpose else 0.0
+        axes.text(left + width / 2, middle + lift, name, fontsize=12, weight="bold", **centred)
+        axes.text(left + width / 2, middle - 0.18, purpose, fontsize=9.5, **centred)
+
+
+def _draw_arrow(axes: Axes, bottom: float) -> None:
+    axes.annotate(
+        "",
+        xy=(WIDTH + 0.35, bottom - GAP - HEIGHT / 2 + 0.1),
+        xytext=(WIDTH + 0.35, bottom + HEIGHT / 2 - 0.1),
+        arrowprops={"arrowstyle": "-|>", "color": "#777777", "lw": 1.5},
+    )
+
+
+if __name__ == "__main__":
+    main()
