@@ -72,11 +72,11 @@ def test_a_whole_run_has_no_problems_and_is_not_changed(whole: Path) -> None:
         ),
         (
             "UPDATE segments SET source_member = (source_member + 1) % 4 WHERE interval = 2",
-            "decision 1 says",
+            "differs from decision 1,",
         ),
         (
             "UPDATE segments SET hparams = json_set(hparams, '$.lr', 1.0) WHERE interval = 1",
-            "decision 0 says",
+            "differs from decision 0,",
         ),
         ("""UPDATE segments SET hparams = '{"lr": 1}' WHERE interval = 1""", "does not fit"),
         ("DELETE FROM decisions WHERE number = 0", "decision 0 is missing"),
