@@ -102,7 +102,7 @@ def _table(rows: Iterable[Row], titles: Row = ("key", "type", "default", "meanin
 
 
 def _section(title: str, factory: Callable[..., Any]) -> list[str]:
-    """A heading, a description of a strategy or task, and a row for each of its settings."""
+    """Return a heading, a description of a strategy or task, and a row for each of its settings."""
     rows = [_row(setting) for setting in settings(factory)]
     table = _table(rows) if rows else "It has no settings."
     return [f"### {title}", _first_paragraph(factory), table]
@@ -132,7 +132,7 @@ def _first_paragraph(factory: Callable[..., Any]) -> str:
 
 
 def _kind(key: Key) -> str:
-    """The type of a key in words, with its limits."""
+    """Return the type of a key in words, with its limits."""
     return ", ".join([_words(key.accepted), *_limits(key.annotation)])
 
 

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from popgrad.cli.app import app
-from popgrad.cli.progress import LiveTable, watching
+from popgrad.cli.progress import LiveTable, show_progress
 from popgrad.core.population import Decision, Plan, Segment
 from popgrad.core.space import Constant, LogUniform, Space, Uniform
 from popgrad.engine.callbacks import IntervalEnd
@@ -56,7 +56,7 @@ def render(table: LiveTable, width: int = 80, height: int = 24) -> list[str]:
 def table(*segments: Segment, members: int = 3, space: Space = SPACE) -> LiveTable:
     made = LiveTable(members, 2, "accuracy", space)
     for each in segments:
-        made.segment(each)
+        made.add_segment(each)
     return made
 
 
@@ -98,7 +98,7 @@ def test_nothing_but_the_bar_is_shown_before_anything_is_finished() -> None:
 
 def test_what_was_on_record_before_counts() -> None:
     made = table()
-    made.interval(IntervalEnd(0, FIRST, DECISION, 1.0))
+    made.add_interval(IntervalEnd(0, FIRST, DECISION, 1.0))
     *_, bar = render(made)
     assert bar.startswith("1/2 intervals ")
     assert "3/6 segments" in bar
@@ -120,7 +120,7 @@ def test_it_fits_the_terminal_and_says_what_is_not_shown(width: int, height: int
 
 def test_a_population_of_another_size_is_counted_as_such() -> None:
     made = table(*FIRST)
-    made.interval(IntervalEnd(0, FIRST, replace(DECISION, size=2), 1.0))
+    made.add_interval(IntervalEnd(0, FIRST, replace(DECISION, size=2), 1.0))
     *rows, bar = render(made)
     assert [row.split()[0] for row in rows[1:]] == ["1", "0"]
     assert "3/5 segments" in bar
@@ -128,7 +128,7 @@ def test_a_population_of_another_size_is_counted_as_such() -> None:
 
 def test_a_line_says_how_many_members_there_are_from_now_on() -> None:
     console = Console(file=io.StringIO(), width=20)
-    with watching(console, **WATCHED) as watch:
+    with show_progress(console, **WATCHED) as watch:
         assert watch.on_interval is not None
         watch.on_interval(IntervalEnd(0, FIRST, replace(DECISION, size=3), 1.25))
     assert "; inherit 0←1 2←1; 3 members from now on (1.2 s)" in console.file.getvalue()  # type: ignore[attr-defined]
@@ -138,7 +138,7 @@ def test_elsewhere_than_in_a_terminal_each_interval_is_a_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     console = Console(file=io.StringIO(), width=20)
-    with watching(console, **WATCHED) as watch:
+    with show_progress(console, **WATCHED) as watch:
         print("what the task says")
         assert watch.on_segment is None
         assert watch.on_interval is not None
@@ -146,7 +146,7 @@ def test_elsewhere_than_in_a_terminal_each_interval_is_a_line(
         watch.on_interval(IntervalEnd(1, (segment(2, math.nan, 1),), None, 2.0))
     assert console.file.getvalue().splitlines() == [  # type: ignore[attr-defined]
         "1/2 intervals: best accuracy 0.9, median 0.7, 1 failed; inherit 0←1 2←1 (1.2 s)",
-        "2/2 intervals: nobody alive, 1 failed (2.0 s)",
+        "2/2 intervals: no member alive, 1 failed (2.0 s)",
     ]
     assert capsys.readouterr() == ("", "what the task says\n")
 
@@ -156,7 +156,7 @@ def test_colours_that_are_asked_for_make_no_terminal_of_a_file(
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     console = Console(file=io.StringIO(), highlight=False)
-    with watching(console, **WATCHED) as watch:
+    with show_progress(console, **WATCHED) as watch:
         assert watch.on_interval is not None
         watch.on_interval(IntervalEnd(0, FIRST, None, 1.0))
     assert "\x1b" not in console.file.getvalue()  # type: ignore[attr-defined]
@@ -214,7 +214,10 @@ def test_what_is_printed_meanwhile_comes_in_whole_lines_above_the_table_which_st
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     terminal = Terminal()
-    with contextlib.suppress(KeyboardInterrupt), watching(stderr(terminal), **WATCHED) as watch:
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        show_progress(stderr(terminal), **WATCHED) as watch,
+    ):
         assert watch.on_segment is not None
         watch.on_segment(FIRST[0])
         print("from the ", end="")
@@ -233,7 +236,7 @@ def test_what_is_printed_meanwhile_comes_in_whole_lines_above_the_table_which_st
 
 def test_the_table_makes_way_for_the_report() -> None:
     terminal = Terminal()
-    with watching(stderr(terminal), **WATCHED) as watch:
+    with show_progress(stderr(terminal), **WATCHED) as watch:
         assert watch.on_segment is not None
         watch.on_segment(FIRST[0])
     assert "accuracy" in terminal.getvalue()
@@ -247,7 +250,7 @@ def test_a_terminal_gets_lines_when_asked_for_or_when_it_cannot_do_more(
     if not plain:
         monkeypatch.setenv("TERM", "dumb")
     terminal = Terminal()
-    with watching(stderr(terminal), **WATCHED, plain=plain) as watch:
+    with show_progress(stderr(terminal), **WATCHED, plain=plain) as watch:
         assert watch.on_interval is not None
         watch.on_interval(IntervalEnd(0, FIRST, None, 1.0))
     assert terminal.getvalue() == "1/2 intervals: best accuracy 0.9, median 0.7, 1 failed (1.0 s)\n"
@@ -256,7 +259,7 @@ def test_a_terminal_gets_lines_when_asked_for_or_when_it_cannot_do_more(
 def test_who_wants_no_colours_gets_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     terminal = Terminal()
-    with watching(stderr(terminal), **WATCHED) as watch:
+    with show_progress(stderr(terminal), **WATCHED) as watch:
         assert watch.on_interval is not None
         watch.on_interval(IntervalEnd(0, FIRST, None, 1.0))
     assert "failed" in terminal.getvalue()

@@ -291,11 +291,15 @@ def test_general_goes_over_train_as_it_does_in_the_original():
         (
             "fc",
             {},
-            "general.data_loader, train.version, test.version, val.version: no effect; there is one",
+            "general.data_loader, train.version, test.version, val.version: no effect; data is read",
         ),
-        ("fc", {}, "test.batch_size, val.batch_size: no effect; evaluation is in batches"),
+        ("fc", {}, "test.batch_size, val.batch_size: no effect; the result of an evaluation"),
         ("fc", {}, "val.val: no effect; the mode val"),
-        ("fc", {"test": {"gpus": "1"}}, "test.gpus: no effect; evaluation is where training is"),
+        (
+            "fc",
+            {"test": {"gpus": "1"}},
+            "test.gpus: no effect; a network is evaluated on the device",
+        ),
         ("fc", {"test": {"load_ckpt": "a"}}, "test.load_ckpt: no effect; only the mode test"),
         (
             "fc",
@@ -305,7 +309,7 @@ def test_general_goes_over_train_as_it_does_in_the_original():
         (
             "fc",
             {"train": {"metric": "loss"}},
-            "train.metric: no effect; general.metric goes before it",
+            "train.metric: no effect; general.metric overrides it",
         ),
         (
             "fc",
@@ -316,9 +320,9 @@ def test_general_goes_over_train_as_it_does_in_the_original():
         (
             "fc_PBT",
             {},
-            "train.lr, train.keep_prob: no effect; members begin with values of their own",
+            "train.lr, train.keep_prob: no effect; each member starts with a value of its own",
         ),
-        ("fc_PBT", {}, "test.sleep_time_sec: no effect; members are tested when"),
+        ("fc_PBT", {}, "test.sleep_time_sec: no effect; members are tested after"),
         (
             "fc_PBT",
             {"train": {"decreasing_lr_epochs": "1"}},
@@ -348,80 +352,140 @@ def test_a_key_without_effect_is_noted(name, sections, note):
             {"train": {"PBT_momentum": "0,1"}},
             "'PBT_momentum' in train cannot be searched; known are lr",
         ),
-        ({"general": {"model": "lstm"}}, "general.model: given 'lstm'; fc or conv is allowed"),
-        ({"general": {"model": None}}, "general.model is missing; fc or conv is allowed"),
-        ({"general": {"model": ["fc"]}}, "general.model: given ['fc']; fc or conv"),
-        ({"general": {"n_hiddens": "256,x"}}, "general.n_hiddens: given '256,x'; in a list"),
-        ({"general": {"n_hiddens": "256,"}}, "general.n_hiddens: given '256,'; in a list"),
-        ({"general": {"n_hiddens": "256;256"}}, "a whole number from 1 is allowed for each"),
-        ({"general": {"n_hiddens": ""}}, "general.n_hiddens: given ''; at least one layer"),
-        ({"general": {"n_hiddens": {"a": 1}}}, "general.n_hiddens: given {'a': 1}"),
-        ({"general": {"n_hiddens": [[1]]}}, "general.n_hiddens: given [[1]]"),
-        ({"general": {"batch_norm": 2}}, "general.batch_norm: given 2; 1 or 0 is allowed"),
-        ({"general": {"batch_norm": "yes"}}, "general.batch_norm: given 'yes'; 1 or 0 is allowed"),
-        ({"general": {"seed": -1}}, "general.seed: given -1; a whole number from 0 is allowed"),
-        ({"general": {"seed": True}}, "general.seed: given True; a whole number"),
-        ({"general": {"seed": 1.5}}, "general.seed: given 1.5; a whole number"),
-        ({"general": {"seed": 10**5000}}, "general.seed: given a huge number; a whole number"),
-        ({"general": {"height": 0}}, "general.height: given 0; a whole number from 1 is allowed"),
-        ({"general": {"data_dir": 5}}, "general.data_dir: given 5; a text is allowed"),
-        ({"general": {"crop_shift": "a"}}, "general.crop_shift: given 'a'; a whole number from 0"),
-        ({"train": {"lr": 0}}, "train.lr: given 0; a number above 0 is allowed"),
-        ({"train": {"lr": "fast"}}, "train.lr: given 'fast'; a number above 0 is allowed"),
-        ({"train": {"lr": "1e999"}}, "train.lr: given '1e999'; a number above 0"),
-        ({"train": {"lr": float("nan")}}, "train.lr: given nan; a number above 0"),
-        ({"train": {"lr": "nan"}}, "train.lr: given 'nan'; a number above 0"),
-        ({"train": {"lr": [0.1]}}, "train.lr: given [0.1]; a number above 0"),
+        ({"general": {"model": "lstm"}}, "general.model: expected fc or conv, got 'lstm'"),
+        ({"general": {"model": None}}, "general.model: expected fc or conv, got none"),
+        ({"general": {"model": ["fc"]}}, "general.model: expected fc or conv, got ['fc']"),
+        (
+            {"general": {"n_hiddens": "256,x"}},
+            "general.n_hiddens: expected a list such as \"1,2\", each an integer, at least 1, got '256,x'",
+        ),
+        (
+            {"general": {"n_hiddens": "256,"}},
+            "general.n_hiddens: expected a list such as \"1,2\", each an integer, at least 1, got '256,'",
+        ),
+        (
+            {"general": {"n_hiddens": "256;256"}},
+            "general.n_hiddens: expected a list such as \"1,2\", each an integer, at least 1, got '256;256'",
+        ),
+        ({"general": {"n_hiddens": ""}}, "general.n_hiddens: expected at least one layer, got ''"),
+        (
+            {"general": {"n_hiddens": {"a": 1}}},
+            "general.n_hiddens: expected a list such as \"1,2\", each an integer, at least 1, got {'a': 1}",
+        ),
+        (
+            {"general": {"n_hiddens": [[1]]}},
+            'general.n_hiddens: expected a list such as "1,2", each an integer, at least 1, got [[1]]',
+        ),
+        ({"general": {"batch_norm": 2}}, "general.batch_norm: expected 1 or 0, got 2"),
+        ({"general": {"batch_norm": "yes"}}, "general.batch_norm: expected 1 or 0, got 'yes'"),
+        ({"general": {"seed": -1}}, "general.seed: expected an integer, at least 0, got -1"),
+        ({"general": {"seed": True}}, "general.seed: expected an integer, at least 0, got True"),
+        ({"general": {"seed": 1.5}}, "general.seed: expected an integer, at least 0, got 1.5"),
+        (
+            {"general": {"seed": 10**5000}},
+            "general.seed: expected an integer, at least 0, got a huge number",
+        ),
+        ({"general": {"height": 0}}, "general.height: expected an integer, at least 1, got 0"),
+        ({"general": {"data_dir": 5}}, "general.data_dir: expected a string, got 5"),
+        (
+            {"general": {"crop_shift": "a"}},
+            "general.crop_shift: expected an integer, at least 0, got 'a'",
+        ),
+        ({"train": {"lr": 0}}, "train.lr: expected a number above 0, got 0"),
+        ({"train": {"lr": "fast"}}, "train.lr: expected a number above 0, got 'fast'"),
+        ({"train": {"lr": "1e999"}}, "train.lr: expected a number above 0, got '1e999'"),
+        ({"train": {"lr": float("nan")}}, "train.lr: expected a number above 0, got nan"),
+        ({"train": {"lr": "nan"}}, "train.lr: expected a number above 0, got 'nan'"),
+        ({"train": {"lr": [0.1]}}, "train.lr: expected a number above 0, got [0.1]"),
         (
             {"train": {"keep_prob": 1.5}},
-            "train.keep_prob: given 1.5; a number from 0 to 1 is allowed",
+            "train.keep_prob: expected a number from 0 to 1, got 1.5",
         ),
         (
             {"train": {"weight_decay": -1}},
-            "train.weight_decay: given -1; a number from 0 is allowed",
+            "train.weight_decay: expected a number, at least 0, got -1",
         ),
-        ({"train": {"batch_size": "2.5"}}, "train.batch_size: given '2.5'; a whole number from 1"),
-        ({"train": {"gpus": "0,a"}}, "train.gpus: given '0,a'; in a list"),
-        ({"train": {"gpus": "-1"}}, "train.gpus: given '-1'; in a list"),
+        (
+            {"train": {"batch_size": "2.5"}},
+            "train.batch_size: expected an integer, at least 1, got '2.5'",
+        ),
+        (
+            {"train": {"gpus": "0,a"}},
+            "train.gpus: expected a list such as \"1,2\", each an integer, at least 0, got '0,a'",
+        ),
+        (
+            {"train": {"gpus": "-1"}},
+            "train.gpus: expected a list such as \"1,2\", each an integer, at least 0, got '-1'",
+        ),
         (
             {"train": {"decreasing_lr_epochs": "0"}},
-            "train.decreasing_lr_epochs: given '0'; in a list",
+            "train.decreasing_lr_epochs: expected a list such as",
         ),
         (
             {"train": {"decreasing_lr_epochs": list(range(1, 2000))}},
             "halvings of lr = 0.01 leave nothing",
         ),
-        ({"train": {"num_worker_tot": 1}}, "train.num_worker_tot: given 1; a whole number from 2"),
+        (
+            {"train": {"num_worker_tot": 1}},
+            "train.num_worker_tot: expected an integer, at least 2, got 1",
+        ),
         (
             {"train": {"num_worker_tot": 4, "num_workers_paral": 5}},
-            "given 5; at most num_worker_tot, 4",
+            "expected at most num_worker_tot, 4, got 5",
         ),
         (
             {"train": {"num_worker_tot": 4, "num_epochs_tot": 5}},
-            "given 30; at most num_epochs_tot, 5",
+            "expected at most num_epochs_tot, 5, got 30",
         ),
-        ({"train": {"mutation": "1,2"}}, "train.mutation: given '1,2'; factors"),
-        ({"train": {"mutation": "0,2"}}, "train.mutation: given '0,2'; in a list"),
-        ({"train": {"mutation": ""}}, "train.mutation: given ''; factors"),
+        (
+            {"train": {"mutation": "1,2"}},
+            "train.mutation: factors: expected numbers above 0 and other than 1, for example [0.8, 1.25], go",
+        ),
+        (
+            {"train": {"mutation": "0,2"}},
+            "train.mutation: expected a list such as \"1,2\", each a number above 0, got '0,2'",
+        ),
+        (
+            {"train": {"mutation": ""}},
+            "train.mutation: factors: expected at least one number, for example [0.8, 1.25], got []",
+        ),
         (
             {"train": {"PBT_lr": "0.1"}},
-            "train.PBT_lr: given '0.1'; two values (a range) or more (choices)",
+            "train.PBT_lr: expected two values (a range) or more (choices), got '0.1'",
         ),
-        ({"train": {"PBT_lr": ""}}, "train.PBT_lr: given ''; two values"),
-        ({"train": {"PBT_lr": "0,0.1"}}, "train.PBT_lr: given '0,0.1'; in a list"),
+        (
+            {"train": {"PBT_lr": ""}},
+            "train.PBT_lr: expected two values (a range) or more (choices), got ''",
+        ),
+        (
+            {"train": {"PBT_lr": "0,0.1"}},
+            "train.PBT_lr: expected a list such as \"1,2\", each a number above 0, got '0,0.1'",
+        ),
         (
             {"train": {"PBT_lr": "0.1,0.1"}},
-            "train.PBT_lr: given '0.1,0.1'; low: expected a number below",
+            "train.PBT_lr: low: expected a number below high = 0.1, got 0.1; for a single value use a consta",
         ),
-        ({"train": {"PBT_lr": "0.1,0.2,0.1"}}, "train.PBT_lr: given '0.1,0.2,0.1'; options"),
-        ({"train": {"PBT_beta1": "0.9,1"}}, "train.PBT_beta1: given '0.9,1'; in a list"),
+        (
+            {"train": {"PBT_lr": "0.1,0.2,0.1"}},
+            "train.PBT_lr: options: expected each option once, got [0.1, 0.1, 0.2]",
+        ),
+        (
+            {"train": {"PBT_beta1": "0.9,1"}},
+            "train.PBT_beta1: expected a list such as \"1,2\", each a number from 0 to below 1, got '0.9,1'",
+        ),
         (
             {"train": {"PBT_batch_size": "50,99.5"}},
-            "train.PBT_batch_size: given '50,99.5'; in a list",
+            "train.PBT_batch_size: expected a list such as",
         ),
-        ({"test": {"batch_size": "all"}}, "test.batch_size: given 'all'; a whole number"),
-        ({"test": {"sleep_time_sec": -1}}, "test.sleep_time_sec: given -1; a number from 0"),
-        ({"val": {"val": 1}}, "val.val: given 1; a text"),
+        (
+            {"test": {"batch_size": "all"}},
+            "test.batch_size: expected an integer, at least 1, got 'all'",
+        ),
+        (
+            {"test": {"sleep_time_sec": -1}},
+            "test.sleep_time_sec: expected a number, at least 0, got -1",
+        ),
+        ({"val": {"val": 1}}, "val.val: expected a string, got 1"),
     ],
 )
 def test_a_mistake_is_refused_in_one_line(sections, words):
@@ -433,11 +497,13 @@ def test_unknown_sections_and_sections_that_are_none_are_refused():
         refusal({**file(), "valid": {}})
         == "unknown section 'valid'; known are general, train, test, val"
     )
-    assert refusal({**file(), "test": [1]}) == "test: given [1]; a table of keys is allowed"
+    assert refusal({**file(), "test": [1]}) == "test: expected a table of keys, got [1]"
 
 
 def test_the_message_names_the_file():
-    with pytest.raises(UsageError, match=r"^mine.json: general.seed: given 'x'"):
+    with pytest.raises(
+        UsageError, match=r"^mine.json: general.seed: expected an integer, at least 0, got 'x'"
+    ):
         convert(edited("fc", general={"seed": "x"}), name="mine.json")
 
 
@@ -550,11 +616,12 @@ def test_what_does_not_fit_the_images_is_an_error_of_the_data(colours):
     config = own("fc", colours)
     wrong = config.model_copy(update={"options": {**config.options, "height": 7}})
     with pytest.raises(
-        DataError, match=r"images are torch.uint8 \[3, 8, 6\], those of mnist .* \[3, 7, 6\]"
+        DataError,
+        match=r"expected images of torch.uint8 \[3, 7, 6\] .*, got torch.uint8 \[3, 8, 6\]",
     ):
         build(wrong)
     fewer = config.model_copy(update={"options": {**config.options, "num_classes": 2}})
-    with pytest.raises(DataError, match="labels from 0 to 2, allowed are 0 to 1"):
+    with pytest.raises(DataError, match="expected labels from 0 to 1, got 0 to 2"):
         build(fewer)
 
 

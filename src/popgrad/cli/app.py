@@ -68,9 +68,11 @@ def _exit_code(error: BaseException) -> int:
     return 1
 
 
-@app.callback()
+@app.callback(
+    help="Population Based Training for PyTorch: a trained model and the schedule that trained it."
+)
 def _popgrad(version: options.Version = False) -> None:
-    """Population Based Training for PyTorch: a trained model and the schedule that trained it."""
+    """Take the options before a command."""
 
 
 for _command in _COMMANDS:

@@ -64,7 +64,7 @@ def _read(what: str, mode: str) -> tuple[dict[str, Any], list[str]]:
 
 
 def _merge_strategy(before: Any, chosen: dict[str, Any]) -> Any:
-    """The strategy of a file with options over it. Settings of another strategy are dropped."""
+    """Return the strategy of a file with options over it. Settings of another strategy are dropped."""
     if isinstance(before, str):
         before = {"name": before}
     if not isinstance(before, dict):

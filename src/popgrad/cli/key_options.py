@@ -92,7 +92,7 @@ def takes_keys(command: Command) -> Callable[[Callable[..., None]], Callable[...
 
 
 def _key_parameter(key: Key, command: Command) -> inspect.Parameter:
-    """The parameter of a command that sets a key."""
+    """Return the parameter of a command that sets a key."""
     option = key.usage.option
     assert option is not None
     if command == "resume":
@@ -107,7 +107,7 @@ def _key_parameter(key: Key, command: Command) -> inspect.Parameter:
         kind = {"N": int, "X": float}.get(option.metavar, str) | None
         default = None
     declared = typer.Option(
-        key.flag,
+        key.option_name,
         metavar=option.metavar,
         help=help_text,
         rich_help_panel=option.panel,
@@ -131,12 +131,12 @@ def with_default(key: Key) -> str:
 
 
 def _setting_parameter(name: str) -> inspect.Parameter:
-    """The parameter of a command that sets a setting of pbt."""
+    """Return the parameter of a command that sets a setting of pbt."""
     setting = next(key for key in settings(pbt) if key.name == name)
     panel = next(key.usage.option.panel for key in _keys("run") if key.usage.option)
     metavar = {int: "N", float: "X"}[setting.accepted]
     declared = typer.Option(
-        setting.flag,
+        setting.option_name,
         metavar=metavar,
         help=f"Of pbt: {setting.sentence[:1].lower()}{setting.sentence[1:]}",
         rich_help_panel=panel,

@@ -1,4 +1,4 @@
-"""A run as it goes: a live table of the population in a terminal, plain lines elsewhere."""
+"""Progress of a run: a live table of the population in a terminal, a line for each interval elsewhere."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,84 +18,93 @@ from popgrad.core.space import Space
 from popgrad.engine.callbacks import Callbacks, IntervalEnd
 from popgrad.record.lineage import rank
 
-_BOUNDLESS = 10_000  # columns
-_AROUND = (
-    4  # lines of the terminal that are not members: headings, how many more there are, bar, prompt
-)
+_UNBOUNDED = 10_000
+"""Columns of a console that fits any table."""
+
+_OTHER_LINES = 4
+"""Lines of the terminal beside those of members: headings, the count of hidden members, bar, prompt."""
 
 
 @contextmanager
-def watching(
+def show_progress(
     console: Console, *, members: int, intervals: int, score: str, space: Space, plain: bool = False
 ) -> Iterator[Callbacks]:
-    """Show a run on a console while the block lasts.
+    """Show a run on a console during the block.
 
-    What this process prints meanwhile goes to standard error, so that standard output holds the results
-    alone; where there is a table, it comes line by line above it. A table knows nothing of what other
-    processes write to the terminal, and is drawn over it.
+    Output of this process goes to standard error meanwhile, so that standard output holds only the results.
+    If there is a table, the output comes line by line above it. Other processes write over the table.
 
     Args:
-        console: For standard error, with `markup=False`: what a task prints is no markup, and must not fail.
+        console: Console of standard error, with `markup=False`: output of a task is no markup.
         members: Size of the population.
-        intervals: That each member trains, in all.
-        score: The metric that ranks.
-        space: What is searched.
-        plain: A line for each interval in a terminal too.
+        intervals: Intervals that each member trains in all.
+        score: Name of the metric that ranks.
+        space: Search space.
+        plain: Whether to print a line for each interval in a terminal too.
     """
-    # FORCE_COLOR makes rich take a file for a terminal; a table that moves is for real ones.
+    # With FORCE_COLOR rich takes a file for a terminal; a table that is redrawn needs a real one.
     if plain or not (console.is_interactive and console.file.isatty()):
         with redirect_stdout(sys.stderr):
-            yield Callbacks(on_interval=_Lines(console, intervals, score).interval)
+            yield Callbacks(on_interval=_Lines(console, intervals, score).print_interval)
         return
+
     table = LiveTable(members, intervals, score, space)
     with Live(console=console, get_renderable=lambda: Escaped(table.render(console))) as live:
-        yield Callbacks(table.segment, table.interval)
-        live.transient = True  # what follows shows the population too; an interrupted table stays
+        yield Callbacks(table.add_segment, table.add_interval)
+        # The results that follow show the population too; the table of an interrupted run stays.
+        live.transient = True
 
 
 class _Lines:
-    """One line an interval."""
+    """A line for each interval."""
 
     def __init__(self, console: Console, intervals: int, score: str) -> None:
-        self._console, self._intervals, self._score = console, intervals, score
+        self._console = console
+        self._intervals = intervals
+        self._score = score
 
-    def interval(self, end: IntervalEnd) -> None:
-        """All members have trained an interval."""
-        scores = [segment.score for segment in end.segments if not segment.failed]
-        line = f"{end.interval + 1}/{self._intervals} intervals: "
-        if scores:
-            line += f"best {self._score} {max(scores):.4g}, median {median(scores):.4g}"
-        else:
-            line += "nobody alive"
-        if failed := sum(segment.failed for segment in end.segments):
+    def print_interval(self, end: IntervalEnd) -> None:
+        """Print the line of an interval that all members have trained."""
+        line = f"{end.interval + 1}/{self._intervals} intervals: {self._scores(end)}"
+        failed = sum(segment.failed for segment in end.segments)
+        if failed:
             line += f", {failed} failed"
-        plan = end.decision.plan if end.decision else None
-        if plan and (
-            heirs := [(m, s) for m, s in zip(plan.members, plan.sources, strict=True) if m != s]
-        ):
-            line += f"; inherit {' '.join(f'{member}←{source}' for member, source in heirs)}"
-        if end.decision and end.decision.size is not None:
-            line += f"; {end.decision.size} members from now on"
+
+        if end.decision is not None:
+            plan = end.decision.plan
+            pairs = zip(plan.members, plan.sources, strict=True)
+            copies = [f"{member}←{source}" for member, source in pairs if member != source]
+            if copies:
+                line += f"; inherit {' '.join(copies)}"
+            if end.decision.size is not None:
+                line += f"; {end.decision.size} members from now on"
         self._console.print(f"{line} ({end.seconds:.1f} s)", markup=False, soft_wrap=True)
+
+    def _scores(self, end: IntervalEnd) -> str:
+        scores = [segment.score for segment in end.segments if not segment.failed]
+        if not scores:
+            return "no member alive"
+        return f"best {self._score} {max(scores):.4g}, median {median(scores):.4g}"
 
 
 class LiveTable:
-    """What is known of each member at the moment, and how far the run has come.
+    """Table of the members' latest segments, with the progress of the run.
 
     Args:
-        members: Size of the population; it may change.
-        intervals: That each member trains, in all.
-        score: The metric that ranks.
-        space: What is searched.
+        members: Size of the population at the start; it may change.
+        intervals: Intervals that each member trains in all.
+        score: Name of the metric that ranks.
+        space: Search space.
     """
 
     def __init__(self, members: int, intervals: int, score: str, space: Space) -> None:
-        self._score, self._space = score, space
-        self._members, self._intervals = members, intervals
-        self._since, self._before = (
-            0,
-            0,
-        )  # the interval since which there are as many, and segments before it
+        self._score = score
+        self._space = space
+        self._members = members
+        self._intervals = intervals
+        # First interval with the present size, and segments before it.
+        self._since = 0
+        self._before = 0
         self._last: dict[int, Segment] = {}
         self._progress = progress.Progress(
             progress.TextColumn("{task.description}"),
@@ -109,13 +118,13 @@ class LiveTable:
         )
         self._bar = self._progress.add_task("starting", total=members * intervals)
 
-    def segment(self, segment: Segment) -> None:
-        """One more is finished."""
+    def add_segment(self, segment: Segment) -> None:
+        """Show a finished segment."""
         self._last[segment.member] = segment
         self._progress.update(self._bar, advance=1, description=self._done(segment.interval))
 
-    def interval(self, end: IntervalEnd) -> None:
-        """An interval is finished; some of its segments may have been on record before."""
+    def add_interval(self, end: IntervalEnd) -> None:
+        """Show a finished interval; some of its segments may have been recorded in an earlier session."""
         self._last |= {segment.member: segment for segment in end.segments}
         done = self._before + (end.interval + 1 - self._since) * self._members
         self._progress.update(self._bar, completed=done, description=self._done(end.interval + 1))
@@ -123,7 +132,9 @@ class LiveTable:
             self._resize(end.decision.size, end.interval + 1, done)
 
     def _resize(self, size: int, since: int, before: int) -> None:
-        self._members, self._since, self._before = size, since, before
+        self._members = size
+        self._since = since
+        self._before = before
         self._last = {member: segment for member, segment in self._last.items() if member < size}
         self._progress.update(self._bar, total=before + size * (self._intervals - since))
 
@@ -131,29 +142,27 @@ class LiveTable:
         return f"{intervals}/{self._intervals} intervals"
 
     def render(self, console: Console) -> Group:
-        """The bar, and above it as much of the table as the console has room for: the best members first."""
-        bar = Constrain(
-            self._progress, console.width - len("^C")
-        )  # which the terminal writes there
+        """Return the bar, and above it as much of the table as fits, the best members first."""
+        # The terminal writes ^C at the end of the bar.
+        bar = Constrain(self._progress, console.width - len("^C"))
         if not self._last:
             return Group(bar)
-        ranked = sorted(self._last.copy().values(), key=rank)  # a copy: segments finish meanwhile
-        shown = ranked[: max(1, console.height - _AROUND)]
-        return Group(*self._fitting(shown, len(ranked) - len(shown), console), bar)
 
-    def _fitting(
-        self, ranked: Sequence[Segment], more: int, console: Console
-    ) -> list[Table | Text]:
-        """The table with as many hyperparameters as its width allows, and what is not shown."""
-        from popgrad.report.history import (
-            searched,  # brings matplotlib, which is needed at the end only
-        )
+        # Segments finish in another thread than the one that draws, so a copy is sorted.
+        ranked = sorted(self._last.copy().values(), key=rank)
+        shown = ranked[: max(1, console.height - _OTHER_LINES)]
+        return Group(*self._fit(shown, len(ranked) - len(shown), console), bar)
+
+    def _fit(self, ranked: Sequence[Segment], more: int, console: Console) -> list[Table | Text]:
+        """Return the table with as many hyperparameters as fit, and a line on the hidden rest."""
+        # It imports matplotlib, which only the end of a run needs.
+        from popgrad.report.history import searched
 
         names = list(searched(self._space))
-        boundless = console.options.update_width(_BOUNDLESS)
+        unbounded = console.options.update_width(_UNBOUNDED)
         for count in range(len(names), -1, -1):
             table = self._table(ranked, names[:count])
-            if console.measure(table, options=boundless).maximum <= console.width:
+            if console.measure(table, options=unbounded).maximum <= console.width:
                 break
         hidden = [_more(more, "member")] * (more > 0)
         hidden += [_more(len(names) - count, "hyperparameter")] * (count < len(names))
@@ -168,25 +177,29 @@ class LiveTable:
         table = Table(box=None, header_style="bold", pad_edge=False)
         for heading in ("member", "", "intervals", self._score, *names, ""):
             table.add_column(Text(heading), justify="right", no_wrap=True)
-        scores = numbers(each.score for each in ranked)
+        scores = numbers(segment.score for segment in ranked)
         columns = [
-            [str(each.member) for each in ranked],
+            [str(segment.member) for segment in ranked],
             ["best", *[""] * (len(ranked) - 1)],
-            [str(each.interval + 1) for each in ranked],
-            ["failed" if each.failed else text for each, text in zip(ranked, scores, strict=True)],
-            *(numbers(each.hparams[name] for each in ranked) for name in names),
-            [_origin(each) for each in ranked],
+            [str(segment.interval + 1) for segment in ranked],
+            ["failed" if s.failed else text for s, text in zip(ranked, scores, strict=True)],
+            *(numbers(segment.hparams[name] for segment in ranked) for name in names),
+            [_origin(segment) for segment in ranked],
         ]
-        for each, *row in zip(ranked, *columns, strict=True):
-            style = "red" if each.failed else "bold" if each is ranked[0] else ""
+        for segment, *row in zip(ranked, *columns, strict=True):
+            style = "bold" if segment is ranked[0] else ""
+            if segment.failed:
+                style = "red"
             table.add_row(*map(Text, row), style=style)
         return table
 
 
-def _more(count: int, what: str) -> str:
-    return f"{count} more {what}{'s' * (count > 1)}"
+def _more(count: int, noun: str) -> str:
+    return f"{count} more {noun}{'s' * (count > 1)}"
 
 
 def _origin(segment: Segment) -> str:
-    source = segment.source
-    return f"← {source[0]}" if source is not None and source[0] != segment.member else ""
+    """Return the donor, if the segment continues from another member."""
+    if segment.source is None or segment.source[0] == segment.member:
+        return ""
+    return f"← {segment.source[0]}"

@@ -46,7 +46,7 @@ def finish(result: Result, *, read_test: bool, as_json: bool) -> None:
 
 
 def _relative(path: Path | None) -> Path | None:
-    """The path relative to the working directory, if it lies in it."""
+    """Return the path relative to the working directory, if it lies in it."""
     here = Path.cwd()
     return path.relative_to(here) if path is not None and path.is_relative_to(here) else path
 
@@ -87,7 +87,7 @@ def show_evaluation(evaluation: Evaluation, as_json: bool) -> None:
 
     line = f"{evaluation.subject}, on the {evaluation.split} split: {_words(evaluation.metrics)}"
     if evaluation.card is not None:
-        line += f" (its card says {_words(evaluation.card)})"
+        line += f" (its card states {_words(evaluation.card)})"
     print_line(line)
 
 

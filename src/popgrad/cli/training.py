@@ -12,7 +12,7 @@ import typer
 from popgrad.cli import options, printing, reports
 from popgrad.cli.arguments import new_directory, open_run, read_config, read_initial
 from popgrad.cli.key_options import key_names, takes_keys
-from popgrad.cli.progress import watching
+from popgrad.cli.progress import show_progress
 from popgrad.core.errors import DataError, RunError, UsageError
 from popgrad.runs.api import load, start
 from popgrad.runs.api import resume as resume_run
@@ -61,7 +61,7 @@ def run(
 
     components = build(config)
     path = directory or new_directory(config)
-    progress = watching(
+    progress = show_progress(
         printing.err,
         members=components.config.population,
         intervals=components.config.intervals,
@@ -106,7 +106,7 @@ def _continue(
 ) -> None:
     """Continue a run, with arguments of `popgrad.resume`."""
     before = open_run(directory)
-    progress = watching(
+    progress = show_progress(
         printing.err,
         members=before.size,
         intervals=arguments.get("intervals", before.config.intervals),
@@ -151,7 +151,7 @@ def replay(
         "allow_changed_task": allow_changed_task,
     }
     if fresh_seed is not None:
-        progress = watching(
+        progress = show_progress(
             printing.err,
             members=1,
             intervals=len(lineage),
@@ -236,7 +236,7 @@ def train(
 
     # A table would be drawn over the lines of the monitor, which is another process.
     plain = plain or mode == "parallel"
-    progress = watching(
+    progress = show_progress(
         printing.err, members=1, intervals=intervals, score=score, space=space, plain=plain
     )
     with _advice(path), progress as callbacks:

@@ -29,12 +29,12 @@ class Option:
     Attributes:
         panel: Heading of the help under which it is listed.
         metavar: Placeholder of its value; None = the option takes no value.
-        flag: Name of the option; "" = that of the key.
+        name: Name of the option, such as "--from"; "" = that of the key.
     """
 
     panel: str
     metavar: str | None = None
-    flag: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,9 @@ class Key:
     usage: Usage = field(default_factory=Usage)
 
     @property
-    def flag(self) -> str:
+    def option_name(self) -> str:
         """Option of the command line, such as "--max-time"."""
-        renamed = self.usage.option.flag if self.usage.option else ""
+        renamed = self.usage.option.name if self.usage.option else ""
         return renamed or f"--{self.name.replace('_', '-')}"
 
     @property
@@ -171,7 +171,7 @@ def settings(factory: Callable[..., Any]) -> list[Key]:
 
 
 def _documented_arguments(factory: Callable[..., Any]) -> dict[str, str]:
-    """Description of each argument in a docstring of Google style."""
+    """Return the description of each argument in a docstring of Google style."""
     text = inspect.getdoc(factory) or ""
     section = re.search(r"^(?:Args|Attributes):\n((?: +.*\n?|\n)+)", text, re.M)
     entries = re.findall(r"^    (\w+): (.*(?:\n {5,}.*)*)", section[1] if section else "", re.M)

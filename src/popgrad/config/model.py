@@ -38,7 +38,7 @@ class StrategyConfig(_Model):
 
 
 def _to_strategy(value: object) -> object:
-    """A name alone stands for the strategy with its default settings."""
+    """Read a name alone as the strategy with its default settings."""
     return {"name": value} if isinstance(value, str) else value
 
 
@@ -230,7 +230,7 @@ class RunConfig(_Model):
     )
     durability: Literal["process", "power"] = key(
         "process",
-        "What the record survives: process, any kill of the run, or power, a power failure too.",
+        "Faults that the record survives: process, any kill of the run, or power, a power failure too.",
         option=Option(_FILES, "NAME"),
     )
     log_every: Integer | None = key(

@@ -98,7 +98,7 @@ def run(
 
 
 def _spec(value: object) -> object:
-    """A dimension as plain data; anything else is left to `parse`, which checks it."""
+    """Return a dimension as plain data; leave anything else to `parse`, which checks it."""
     if isinstance(value, tuple(DIMENSIONS.values())):
         return cast(Dimension, value).spec()
     return value
@@ -194,7 +194,8 @@ def resume(
 
     Example:
         >>> import popgrad
-        >>> stopped = popgrad.run("quadratic", population=4, intervals=3, directory="runs/longer")
+        >>> keys = {"population": 4, "intervals": 3, "executor": "serial"}
+        >>> stopped = popgrad.run("quadratic", directory="runs/longer", **keys)
         >>> result = popgrad.resume("runs/longer", intervals=5)
         >>> result.segments[: len(stopped.segments)] == stopped.segments, len(result.segments)
         (True, 20)
@@ -256,7 +257,8 @@ def load(
 
     Example:
         >>> import popgrad
-        >>> result = popgrad.run("quadratic", population=4, intervals=3, directory="runs/toy")
+        >>> keys = {"population": 4, "intervals": 3, "executor": "serial"}
+        >>> result = popgrad.run("quadratic", directory="runs/toy", **keys)
         >>> popgrad.load("runs/toy").segments == result.segments
         True
     """

@@ -95,8 +95,8 @@ class RunKeywords(TypedDict, total=False):
     """
 
     durability: Literal["process", "power"]
-    """What the record survives: process, any kill of the run, or power, a power failure too.
-    Default: "process".
+    """Faults that the record survives: process, any kill of the run, or power, a power failure
+    too. Default: "process".
     """
 
     log_every: int | None

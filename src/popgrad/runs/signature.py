@@ -48,7 +48,7 @@ def accepted_keywords(function: Function) -> list[Keyword]:
 
 
 def _started(key: Key) -> Keyword:
-    """The keyword of a key of a new run."""
+    """Return the keyword of a key of a new run."""
     default = key.default_text
     if isinstance(key.default, bool):
         default = repr(key.default)
@@ -57,13 +57,13 @@ def _started(key: Key) -> Keyword:
 
 
 def _changed(key: Key) -> Keyword:
-    """The keyword of a key of a recorded run; None leaves the key as it is."""
+    """Return the keyword of a key of a recorded run; None leaves the key as it is."""
     sentence = f"{key.sentence} {key.usage.on_resume}".strip()
     return Keyword(key.name, key.accepted | None, None, sentence)
 
 
 def _settings() -> list[Keyword]:
-    """A keyword for each setting; strategies may share one. None leaves it to the strategy."""
+    """Return a keyword for each setting; strategies may share one. None leaves it to the strategy."""
     strategies: dict[str, list[str]] = {}
     first: dict[str, Key] = {}
     for strategy, factory in STRATEGIES.items():
@@ -112,7 +112,7 @@ def takes_keywords(function: Function) -> Callable[[_Function], _Function]:
 
 
 def _complete(docstring: str, described: list[Keyword]) -> str:
-    """The docstring with an entry for each keyword in place of that of `**keywords`."""
+    """Return the docstring with an entry for each keyword in place of that of `**keywords`."""
     entries = [
         "\n        ".join(textwrap.wrap(f"{keyword.name}: {keyword.sentence}", width=96))
         for keyword in described
