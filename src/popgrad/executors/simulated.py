@@ -118,7 +118,7 @@ class Simulated:
         slots = len(speeds) if workers is None else workers
         if slots < 1:
             raise UsageError(
-                f"workers is {workers}: at least 1 (leave it out for those of the cluster)"
+                f"workers: expected at least 1, got {workers}; leave it out for those of the cluster"
             )
 
         # The slots.

@@ -344,7 +344,7 @@ def test_a_worker_that_ends_while_it_starts_is_an_error() -> None:
 
 @pytest.mark.parametrize("workers", [0, -1])
 def test_a_pool_has_at_least_one_worker(workers: int) -> None:
-    with pytest.raises(UsageError, match=rf"^workers is {workers}: at least 1"):
+    with pytest.raises(UsageError, match=rf"^workers: expected at least 1, got {workers}"):
         Processes(Quadratic(), CPU, workers=workers)
 
 

@@ -165,7 +165,7 @@ def test_a_segment_that_kills_its_actor_each_time_fails_and_the_others_go_on(
         ),
         ({"cpus": 0}, r"^cpus, gpus: expected numbers of at least 0, and not both 0, got 0 and 0"),
         ({"cpus": -1}, r"^cpus, gpus: expected numbers of at least 0, .* got -1 and 0"),
-        ({"workers": 0}, r"^workers is 0: at least 1"),
+        ({"workers": 0}, r"^workers: expected at least 1, got 0"),
         (
             {"task": Unloadable()},
             r"cannot be loaded on the node .*a_module_that_is_not_there.*every node",

@@ -59,7 +59,9 @@ class Processes:
         self._workers: list[Process] = []
         self._count = available_cores() if workers is None else workers
         if self._count < 1:
-            raise UsageError(f"workers is {workers}: at least 1 (leave it out for one per core)")
+            raise UsageError(
+                f"workers: expected at least 1, got {workers}; leave it out for one per core"
+            )
 
         self._setup = make_setup(pickled or pickle_task(task), save)
         self._shared: SharedState | None = None  # the task's data

@@ -87,7 +87,9 @@ class Ray:
         pickled: bytes | None = None,
     ) -> None:
         if workers is not None and workers < 1:
-            raise UsageError(f"workers is {workers}: at least 1 (leave it out for as many as fit)")
+            raise UsageError(
+                f"workers: expected at least 1, got {workers}; leave it out for as many as fit"
+            )
         self._devices = devices
         self._deadline = deadline
         self._needs = Needs(cpus, gpus)
