@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+from popgrad.hardware import available_cores
 from popgrad.report import figures
 from popgrad.store.atomic import replacing
 
@@ -60,6 +61,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 # --- test processes --------------------------------------------------------------------------------------
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Use one process more than there are cores: a third of the tests' time is waiting for other processes."""
+    return available_cores() + 1
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
