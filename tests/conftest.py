@@ -64,7 +64,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Use one process more than there are cores: a third of the tests' time is waiting for other processes."""
+    """Use one process more than there are cores: many tests wait for others."""
     return available_cores() + 1
 
 
