@@ -38,7 +38,17 @@ ROWS = [
         GREEN,
         ["tasks: what a member trains", "record: what a run has done", "config: all keys"],
     ),
-    ("leaves", GREY, ["data: readers, splits", "nn: live modules", "metrics", "state", "hardware"]),
+    (
+        "leaves",
+        GREY,
+        [
+            "data: readers, splits",
+            "nn: live modules",
+            "metrics: of a whole split",
+            "state: as plain data",
+            "hardware: cores, devices",
+        ],
+    ),
     ("pure", GREY, ["core: population, plan, segment, space, seeds; no files, no clock"]),
 ]
 """Rows from the top: title, colour, and each package with its purpose."""
@@ -54,13 +64,11 @@ def main() -> None:
     for number, (title, colour, packages) in enumerate(ROWS):
         bottom = -number * (HEIGHT + GAP)
         _draw_row(axes, bottom, title, colour, packages)
-        if number < len(ROWS) - 1:
-            _draw_arrow(axes, bottom)
 
-    middle = -3 * (HEIGHT + GAP) + HEIGHT / 2
-    axes.text(WIDTH + 0.55, middle, "imports", rotation=270, va="center", color="#555555")
+    lowest = -(len(ROWS) - 1) * (HEIGHT + GAP)
+    _draw_arrow(axes, HEIGHT, lowest)
     axes.set_xlim(-2.1, WIDTH + 0.9)
-    axes.set_ylim(-(len(ROWS) - 1) * (HEIGHT + GAP) - 0.15, HEIGHT + 0.15)
+    axes.set_ylim(lowest - 0.15, HEIGHT + 0.15)
     axes.axis("off")
     # Without the version of matplotlib, equal pictures are equal files.
     metadata = {"Software": None}
@@ -91,12 +99,25 @@ def _draw_row(axes: Axes, bottom: float, title: str, colour: str, packages: list
         axes.text(left + width / 2, middle - 0.18, purpose, fontsize=9.5, **centred)
 
 
-def _draw_arrow(axes: Axes, bottom: float) -> None:
+def _draw_arrow(axes: Axes, top: float, bottom: float) -> None:
+    """Draw the one direction of all imports, beside the rows."""
+    right = WIDTH + 0.35
     axes.annotate(
         "",
-        xy=(WIDTH + 0.35, bottom - GAP - HEIGHT / 2 + 0.1),
-        xytext=(WIDTH + 0.35, bottom + HEIGHT / 2 - 0.1),
-        arrowprops={"arrowstyle": "-|>", "color": "#777777", "lw": 1.5},
+        xy=(right, bottom),
+        xytext=(right, top),
+        arrowprops={"arrowstyle": "-|>", "color": "#777777", "lw": 2.0, "mutation_scale": 18},
+    )
+    middle = (top + bottom) / 2
+    axes.text(
+        right + 0.25,
+        middle,
+        "imports go down only",
+        rotation=270,
+        ha="center",
+        va="center",
+        fontsize=11,
+        color="#555555",
     )
 
 
