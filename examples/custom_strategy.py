@@ -7,9 +7,7 @@ from functools import partial
 
 import popgrad
 from popgrad import Strategy
-from popgrad.core.exploit import truncation
-from popgrad.core.explore import perturb
-from popgrad.core.generation import generation
+from popgrad.strategies import generation, perturb, truncation
 from popgrad.tasks import digits
 
 

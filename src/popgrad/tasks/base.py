@@ -158,7 +158,7 @@ class Sharing(Protocol):
         """Return the data, as plain data."""
 
     def adopt(self, data: State) -> None:
-        """Use data that another process has read, in place of reading it. It must not be changed."""
+        """Use data that another process has read, instead of reading it. It must not be changed."""
 
 
 def epoch_steps(task: Task, hparams: Hparams) -> int:

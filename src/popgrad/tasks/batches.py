@@ -8,7 +8,7 @@ from popgrad.core.errors import UsageError
 from popgrad.state import raw
 
 ALIGNMENT = 64
-"""Alignment of memory of torch's CPU allocator, in bytes. A kernel may compute differently without it."""
+"""Alignment in bytes of torch's CPU allocator. A kernel may compute differently without it."""
 
 
 def batches(tensors: Sequence[torch.Tensor], size: int) -> Iterator[tuple[torch.Tensor, ...]]:

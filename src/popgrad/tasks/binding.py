@@ -67,9 +67,9 @@ def tensors(hparams: Hparams, device: torch.device) -> dict[str, object]:
 def write(module: nn.Module, optimizers: Mapping[str, Optimizer], hparams: Hparams) -> set[str]:
     """Write every hyperparameter where it lives, then compare the live values with it.
 
-    A name lives in each parameter group that has it as a key ("lr", "weight_decay", "momentum", ...;
-    "beta1" and "beta2" for the pair "betas"), and in each 0-d buffer of that name in the module. If
-    there are several optimizers or groups, their name may qualify the key ("critic_lr").
+    A name lives in each parameter group that has it as a key ("lr", "weight_decay", "momentum",
+    ...; "beta1" and "beta2" for the pair "betas"), and in each 0-d buffer of that name in the
+    module. If there are several optimizers or groups, their name may qualify the key ("critic_lr").
 
     Returns:
         Names that live somewhere.
@@ -187,7 +187,8 @@ def check_all_used(hparams: Hparams, reached: set[str]) -> None:
     """Refuse hyperparameters that reached nothing.
 
     Raises:
-        UsageError: A hyperparameter reached nothing; the message names the places where it can live.
+        UsageError: A hyperparameter reached nothing; the message names the places where it can
+            live.
     """
     idle = sorted(set(hparams) - reached)
     if idle:

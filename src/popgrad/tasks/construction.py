@@ -18,7 +18,7 @@ _FILLS = {
 
 
 class _Unfilled(TorchFunctionMode):
-    """Mode in which parameters are not filled with random numbers: they keep uninitialised memory."""
+    """Mode in which parameters keep uninitialised memory instead of random numbers."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None

@@ -24,7 +24,8 @@ def digits(
     Args:
         n_hiddens: Width of each hidden layer.
         batch_size: Samples per step.
-        split_seed: Seed that selects the samples held out; not the run's, so that runs can be compared.
+        split_seed: Seed that selects the samples held out; not the run's, so that runs can be
+            compared.
     """
 
     def model(hparams: Hparams) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Two classifiers of MNIST: fully connected and convolutional, with batch normalisation and dropout."""
+"""Two classifiers of MNIST with batch normalisation and dropout: fully connected, convolutional."""
 
 import dataclasses
 import math

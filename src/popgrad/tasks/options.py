@@ -30,13 +30,15 @@ class ImageOptions:
         num_channels: Channels of an image: 1 = grey, 3 = colour.
         num_classes: Number of classes; labels are 0 to num_classes - 1.
         data_dir: Directory of the data; None = POPGRAD_DATA, else the user's cache directory.
-        validation: Number of training samples held out for validation, if the data has no val/ folder.
+        validation: Number of training samples held out for validation, if the data has no val/
+            folder.
         split_seed: Seed that selects the samples held out.
-        metric: Metric that ranks, higher is better: a name in `popgrad.metrics.METRICS`, or a function
-            of your own, (outputs, targets) -> number, as "module:function" or "file.py:function"; with
-            "-" before it if lower is better, such as "-loss".
+        metric: Metric that ranks, higher is better: a name in `popgrad.metrics.METRICS`, or a
+            function of your own, (outputs, targets) -> number, as "module:function" or
+            "file.py:function"; with "-" before it if lower is better, such as "-loss".
         shuffle: Whether each epoch has its own order; else the data keeps its order.
-        crop: Whether each training image is shifted by up to `crop_shift` pixels each way, over black.
+        crop: Whether each training image is shifted by up to `crop_shift` pixels each way, over
+            black.
         crop_shift: Largest shift in pixels, at least 0; no effect without `crop`.
         hflip: Whether each training image is mirrored left and right with probability 1/2.
         vflip: Whether each training image is mirrored top and bottom with probability 1/2.
@@ -70,8 +72,8 @@ def list_options(options: type) -> Callable[[Factory], Factory]:
     itself, as `inspect.signature`, `typing.get_type_hints` and `help` show.
 
     Args:
-        options: Keyword-only dataclass whose docstring ends with its `Attributes:`. The factory passes
-            its `**options` to it, and its own docstring ends with its `Args:`.
+        options: Keyword-only dataclass whose docstring ends with its `Attributes:`. The factory
+            passes its `**options` to it, and its own docstring ends with its `Args:`.
 
     Example:
         >>> @dataclasses.dataclass(frozen=True, kw_only=True)

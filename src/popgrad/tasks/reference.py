@@ -23,8 +23,8 @@ def resolve_task(reference: str, options: Mapping[str, Any], data_dir: str | Non
     """Return the task that a reference names, constructed with its options.
 
     Args:
-        reference: A name in `TASKS`, "module:Name" or "path/file.py:Name"; Name is a class or function
-            that returns the task, or the task itself.
+        reference: A name in `TASKS`, "module:Name" or "path/file.py:Name"; Name is a class or
+            function that returns the task, or the task itself.
         options: Arguments of the class or function, by name.
         data_dir: Directory of the data; passed as `data_dir` if it has such a parameter.
 
@@ -201,7 +201,7 @@ def defaults(factory: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
-    """Return declared types by parameter; none if they cannot be resolved (`partial`, unknown name)."""
+    """Return declared types by parameter; none if a name is unknown, or for a `partial`."""
     function = factory.__init__ if isinstance(factory, type) else factory  # type: ignore[misc]
     try:
         return typing.get_type_hints(function)

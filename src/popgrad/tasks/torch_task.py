@@ -63,23 +63,23 @@ class TorchTask:
     scheduler, the number of steps and the position in the data. Hyperparameters are written before
     every segment, after the state is loaded, and compared with the record there.
 
-    A hyperparameter lives in the parameter groups that have its name as a key, in 0-d buffers of its
-    name, or in the code of the model, the optimizer or the loss that reads it. One that reaches
+    A hyperparameter lives in the parameter groups that have its name as a key, in 0-d buffers of
+    its name, or in the code of the model, the optimizer or the loss that reads it. One that reaches
     nothing is an error. A name that only the model reads (`nn.Dropout(hparams["dropout"])`) works,
     as the module is rebuilt for each segment, but it prevents stacking; a buffer does not.
 
     Attributes:
         space: Hyperparameters that are searched.
-        model: hparams -> module. Called for each segment, with seeded generators. Except for a fresh
-            member, its tensors are loaded afterwards and need no first values.
+        model: hparams -> module. Called for each segment, with seeded generators. Except for a
+            fresh member, its tensors are loaded afterwards and need no first values.
         optimizer: (module, hparams) -> optimizer, or a mapping of several by name.
         data: () -> splits; called once per process. Each split is a tuple of tensors with equal
             first dimensions.
-        loss: (module, batch, hparams as 0-d tensors) -> 0-d tensor. For a task to be stacked, it may
-            only call the module.
+        loss: (module, batch, hparams as 0-d tensors) -> 0-d tensor. For a task to be stacked, it
+            may only call the module.
         predict: (module, batch) -> outputs [b, ...], for evaluation.
-        metrics: (outputs [n, ...], targets [n, ...]) of a whole split -> numbers by name. Targets are
-            the last tensor of the split.
+        metrics: (outputs [n, ...], targets [n, ...]) of a whole split -> numbers by name. Targets
+            are the last tensor of the split.
         step: (module, optimizers by name, batch, loss of a batch) -> 0-d loss. One training step;
             replace it for gradient clipping, accumulation, mixed precision, several optimizers.
         scheduler: optimizer -> torch scheduler, which is stepped after each training step and
@@ -91,10 +91,10 @@ class TorchTask:
         shared_order: Whether all members see the data in one order (a paired tournament); else each
             has its own.
         shuffle: Whether each epoch has its own order; else the data keeps its order.
-        augment: (inputs [b, ...], generator) -> inputs; a random change of training inputs that draws
-            from the generator only. None = inputs as they are.
-        log_every: Steps between two points of the training curve, which is telemetry; None = one per
-            interval.
+        augment: (inputs [b, ...], generator) -> inputs; a random change of training inputs that
+            draws from the generator only. None = inputs as they are.
+        log_every: Steps between two points of the training curve, which is telemetry; None = one
+            per interval.
         data_parallel: Devices that each batch is split over, the member's own first; fewer than two
             = not split.
         weights: Parameters and buffers by name that fresh members start from; None = those that
@@ -178,7 +178,7 @@ class TorchTask:
             for scheduler in learner.schedulers.values():
                 scheduler.step()
 
-        # The loss may be the only reader of a name, so this cannot be checked before the first step.
+        # The loss may be the only reader of a name, so this cannot be checked before a step.
         binding.check_all_used(hparams, learner.reached)
         return learner.state(steps=state["steps"] + steps, position=position)
 
@@ -223,7 +223,7 @@ class TorchTask:
         return {split: list(source[split]) for split in ("train", "validation", "test")}
 
     def adopt(self, data: State) -> None:
-        """Use data that another process has read. Its memory may be shared, and is never changed."""
+        """Use data that another process has read. Its memory may be shared, so it is not changed."""
         _DATA[self] = {"source": {split: tuple(tensors) for split, tensors in data.items()}}
 
     def split(self, split: Split, device: torch.device) -> Batch:
@@ -263,7 +263,7 @@ class TorchTask:
 
 
 _DATA: WeakKeyDictionary[TorchTask, dict[str, Any]] = WeakKeyDictionary()
-"""Data that this process has read, by task: "source" = all splits, "<split> <device>" = a copy there."""
+"""Data that this process has read, by task: "source" = all splits, "<split> <device>" = a copy."""
 
 
 def _spread(module: nn.Module, devices: Sequence[str]) -> nn.Module:

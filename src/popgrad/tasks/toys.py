@@ -13,9 +13,9 @@ from popgrad.tasks.base import Context, Split
 class Quadratic:
     """Toy of Jaderberg et al. 2017, figure 2: maximise a quadratic through a surrogate.
 
-    The score is Q = 1.2 - (a^2 + b^2), at most 1.2; a step ascends the surrogate 1.2 - (h0 a^2 + h1 b^2), so
-    that no constant h of the two workers (1, 0) and (0, 1) reaches more than 1.2 - 0.81 = 0.39 from the
-    start (0.9, 0.9).
+    The score is Q = 1.2 - (a^2 + b^2), at most 1.2; a step ascends the surrogate
+    1.2 - (h0 a^2 + h1 b^2), so that no constant h of the two workers (1, 0) and (0, 1) reaches more
+    than 1.2 - 0.81 = 0.39 from the start (0.9, 0.9).
 
     Attributes:
         lr: Step size of the ascent; 0.01 as in re-implementations of the figure.
