@@ -64,8 +64,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Use one process more than there are cores: many tests wait for others."""
-    return available_cores() + 1
+    """Use two processes a core: the slow tests mostly wait, for workers, clusters and deadlines."""
+    return 2 * available_cores()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
