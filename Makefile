@@ -5,8 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := install --quiet --disable-pip-version-check --constraint constraints.txt
 PINS := pyproject.toml constraints.txt
-# Tests that share a fixture of their module run in one process; all others go to whichever is free.
-PARALLEL := --numprocesses auto --dist loadgroup
+# tests/conftest.py decides how many processes there are, and which tests share one.
+PARALLEL := --numprocesses auto --dist loadscope
 FAST_TESTS := tests/core tests/record tests/strategies tests/config tests/data tests/report tests/tasks \
 	tests/test_layers.py tests/test_metrics.py tests/test_mini.py tests/test_nn.py tests/test_state.py
 

@@ -1,8 +1,10 @@
 """The frame of every test: one torch thread, figures without a screen, and a share of the test processes."""
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -27,6 +29,19 @@ def one_torch_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def one_core() -> Iterator[None]:
+    """Leave the test and its children one core, so that a run without `workers` starts a single worker."""
+    if not hasattr(os, "sched_setaffinity"):  # other systems start a worker for each core
+        yield
+        return
+
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    yield
+    os.sched_setaffinity(0, before)
 
 
 @pytest.fixture(scope="session")
@@ -62,35 +77,42 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 # --- test processes --------------------------------------------------------------------------------------
 
+_TOGETHER = (
+    "tests/engine/test_failures.py",
+    "tests/executors/processes/test_pool.py",
+    "tests/executors/ray/test_cluster.py",
+    "tests/executors/ray/test_executor.py",
+)
+"""Modules whose fixtures take seconds: a cluster, or a run in which everything fails."""
 
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Use two processes a core: the slow tests mostly wait, for workers, clusters and deadlines."""
-    return 2 * available_cores()
+    """Use one process more than there are cores: many slow tests wait for other processes."""
+    return available_cores() + 1
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep tests together that share a fixture of their module, and start the slow ones first."""
-    if not hasattr(config, "workerinput"):  # a single process
-        return
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Send the tests of a scope to one process, the largest scopes first; see `scope`."""
+    from xdist.scheduler import LoadScopeScheduling
 
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            group = shared(item)
-            if group:
-                item.add_marker(pytest.mark.xdist_group(group))
+    class ScopeScheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return scope(nodeid)
 
-    # The long chains would otherwise end last, on one core.
+    return ScopeScheduling(config, log)
+
+
+def scope(nodeid: str) -> str:
+    """Return the tests that a test has to share a process with: by default itself alone."""
+    path = nodeid.partition("::")[0]
+    executor = re.search(r"\[(ray|processes)\b", nodeid)
+    if path == "tests/contracts/test_executors.py" and executor:
+        return f"{path} {executor[1]}"
+    return path if path in _TOGETHER else nodeid
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the slow tests first; they would otherwise end last, on one core."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
-
-
-def shared(item: pytest.Item) -> str:
-    """Return a test's group: its module and the parameters of fixtures of the module; "" = none."""
-    if not isinstance(item, pytest.Function):
-        return ""
-    definitions = item._fixtureinfo.name2fixturedefs
-    names = sorted(name for name, found in definitions.items() if found[-1].scope == "module")
-    if not names:
-        return ""
-    indices = item.callspec.indices if hasattr(item, "callspec") else {}
-    numbers = [f"{name}={indices[name]}" for name in names if name in indices]
-    return " ".join([item.nodeid.partition("::")[0], *numbers])

@@ -221,6 +221,7 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert broken_links(page, ROOT) == []
 
 
+@pytest.mark.usefixtures("one_core")
 @pytest.mark.parametrize("page", RUN_PAGES, ids=name)
 def test_a_page_runs_from_top_to_bottom(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

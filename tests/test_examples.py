@@ -21,6 +21,7 @@ def test_every_example_is_known() -> None:
     assert {path.name for path in EXAMPLES} == set(SAYS)
 
 
+@pytest.mark.usefixtures("one_core")
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_an_example_runs_and_learns(path: Path, tmp_path: Path) -> None:
     env = os.environ | {"PYTHONPATH": str(ROOT / "src"), "PYTHONWARNINGS": "error"}

@@ -167,6 +167,7 @@ def started(values: dict[str, Any], folder: Path) -> Done:
         return popgrad("run", "fuzz.json")
 
 
+@pytest.mark.usefixtures("one_core")
 @pytest.mark.parametrize("key", KEYS)
 def test_any_value_of_a_key_runs_or_is_refused(key: str, finished: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(finished, tmp_path / "copy"))
