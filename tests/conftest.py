@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,12 @@ def one_core() -> Iterator[None]:
     os.sched_setaffinity(0, {min(before)})
     yield
     os.sched_setaffinity(0, before)
+
+
+@pytest.fixture
+def retries(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    """Return the logged messages about retries: on a busy machine others say that actors start slowly."""
+    return lambda: [message for message in caplog.messages if "retraining it" in message]
 
 
 @pytest.fixture(scope="session")
