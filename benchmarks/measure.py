@@ -74,7 +74,7 @@ def begin(name: str, about: str | None, argv: Sequence[str] | None) -> Bench:
     )
     given = parser.parse_args(argv)
     if given.repeat < 1:
-        parser.error(f"--repeat: given {given.repeat}; at least 1 is allowed")
+        parser.error(f"--repeat: expected at least 1, got {given.repeat}")
     # A tiny size never takes the place of what was measured.
     out = given.out or RUNS / f"{name}{'-smoke' if given.smoke else ''}.json"
     return Bench(name, 1 if given.smoke else given.repeat, given.smoke, out)

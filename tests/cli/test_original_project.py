@@ -224,7 +224,7 @@ GIVEN = ("--set", "initial=[{h = 0.5}]", "--set", "interval=5")
 
 def test_what_would_be_drawn_at_random_has_to_be_given() -> None:
     Path("toy.py").write_text(HOLDING)
-    assert "h: searched, and would be drawn at random" in refused(
+    assert "initial: expected a value for each searched hyperparameter, got none for h;" in refused(
         "train", "toy.py:Toy", "--set", "interval=5"
     )
     assert [path.name for path in Path().iterdir()] == ["toy.py"]

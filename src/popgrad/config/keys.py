@@ -133,8 +133,10 @@ def _from_field(name: str, info: FieldInfo) -> Key:
     extra = info.json_schema_extra
     assert isinstance(extra, dict), f"{name} is not declared with `key`"
     usage: dict[str, Any] = dict(extra)
-    option = usage.pop("option")
+    if usage["option"] is not None:
+        usage["option"] = Option(**usage["option"])
     required = info.is_required()
+    default = None if required else getattr(info.default, "name", info.default)
     annotation: Any = info.annotation
     if info.metadata:
         annotation = Annotated[(annotation, *info.metadata)]
@@ -143,9 +145,9 @@ def _from_field(name: str, info: FieldInfo) -> Key:
         name=name,
         sentence=info.description or "",
         annotation=annotation,
-        default=None if required else getattr(info.default, "name", info.default),
+        default=default,
         required=required,
-        usage=Usage(option=Option(**option) if option else None, **usage),
+        usage=Usage(**usage),
     )
 
 

@@ -81,17 +81,21 @@ def run(
     """
     names = {keyword.name for keyword in accepted_keywords("run")} & RunConfig.model_fields.keys()
     settings = {name: value for name, value in keywords.items() if name not in names}
+    task_name, own_task = (task, None) if isinstance(task, str) else (type(task).__name__, task)
+    strategy_name, own_strategy = (
+        (strategy, None) if isinstance(strategy, str) else (CUSTOM, strategy)
+    )
     values: dict[str, Any] = {
         **{name: value for name, value in keywords.items() if name in names},
-        "task": task if isinstance(task, str) else type(task).__name__,
+        "task": task_name,
         "space": {name: _spec(dimension) for name, dimension in (space or {}).items()},
-        "strategy": {"name": strategy if isinstance(strategy, str) else CUSTOM, **settings},
+        "strategy": {"name": strategy_name, **settings},
         "initial": initial,
     }
     return start(
         configuration.parse(values),
-        task=None if isinstance(task, str) else task,
-        strategy=None if isinstance(strategy, str) else strategy,
+        task=own_task,
+        strategy=own_strategy,
         directory=None if directory is None else Path(directory),
         callbacks=Callbacks(on_segment, on_interval),
     )

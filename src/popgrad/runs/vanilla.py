@@ -59,8 +59,8 @@ def check_initial(components: Components) -> None:
     if drawn:
         example = ", ".join(f"{name} = ..." for name in drawn)
         raise UsageError(
-            f"{', '.join(drawn)}: searched, and would be drawn at random; set what to train with: "
-            f"--set 'initial=[{{{example}}}]'"
+            f"initial: expected a value for each searched hyperparameter, got none for "
+            f"{', '.join(drawn)}; set them: --set 'initial=[{{{example}}}]'"
         )
 
 
