@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import popgrad
-from popgrad import NobodyLeftError, RunError, Segment, UsageError
+from popgrad import NobodyLeftError, Plan, RunError, Segment, Strategy, UsageError
 from popgrad.engine.callbacks import IntervalEnd
 from popgrad.store.directory import Directory
 from spies import CLIMB, Spy, odd, read, record
@@ -71,6 +71,30 @@ def test_a_run_may_be_interrupted_again_and_again(whole: Path, tmp_path: Path) -
             popgrad.resume(tmp_path / "run", task=Spy(), on_segment=stop_at(1))
     assert popgrad.resume(tmp_path / "run", task=Spy()).stopped == "finished"
     assert record(tmp_path / "run") == record(whole)
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_a_strategy_goes_on_with_the_memory_that_it_had(mode: str, tmp_path: Path) -> None:
+    def step(rng: Any, population: Any, ready: Any, memory: Any) -> Any:
+        members = tuple(ready.tolist())
+        hparams = tuple({**population.hparams[i], "mix": memory["count"] / 100} for i in members)
+        plan = Plan(members, members, hparams, ({"mix": "given"},) * len(members))
+        return plan, {"count": memory["count"] + 1}
+
+    def train(directory: Path, **callbacks: Any) -> tuple[str, str]:
+        popgrad.run(Spy(), directory=directory, strategy=counting, mode=mode, **given, **callbacks)
+        return record(directory)
+
+    counting = Strategy(init=lambda: {"count": 0}, step=step)
+    given = {key: value for key, value in GIVEN.items() if key != "fraction"}
+    if mode == "async":
+        given |= {"executor": "processes", "workers": 1}
+    uninterrupted = train(tmp_path / "whole")
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "run", on_interval=stop_at(2))
+    popgrad.resume(tmp_path / "run", task=Spy(), strategy=counting)
+    assert record(tmp_path / "run") == uninterrupted
 
 
 def test_an_interrupt_within_a_task_leaves_a_run_that_can_go_on(
