@@ -59,7 +59,7 @@ def check_initial(components: Components) -> None:
     if drawn:
         example = ", ".join(f"{name} = ..." for name in drawn)
         raise UsageError(
-            f"initial: expected a value for each searched hyperparameter, got none for "
+            "initial: expected a value for each searched hyperparameter, got none for "
             f"{', '.join(drawn)}; set them: --set 'initial=[{{{example}}}]'"
         )
 
