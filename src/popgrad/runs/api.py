@@ -82,7 +82,7 @@ def run(
     names = {keyword.name for keyword in accepted_keywords("run")} & RunConfig.model_fields.keys()
     settings = {name: value for name, value in keywords.items() if name not in names}
 
-    # An object takes the place of what is named, so the configuration only says its kind.
+    # The configuration holds only the names; an object is passed beside it.
     task_name, own_task = (task, None) if isinstance(task, str) else (type(task).__name__, task)
     strategy_name, own_strategy = (
         (strategy, None) if isinstance(strategy, str) else (CUSTOM, strategy)
