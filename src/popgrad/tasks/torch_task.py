@@ -52,7 +52,7 @@ def plain_step(module: nn.Module, optimizers: Optimizers, batch: Batch, loss: Lo
     value.backward()  # type: ignore[no-untyped-call]
     for optimizer in optimizers.values():
         optimizer.step()
-    return value.detach()
+    return value.detach().reshape(())  # a loss of one element may have any shape
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -20,6 +20,7 @@ class Batches:
 
     Attributes:
         sizes: Samples of each step's batch.
+        kinds: Samples of every batch that this segment or a whole epoch has.
         position: Samples behind each row's last step.
     """
 
@@ -41,6 +42,7 @@ class Batches:
             position = place[0] * self._samples + place[2]
             self._places.append(place)
         self.sizes = [stop - start for _, start, stop in self._places]
+        self.kinds = frozenset({*self.sizes, *_epoch_sizes(task, self._samples, size)})
         self.position = [own + position - positions[0] for own in positions]
 
         # Epochs that each row is ahead of the first one.
@@ -92,3 +94,11 @@ class Batches:
         # int32 takes half the memory: there are as many numbers as members times samples.
         orders = torch.stack([permutation(self._samples, seed).int() for seed in seeds])
         return orders.to(self._device)
+
+
+def _epoch_sizes(task: TorchTask, samples: int, size: int) -> set[int]:
+    """Return the sizes of the batches of an epoch."""
+    last = samples % size
+    if samples < size or task.drop_last or not last:
+        return {min(samples, size)}
+    return {size, last}

@@ -15,6 +15,7 @@ from popgrad.core.seeding import derive
 from popgrad.executors.allocator import keep_memory
 from popgrad.executors.base import Attempt, Save, train_segment
 from popgrad.executors.fingerprint import fingerprint
+from popgrad.executors.stacked.proof import prove
 from popgrad.executors.stacked.stack import Stack, StepCaches
 from popgrad.executors.stacked.template import RowStart, refusal, stackable
 from popgrad.executors.writer import Writer
@@ -195,7 +196,7 @@ class Vectorised:
             filler = next(iter(starts.values()))
             rows = [starts.get(row, filler) for row in range(width)]
 
-            stack = Stack(self._task, rows, device, self._caches)
+            stack = self._proven_stack(rows, device)
             stack.train()
             metrics = stack.evaluate()
             states = stack.states()
@@ -209,6 +210,16 @@ class Vectorised:
             outcome = Outcome(assignment.id, metrics[row], "", samples, telemetry=telemetry)
             trained.append(TrainedSegment(assignment, states[row], outcome))
         return trained
+
+    def _proven_stack(self, rows: Sequence[RowStart], device: torch.device) -> Stack:
+        """Return a stack that does what its members do alone."""
+        stack = Stack(self._task, rows, device, self._caches)
+        claim = stack.unproven
+        if claim is None:
+            return stack
+        del stack  # together with those of the proof it would take twice the memory
+        prove(self._task, rows, device, self._caches, claim)
+        return Stack(self._task, rows, device, self._caches)
 
     def _context(self, assignment: Assignment, device: torch.device) -> Context:
         return Context(

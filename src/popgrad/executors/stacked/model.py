@@ -259,11 +259,14 @@ class Outputs:
                 return self._predict(self._module, batch)
 
         try:
-            with DrawInterceptor():
-                return vmap(one)(tensors)
+            with DrawInterceptor() as interceptor:
+                outputs = vmap(one)(tensors)
         except PopgradError:
             raise
         except Exception as error:
             # This raises the task's own exception if the task is at fault.
             one({name: x[0] for name, x in tensors.items()})
             raise refusal(_first_line(error)) from error
+        if interceptor.draws:
+            raise refusal("the prediction draws random numbers")
+        return outputs

@@ -1,6 +1,7 @@
 """A stack: members that train and are evaluated as one model, a row each."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 import torch
@@ -23,6 +24,19 @@ Point = tuple[int, str, float]
 
 StepCaches = dict[tuple[object, ...], StepCache]
 """Step caches by everything that they depend on."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a stack needs to have been proven by a comparison with members alone.
+
+    Attributes:
+        sizes: Batch sizes.
+        names: Hyperparameters in which members differ.
+    """
+
+    sizes: frozenset[int]
+    names: frozenset[str]
 
 
 class Stack:
@@ -69,6 +83,7 @@ class Stack:
         # Profiles and tapes of steps are shared with earlier stacks that are alike.
         key = self._cache_key(tensors, candidates, strings)
         cache = ({} if caches is None else caches).setdefault(key, StepCache())
+        self._cache = cache
         profiles = self._profile_steps(cache, strings, candidates)
         self._template.reached.update(cache.read)
         used, *others = {profile.used for profile in profiles.values()}
@@ -219,6 +234,35 @@ class Stack:
                 others.append(_global_generator(self._device))
         return Streams(draws, layers, others, self._device)
 
+    # --- proof ------------------------------------------------------------------------------------
+
+    @property
+    def unproven(self) -> Claim | None:
+        """What is yet to be proven, of everything that this run can need; None = nothing."""
+        first = self._starts[0].hparams
+        differ = {
+            name
+            for name, value in first.items()
+            if any(start.hparams.get(name) != value for start in self._starts)
+        }
+        sizes = self._batches.kinds - self._cache.proven_sizes
+        names = frozenset(differ - self._cache.proven_names)
+        return Claim(sizes, names) if sizes or names else None
+
+    def trust(self, claim: Claim) -> None:
+        """Mark a claim as proven, for all stacks that share this one's caches."""
+        self._cache.proven_sizes.update(claim.sizes)
+        self._cache.proven_names.update(claim.names)
+
+    @property
+    def optimized_names(self) -> dict[tuple[str, int], str]:
+        """Name of each parameter that an optimizer holds, by optimizer and index."""
+        return {(p.owner, p.index): p.name for p in self._template.parameters}
+
+    def losses(self, row: int) -> list[float]:
+        """Return a row's mean training losses, one for each point of its curve."""
+        return [losses[row] for _, losses in self._points]
+
     # --- training ---------------------------------------------------------------------------------
 
     def train(self) -> None:
@@ -262,27 +306,31 @@ class Stack:
     # --- results ----------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def evaluate(self) -> list[Mapping[str, float]]:
-        """Return each row's metrics on the validation split.
+    def evaluate(self, rows: Sequence[int] | None = None) -> list[Mapping[str, float]]:
+        """Return metrics of rows on the validation split.
 
         No more samples are processed at once than in a step of training, but at least one row and a
         batch of the size that the task has fixed.
+
+        Args:
+            rows: Rows to evaluate; None = all of them.
         """
         task = self._task
-        rows = len(self._starts)
+        count = len(self._starts)
         outputs = Outputs(task, self._template.module.eval())
         data = task.split("validation", self._device)
         indices = torch.arange(len(data[0]), device=self._device)
         parts = indices.split(task.evaluation_batch_size)  # type: ignore[no-untyped-call]
         batches = [tuple(x.index_select(0, part) for x in data) for part in parts]
-        at_once = max(1, rows * max(self._batches.sizes) // len(batches[0][0]))
+        at_once = max(1, count * max(self._batches.sizes) // len(batches[0][0]))
+        chosen = {name: x.detach() for name, x in self._tensors.items()}
+        if rows is not None:
+            chosen = {name: x[list(rows)] for name, x in chosen.items()}
+            count = len(rows)
 
         metrics: list[Mapping[str, float]] = []
-        for begin in range(0, rows, at_once):
-            tensors = {
-                name: tensor[begin : begin + at_once].detach()
-                for name, tensor in self._tensors.items()
-            }
+        for begin in range(0, count, at_once):
+            tensors = {name: x[begin : begin + at_once] for name, x in chosen.items()}
             for row in torch.cat([outputs(tensors, batch) for batch in batches], 1):
                 numbers = task.metrics(row, data[-1])
                 metrics.append({name: float(value) for name, value in numbers.items()})

@@ -20,11 +20,15 @@ class StepCache:
         profiles: Profile of a step.
         read: Names of the hyperparameters that the loss has read, for all batch sizes.
         tapes: Tape of a step; None = there can be none.
+        proven_sizes: Batch sizes for which the stack was compared with members alone.
+        proven_names: Hyperparameters in which the members of a comparison differed.
     """
 
     profiles: dict[int, StepProfile] = field(default_factory=dict)
     read: set[str] = field(default_factory=set)
     tapes: dict[int, Tape | None] = field(default_factory=dict)
+    proven_sizes: set[int] = field(default_factory=set)
+    proven_names: set[str] = field(default_factory=set)
 
 
 class StepResult(NamedTuple):
