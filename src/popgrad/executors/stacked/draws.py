@@ -163,6 +163,8 @@ def _smoothed_cross_entropy(
             "a tensor as label_smoothing beside other options of cross_entropy, or without classes"
         )
 
+    # torch takes the number in double precision, not in that of a hyperparameter.
+    label_smoothing = label_smoothing.to(input.dtype)
     log_p = input.log_softmax(1)
     hard = functional.nll_loss(log_p, target)
     return (1.0 - label_smoothing) * hard - label_smoothing * log_p.mean()

@@ -10,6 +10,12 @@ from torch import nn
 from popgrad.core.errors import UsageError
 from popgrad.core.population import Assignment, Hparams
 from popgrad.executors.stacked.block import OptimizedParameter
+from popgrad.executors.stacked.checks import (
+    find_hook,
+    find_override,
+    find_shared_memory,
+    find_unlike_optimizers,
+)
 from popgrad.executors.stacked.optimizers import FLAGS, RULES, Options
 from popgrad.state import State
 from popgrad.tasks import binding
@@ -55,6 +61,9 @@ def stackable(task: Task) -> TorchTask:
         raise refusal(f"only those of a TorchTask can, and this is a {type(task).__name__}")
     if task.step is not plain_step:
         raise refusal("the task has a step of its own")
+    override = find_override(task)
+    if override is not None:
+        raise refusal(f"the task has a method {override!r} of its own")
     if task.scheduler is not None:
         raise refusal("the task has a learning-rate scheduler")
     if len(task.data_parallel) > 1:
@@ -107,7 +116,9 @@ def make_template(task: TorchTask, starts: Sequence[RowStart], device: torch.dev
     module = unfilled(task.model, tracked).to(device)
     _check_equal(sorted(read & first.keys()), starts)
     optimizers = _make_optimizers(task, module, binding.TrackedHparams(first, chosen))
+    _check_parts(module, optimizers)
     parameters = _parameters(module, optimizers)
+    trained = _trained(module)
 
     # Write each member's hyperparameters in turn, and note what they have changed.
     reached = {"batch_size", *read, *chosen}
@@ -121,7 +132,11 @@ def make_template(task: TorchTask, starts: Sequence[RowStart], device: torch.dev
     buffers = []
     for start in starts:
         if chosen and start is not starts[0]:
-            optimizers = _make_optimizers(task, module, start.hparams)
+            others = _make_optimizers(task, module, start.hparams)
+            unlike = find_unlike_optimizers(optimizers, others)
+            if unlike is not None or _trained(module) != trained:
+                raise refusal(f"their optimizers differ in {unlike or 'what they train'}")
+            optimizers = others
             bindings = binding.Bindings(module, optimizers, start.hparams)
         reached |= bindings.write(start.hparams)
         options.append(
@@ -152,6 +167,24 @@ def _check_equal(names: Sequence[str], starts: Sequence[RowStart]) -> None:
                 f"the model reads hyperparameter {name!r}, in which they differ (a rate or the like can be "
                 "a 0-d buffer of its name instead, as in popgrad.nn.Dropout)"
             )
+
+
+def _check_parts(module: nn.Module, optimizers: Optimizers) -> None:
+    """Refuse members with parts that a stack does not use."""
+    hook = find_hook(module, optimizers)
+    if hook is not None:
+        raise refusal(f"there is {hook}, which a stack does not call")
+    shared = find_shared_memory(dict([*module.named_parameters(), *module.named_buffers()]))
+    if shared is not None:
+        raise refusal(
+            f"{shared[0]!r} and {shared[1]!r} share memory, and would come apart (one parameter "
+            "in both places can be stacked)"
+        )
+
+
+def _trained(module: nn.Module) -> list[str]:
+    """Return the names of the parameters that require gradients."""
+    return [name for name, parameter in module.named_parameters() if parameter.requires_grad]
 
 
 def _make_optimizers(task: TorchTask, module: nn.Module, hparams: Any) -> Optimizers:
