@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
-from torch.optim import SGD, Adam, AdamW
+from torch.optim import SGD, Adam, AdamW, RMSprop
 
 import popgrad.nn
 from popgrad.core.errors import PopgradError
@@ -174,6 +174,19 @@ OPTIMIZERS: Mapping[str, tuple[Callable[..., Any], Sequence[Hparams]]] = {
     "AdamW, only rates": (AdamW, [{"lr": 1e-2}, {"lr": 1e-3}, {"weight_decay": 0.5}]),
     "Adam, maximize": (
         lambda p: Adam(p, maximize=True),
+        [{"lr": 1e-2}, {"lr": 1e-3}, {"lr": 1e-4}],
+    ),
+    "RMSprop": (RMSprop, [{"lr": 1e-2}, {"alpha": 0.5, "eps": 1e-3}, {"weight_decay": 0.2}]),
+    "RMSprop with momentum": (
+        lambda p: RMSprop(p, momentum=0.5),
+        [{"momentum": 0.9}, {"momentum": 0.0}, {"lr": 1e-3}],
+    ),
+    "RMSprop, centered": (
+        lambda p: RMSprop(p, centered=True, momentum=0.5),
+        [{"lr": 1e-2}, {"alpha": 0.5}, {"weight_decay": 0.2}],
+    ),
+    "RMSprop, maximize": (
+        lambda p: RMSprop(p, maximize=True, foreach=True),
         [{"lr": 1e-2}, {"lr": 1e-3}, {"lr": 1e-4}],
     ),
     "AdamW": (AdamW, [{"lr": 1e-2}, {"beta1": 0.5}, {"weight_decay": 0.5}]),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
-from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
 from popgrad.core.errors import UsageError
 from popgrad.state import State
@@ -180,10 +180,7 @@ class AdamRule:
     def state(self, row: int, moments: State) -> State:
         """Return `step`, and the moments."""
         if self._counts is None:
-            counts = zip(self._steps[:, 0].tolist(), self._kinds, strict=True)
-            self._counts = [
-                torch.tensor(step, dtype=dtype, device=device) for step, (dtype, device) in counts
-            ]
+            self._counts = _counts(self._steps, self._kinds)
         return {"step": self._counts[row], **moments}
 
 
@@ -243,12 +240,102 @@ class SGDRule:
         return moments if bool(self._started[row]) else {}
 
 
+class RMSpropRule:
+    """RMSprop (Tieleman and Hinton 2012), with momentum and centered as torch defines them.
+
+    Raises:
+        UsageError: A member has momentum, but its optimizer's state was begun without.
+    """
+
+    apart = False
+
+    def __init__(
+        self,
+        options: Sequence[Options],
+        varied: Collection[str],
+        saved: Sequence[Sequence[State]],
+        device: torch.device,
+    ) -> None:
+        columns = _Columns(options, device)
+        self._lr = columns("lr")
+        self._alpha = columns("alpha")
+        self._eps = columns("eps")
+        self._decay = columns("weight_decay")
+        self._momentum = columns("momentum")
+        self._decays = "weight_decay" in varied or bool((self._decay != 0).any())
+        self._centered = bool(options[0]["centered"])
+        self._steps = columns.of([_steps(row) for row in saved])
+        self._counts: list[torch.Tensor] | None = None
+        self._kinds = [
+            _kind_of_step(group, row, device) for group, row in zip(options, saved, strict=True)
+        ]
+
+        self._has_momentum = self._momentum > 0  # by row
+        self._buffered = [
+            any("momentum_buffer" in moments for moments in row) or (not any(row) and has)
+            for row, has in zip(saved, self._has_momentum[:, 0].tolist(), strict=True)
+        ]
+        if bool((self._has_momentum & ~columns.of(self._buffered).bool()).any()):
+            raise UsageError(
+                "RMSprop: a member without momentum so far has momentum now, which torch's own cannot "
+                "continue; search momentum above 0"
+            )
+        self._any_momentum = "momentum" in varied or any(self._buffered)
+        self.kept: tuple[str, ...] = ("square_avg",)
+        self.kept += ("momentum_buffer",) * self._any_momentum + ("grad_avg",) * self._centered
+
+    def step(self, values: Matrices, gradients: Matrices, moments: Mapping[str, Matrices]) -> None:
+        """Divide gradients by the root of their mean square, add to the buffer, make the step."""
+        (value,) = values
+        (gradient,) = gradients
+        dtype = value.dtype
+        self._steps += 1
+        self._counts = None
+        if self._decays:
+            gradient.addcmul_(value, self._decay.to(dtype))
+
+        rest = (1.0 - self._alpha).to(dtype)
+        (square,) = moments["square_avg"]
+        square.mul_(self._alpha.to(dtype)).addcmul_(gradient * rest, gradient)
+        root = square
+        if self._centered:
+            (mean,) = moments["grad_avg"]
+            mean.lerp_(gradient, rest)
+            root = square.addcmul(mean, mean, value=-1.0)
+        moved = gradient.div_(root.sqrt().add_(self._eps.to(dtype)))
+
+        if self._any_momentum:
+            (buffer,) = moments["momentum_buffer"]
+            # Rows without momentum keep their buffers.
+            torch.where(
+                self._has_momentum, buffer * self._momentum.to(dtype) + moved, buffer, out=buffer
+            )
+            moved = torch.where(self._has_momentum, buffer, moved)
+        value.addcmul_(moved, self._lr.neg().to(dtype))
+
+    def state(self, row: int, moments: State) -> State:
+        """Return `step`, and the moments that the row has."""
+        if self._counts is None:
+            self._counts = _counts(self._steps, self._kinds)
+        kept = {
+            name: value
+            for name, value in moments.items()
+            if name != "momentum_buffer" or self._buffered[row]
+        }
+        return {"step": self._counts[row], **kept}
+
+
 Made = Callable[[Sequence[Options], Collection[str], Sequence[Sequence[State]], torch.device], Rule]
 
-RULES: Mapping[type[Optimizer], Made] = {Adam: AdamRule, AdamW: AdamRule, SGD: SGDRule}
+RULES: Mapping[type[Optimizer], Made] = {
+    Adam: AdamRule,
+    AdamW: AdamRule,
+    SGD: SGDRule,
+    RMSprop: RMSpropRule,
+}
 """Rules of the optimizers that can be stacked, by their exact type."""
 
-FLAGS = ("amsgrad", "nesterov", "maximize", "decoupled_weight_decay", "differentiable")
+FLAGS = ("amsgrad", "nesterov", "centered", "maximize", "decoupled_weight_decay", "differentiable")
 """Options that must be the same in every row."""
 
 
@@ -260,6 +347,14 @@ def _steps(saved: Sequence[State]) -> float:
             "cannot continue; use the executor processes or serial"
         )
     return counts.pop()
+
+
+def _counts(
+    steps: torch.Tensor, kinds: Sequence[tuple[torch.dtype, torch.device]]
+) -> list[torch.Tensor]:
+    """Return the number of steps of each row as torch keeps it."""
+    counts = zip(steps[:, 0].tolist(), kinds, strict=True)
+    return [torch.tensor(step, dtype=dtype, device=device) for step, (dtype, device) in counts]
 
 
 def _kind_of_step(
