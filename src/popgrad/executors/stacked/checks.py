@@ -79,9 +79,7 @@ def _spans(tensors: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, int, int,
     for name, x in tensors.items():
         if x.numel() and x.layout is torch.strided and x.device.type != "meta":
             begin = x.data_ptr()
-            length = 1 + sum(
-                (n - 1) * step for n, step in zip(x.shape, x.stride(), strict=True)
-            )
+            length = 1 + sum((n - 1) * step for n, step in zip(x.shape, x.stride(), strict=True))
             yield str(x.device), begin, begin + length * x.element_size(), name
 
 

@@ -130,9 +130,7 @@ class Tolerance:
             return None
         return self.compare_tensors(label, some, others)
 
-    def compare_tensors(
-        self, label: str, ours: torch.Tensor, theirs: torch.Tensor
-    ) -> str | None:
+    def compare_tensors(self, label: str, ours: torch.Tensor, theirs: torch.Tensor) -> str | None:
         """Return the difference of tensors in words; None = rounding."""
         if ours.shape != theirs.shape:
             return f"{label} has shape {list(ours.shape)}, not {list(theirs.shape)}"

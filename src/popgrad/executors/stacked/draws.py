@@ -15,6 +15,8 @@ import torch
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from popgrad.executors.stacked.rates import Rate
+from popgrad.executors.stacked.recurrent import run_recurrent
 from popgrad.nn import WORD, cut, words
 
 _CHANNELS = {functional.dropout1d: 3, functional.dropout2d: 4, functional.dropout3d: 5}
@@ -49,7 +51,7 @@ class Noise:
     Attributes:
         shape: Shape of the mask.
         dtype: Dtype of the mask.
-        p: Probability of 0, strictly between 0 and 1.
+        p: Probability of 0, strictly between 0 and 1; a `Rate` if members differ in it.
     """
 
     shape: tuple[int, ...]
@@ -57,7 +59,26 @@ class Noise:
     p: float
 
 
-Draw = Bits | Noise
+@dataclass(frozen=True)
+class Fill:
+    """Numbers of one distribution, from the global generator.
+
+    Attributes:
+        method: Method of a tensor that fills it.
+        args: Arguments of the method.
+        shape: Shape of the tensor.
+        dtype: Dtype of the tensor.
+        rate: Rate of a dropout, if members differ in it; the mask will be divided by 1 - rate.
+    """
+
+    method: str
+    args: tuple[float, ...]
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    rate: Rate | None = None
+
+
+Draw = Bits | Noise | Fill
 
 
 class DrawInterceptor(TorchFunctionMode):
@@ -105,8 +126,11 @@ class DrawInterceptor(TorchFunctionMode):
         if func is functional.cross_entropy and isinstance(smoothing, torch.Tensor):
             return _smoothed_cross_entropy
         if func in _RECURRENT:
-            return getattr(torch.ops.aten, _RECURRENT[func]).input.decompose  # type: ignore[no-any-return]
+            return partial(run_recurrent, _RECURRENT[func], self._recurrent_dropout)
         return None
+
+    def _recurrent_dropout(self, x: torch.Tensor, p: float) -> torch.Tensor:
+        return self._dropout(functional.dropout, x, p)
 
     def _dropout(
         self,
@@ -137,10 +161,19 @@ class DrawInterceptor(TorchFunctionMode):
         mask = 1.0 if mask is None else mask
         return input.mul_(mask) if inplace else input * mask
 
+    def give(self, tensors: Sequence[torch.Tensor]) -> None:
+        """Set the tensors drawn for this step, in order."""
+        self._tensors = tensors
+
+    def note(self, draw: Draw) -> int:
+        """Note a draw, and return its position among all of the step."""
+        self.draws.append(draw)
+        return len(self.draws) - 1
+
     def _next(self, draw: Draw) -> torch.Tensor | None:
         """Note a draw, and return its tensor; None in a dry run."""
-        self.draws.append(draw)
-        return None if self._tensors is None else self._tensors[len(self.draws) - 1]
+        number = self.note(draw)
+        return None if self._tensors is None else self._tensors[number]
 
 
 def _smoothed_cross_entropy(
@@ -177,6 +210,7 @@ class Streams:
         draws: Draws of each step, in order.
         layers: Generators of each row's `popgrad.nn.Dropout`, by position.
         rest: Global generator of each row; empty if nothing draws from it.
+        rates: Rates of each row, by the place of a `Rate`.
         device: Device of the draws.
     """
 
@@ -185,11 +219,13 @@ class Streams:
         draws: Sequence[Sequence[Draw]],
         layers: Sequence[Sequence[torch.Generator]],
         rest: Sequence[torch.Generator],
+        rates: Sequence[Sequence[float]],
         device: torch.device,
     ) -> None:
         self._draws = draws
         self._layers = layers
         self._rest = rest
+        self._rates = rates
         self._device = device
         self._words = [_count_words(step) for step in draws]  # of each step, by position
         self._blocks: dict[int, torch.Tensor] = {}  # [N, words] by position
@@ -208,8 +244,10 @@ class Streams:
                 end = begin + words(math.prod(draw.shape))
                 self._used[draw.place] = end
                 tensors.append(cut(self._blocks[draw.place][:, begin:end], draw.shape))
-            else:
+            elif isinstance(draw, Noise):
                 tensors.append(self._noise(draw))
+            else:
+                tensors.append(self._fill(draw))
         return tensors
 
     def _draw_words(self, first: int) -> None:
@@ -230,9 +268,31 @@ class Streams:
 
     def _noise(self, noise: Noise) -> torch.Tensor:
         masks = torch.empty(len(self._rest), *noise.shape, dtype=noise.dtype, device=self._device)
+        if isinstance(noise.p, Rate):
+            self._fill_masks(masks, noise.p, 1.0)
+            return masks
         for mask, generator in zip(masks, self._rest, strict=True):
             mask.bernoulli_(1.0 - noise.p, generator=generator)
         return masks.div_(1.0 - noise.p)
+
+    def _fill(self, fill: Fill) -> torch.Tensor:
+        drawn = torch.empty(len(self._rest), *fill.shape, dtype=fill.dtype, device=self._device)
+        if fill.rate is not None:
+            self._fill_masks(drawn, fill.rate, 1.0 - fill.rate)
+            return drawn
+        for row, generator in zip(drawn, self._rest, strict=True):
+            getattr(row, fill.method)(*fill.args, generator=generator)
+        return drawn
+
+    def _fill_masks(self, masks: torch.Tensor, rate: Rate, scale: float) -> None:
+        """Fill each row's mask with 0, or scale / (1 - its own rate)."""
+        rows = zip(masks, self._rest, self._rates[rate.place], strict=True)
+        for mask, generator, p in rows:
+            # At 0 and 1 torch draws nothing.
+            if 0.0 < p < 1.0:
+                mask.bernoulli_(1.0 - p, generator=generator).mul_(scale / (1.0 - p))
+            else:
+                mask.fill_(scale * (1.0 - p))
 
 
 def _count_words(draws: Sequence[Draw]) -> dict[int, int]:

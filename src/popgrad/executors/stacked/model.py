@@ -13,7 +13,9 @@ from torch import nn
 from torch.func import vmap
 
 from popgrad.core.errors import PopgradError
-from popgrad.executors.stacked.draws import Draw, DrawInterceptor
+from popgrad.executors.stacked.draws import Draw, DrawInterceptor, Fill
+from popgrad.executors.stacked.fills import FillInterceptor
+from popgrad.executors.stacked.rates import Rate
 from popgrad.executors.stacked.template import refusal
 from popgrad.nn import dropouts
 from popgrad.tasks import binding
@@ -85,6 +87,11 @@ class StepProfile:
     used: frozenset[str]
     intercepts: bool
 
+    @property
+    def fills(self) -> bool:
+        """Whether the step needs a `FillInterceptor`."""
+        return any(isinstance(draw, Fill) for draw in self.draws)
+
 
 class Losses:
     """The losses of members on a batch each.
@@ -94,7 +101,9 @@ class Losses:
         module: Module in training mode.
         strings: Hyperparameters that are no numbers, equal for all members.
         reached: Names of hyperparameters; those that the loss reads are added.
+        rates: Rates in which members differ, which are in the module.
         intercepts: Whether the step needs a `DrawInterceptor`.
+        fills: Whether the step needs a `FillInterceptor`.
     """
 
     def __init__(
@@ -103,8 +112,10 @@ class Losses:
         module: nn.Module,
         strings: Mapping[str, str],
         reached: set[str],
+        rates: tuple[Rate, ...],
         *,
         intercepts: bool = True,
+        fills: bool = True,
     ) -> None:
         self._loss = task.loss
         self._module = module
@@ -112,7 +123,9 @@ class Losses:
         self._dropouts = dropouts(module)
         self._strings = strings
         self._reached = reached
+        self._rates = rates
         self._intercepts = intercepts
+        self._fills = fills
 
     @property
     def witness(self) -> tuple[object, ...]:
@@ -136,11 +149,19 @@ class Losses:
             dims: Dimension of the members in each tensor of the batch: 0, or None.
             draws: [N, ...] each, from `Streams`.
         """
+        interceptor = DrawInterceptor()
+        rows = len(next(iter(tensors.values())))
+        given = list(draws)
 
         def one(*args: Any) -> tuple[torch.Tensor, Tensors]:
-            return self._one(args[0], args[1], args[2], DrawInterceptor(args[3]))
+            interceptor.give(args[3])
+            return self._one(args[0], args[1], args[2], interceptor)
 
-        return vmap(one, in_dims=(0, 0, dims, 0))(tensors, hparams, batch, list(draws))
+        function = vmap(one, in_dims=(0, 0, dims, 0), randomness=_randomness(self._fills))
+        if not self._fills:
+            return function(tensors, hparams, batch, given)
+        with FillInterceptor(interceptor, rows, given, self._rates):
+            return function(tensors, hparams, batch, given)
 
     def _one(
         self,
@@ -178,8 +199,12 @@ class Losses:
         interceptor = DrawInterceptor()
 
         def stacked(*args: Any) -> torch.Tensor:
-            one = vmap(lambda own, numbers: self._one(own, numbers, batch, interceptor))
-            values, _ = one(*args)
+            one = vmap(
+                lambda own, numbers: self._one(own, numbers, batch, interceptor),
+                randomness="different",
+            )
+            with FillInterceptor(interceptor, 1, None, self._rates):
+                values, _ = one(*args)
             return values.sum()
 
         def alone(*args: Any) -> torch.Tensor:
@@ -199,6 +224,11 @@ class Losses:
                 "the model or the loss draws from the global generator of Python or NumPy"
             )
         return StepProfile(tuple(interceptor.draws), used, interceptor.intercepted)
+
+
+def _randomness(fills: bool) -> str:
+    """Return what vmap does with draws that nothing replaces: with `fills` there are none."""
+    return "different" if fills else "error"
 
 
 def _used(

@@ -8,7 +8,7 @@ import torch
 
 from popgrad.executors.stacked.batches import Batches
 from popgrad.executors.stacked.block import Block, OptimizedParameter
-from popgrad.executors.stacked.draws import Draw, Noise, Streams
+from popgrad.executors.stacked.draws import Draw, Fill, Noise, Streams
 from popgrad.executors.stacked.model import Losses, Outputs, StepProfile, Tensors
 from popgrad.executors.stacked.step import Step, StepCache
 from popgrad.executors.stacked.template import RowStart, make_template, refusal
@@ -121,8 +121,10 @@ class Stack:
         """Return everything that profiles and tapes of steps depend on."""
         kinds = tuple((name, x.shape, x.dtype, name in candidates) for name, x in tensors.items())
         numbers = tuple((name, x.dtype) for name, x in self._hparams.items())
-        read = self._template.read.items()
-        return (self._device, len(self._starts), kinds, numbers, *read, *strings.items())
+        template = self._template
+        read = template.read.items()
+        rates = (template.rates.places, template.rates.constants)
+        return (self._device, len(self._starts), kinds, numbers, *read, *strings.items(), *rates)
 
     def _profile_steps(
         self,
@@ -136,7 +138,9 @@ class Stack:
         if unknown:
             # A module of its own: the dry run may change its Python state.
             module = unfilled(self._task.model, self._starts[0].hparams).to(self._device).train()
-            losses = Losses(self._task, module, strings, cache.read)
+            self._template.rates.put(module)
+            rates = self._template.rates.stand_ins
+            losses = Losses(self._task, module, strings, cache.read, rates)
             for size in unknown:
                 cache.profiles[size] = self._profile_step(losses, size, candidates)
         return {size: cache.profiles[size] for size in sizes}
@@ -207,7 +211,13 @@ class Stack:
         # Intercepting calls takes time in every step, so it is left out if no call needs it.
         intercepts = any(profile.intercepts for profile in profiles.values())
         losses = Losses(
-            self._task, template.module, strings, template.reached, intercepts=intercepts
+            self._task,
+            template.module,
+            strings,
+            template.reached,
+            template.rates.stand_ins,
+            intercepts=intercepts,
+            fills=any(profile.fills for profile in profiles.values()),
         )
 
         return Step(
@@ -222,7 +232,7 @@ class Stack:
     def _make_streams(self, draws: Sequence[Sequence[Draw]]) -> Streams:
         """Make each row's random streams, as its member has them when it trains alone."""
         places = range(len(dropouts(self._template.module)))
-        noisy = any(isinstance(draw, Noise) for step in draws for draw in step)
+        noisy = any(isinstance(draw, Noise | Fill) for step in draws for draw in step)
 
         layers = []
         others = []
@@ -232,7 +242,7 @@ class Stack:
             if noisy:
                 seed_generators(start.ctx.library_seed("train"))
                 others.append(_global_generator(self._device))
-        return Streams(draws, layers, others, self._device)
+        return Streams(draws, layers, others, self._template.rates.values, self._device)
 
     # --- proof ------------------------------------------------------------------------------------
 

@@ -69,10 +69,10 @@ def record(
     """
     inputs = [*fixed, *others]
     copies = [x.detach().clone() for x in inputs]
-    before = _snapshot(witness)
+    before = snapshot(witness)
     with _Recorder(fixed, others) as recorder:
         results = function(inputs)
-    if before is None or _snapshot(witness) != before or not recorder.finish(results):
+    if before is None or snapshot(witness) != before or not recorder.finish(results):
         return results, None
 
     for shorter in (True, False):
@@ -276,7 +276,7 @@ def _equal(some: Results, others: Results) -> bool:
     )
 
 
-def _snapshot(witness: object) -> bytes | None:
+def snapshot(witness: object) -> bytes | None:
     """Return all that an object holds except the content of tensors and arrays; None = not possible."""
     written = io.BytesIO()
     try:

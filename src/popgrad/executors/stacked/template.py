@@ -1,6 +1,6 @@
 """The shared part of the members of a stack, a module and its optimizers, and each member's own options."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from popgrad.executors.stacked.checks import (
     find_unlike_optimizers,
 )
 from popgrad.executors.stacked.optimizers import FLAGS, RULES, Options
+from popgrad.executors.stacked.rates import Rates, find_rates
 from popgrad.state import State
 from popgrad.tasks import binding
 from popgrad.tasks.base import Context, Task
@@ -83,7 +84,8 @@ class Template:
         options: Parameter groups of each member's optimizers, by name.
         varied: Keys of options in which members can differ, whether these do or not.
         buffers: Each member's buffers that hold hyperparameters, by name.
-        read: Hyperparameters that the model has read; all members have equal ones.
+        read: Hyperparameters that the model has read, in which all members are equal.
+        rates: Rates that the model has read, in which members differ.
         reached: Names of hyperparameters that are stored somewhere or were read.
     """
 
@@ -95,6 +97,7 @@ class Template:
     varied: frozenset[str]
     buffers: Sequence[Mapping[str, torch.Tensor]]
     read: Hparams
+    rates: Rates
     reached: set[str]
 
 
@@ -114,7 +117,9 @@ def make_template(task: TorchTask, starts: Sequence[RowStart], device: torch.dev
     chosen = set[str]()  # by the function that makes the optimizers
     tracked: Any = binding.TrackedHparams(first, read)
     module = unfilled(task.model, tracked).to(device)
-    _check_equal(sorted(read & first.keys()), starts)
+    differing = _differing(read & first.keys(), starts)
+    rates = _find_rates(task, module, starts, differing, device) if differing else Rates()
+    rates.put(module)
     optimizers = _make_optimizers(task, module, binding.TrackedHparams(first, chosen))
     _check_parts(module, optimizers)
     parameters = _parameters(module, optimizers)
@@ -154,19 +159,56 @@ def make_template(task: TorchTask, starts: Sequence[RowStart], device: torch.dev
         options=options,
         varied=frozenset(keys if chosen else bindings.options()),
         buffers=buffers,
-        read={name: first[name] for name in sorted(read & first.keys())},
+        read={name: first[name] for name in sorted(read & first.keys() - differing)},
+        rates=rates,
         reached=reached,
     )
 
 
-def _check_equal(names: Sequence[str], starts: Sequence[RowStart]) -> None:
-    """Refuse members that differ in a hyperparameter that the model has read."""
-    for name in names:
-        if any(start.hparams.get(name) != starts[0].hparams[name] for start in starts):
-            raise refusal(
-                f"the model reads hyperparameter {name!r}, in which they differ (a rate or the like can be "
-                "a 0-d buffer of its name instead, as in popgrad.nn.Dropout)"
-            )
+def _differing(names: Iterable[str], starts: Sequence[RowStart]) -> set[str]:
+    """Return the names of hyperparameters in which members differ."""
+    first = starts[0].hparams
+    return {
+        name for name in names if any(start.hparams.get(name) != first[name] for start in starts)
+    }
+
+
+def _find_rates(
+    task: TorchTask,
+    module: nn.Module,
+    starts: Sequence[RowStart],
+    differing: set[str],
+    device: torch.device,
+) -> Rates:
+    """Return the rates of dropout that the model has made of hyperparameters.
+
+    Args:
+        task: Task of the members.
+        module: Module of the first row.
+        starts: Start of each row.
+        differing: Hyperparameters that the model has read, in which members differ.
+        device: Device of the module.
+
+    Raises:
+        UsageError: The modules of the members differ in something else.
+    """
+    names = sorted(differing)
+    modules = {tuple(starts[0].hparams[name] for name in names): module}
+    rows = []
+    for start in starts:
+        values = tuple(start.hparams[name] for name in names)
+        if values not in modules:
+            modules[values] = unfilled(task.model, start.hparams).to(device)
+        rows.append(modules[values])
+
+    rates = find_rates(rows)
+    if rates is None:
+        raise refusal(
+            f"the model reads hyperparameter {', '.join(map(repr, names))}, in which they differ, for "
+            "more than the rate of a dropout (a number can be a 0-d buffer of its name instead, as in "
+            "popgrad.nn.Dropout)"
+        )
+    return rates
 
 
 def _check_parts(module: nn.Module, optimizers: Optimizers) -> None:
