@@ -52,11 +52,13 @@ class Noise:
         shape: Shape of the mask.
         dtype: Dtype of the mask.
         p: Probability of 0, strictly between 0 and 1; a `Rate` if members differ in it.
+        order: Dimensions of the mask as they lie in memory; see `memory_order`.
     """
 
     shape: tuple[int, ...]
     dtype: torch.dtype
     p: float
+    order: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Fill:
         args: Arguments of the method.
         shape: Shape of the tensor.
         dtype: Dtype of the tensor.
+        order: Dimensions of the tensor as they lie in memory; see `memory_order`.
         rate: Rate of a dropout, if members differ in it; the mask will be divided by 1 - rate.
     """
 
@@ -75,17 +78,35 @@ class Fill:
     args: tuple[float, ...]
     shape: tuple[int, ...]
     dtype: torch.dtype
+    order: tuple[int, ...]
     rate: Rate | None = None
 
 
 Draw = Bits | Noise | Fill
 
 
+def memory_order(shape: Sequence[int], strides: Sequence[int]) -> tuple[int, ...]:
+    """Return the dimensions of a tensor from the one with the largest steps in memory on.
+
+    torch draws in the order of memory, so a transposed tensor gets other numbers than a plain one.
+
+    Example:
+        >>> memory_order((4, 6, 5), torch.empty(6, 4, 5).transpose(0, 1).stride())
+        (1, 0, 2)
+    """
+    dims = tuple(range(len(shape)))
+    if any(stride == 0 and size > 1 for size, stride in zip(shape, strides, strict=True)):
+        return dims
+    # The steps of a dimension with one element mean nothing.
+    steps = [stride if size > 1 else 0 for size, stride in zip(shape, strides, strict=True)]
+    return tuple(sorted(dims, key=lambda dim: -steps[dim]))
+
+
 class DrawInterceptor(TorchFunctionMode):
     """Replaces the functions that draw, within a step of one member: notes the draws, or returns given ones.
 
-    It also helps if vmap has no rule: a cross entropy whose label smoothing is a tensor, and
-    recurrent layers, which consist of operations that have one.
+    It also helps if vmap has no rule, or a wrong one: a cross entropy whose label smoothing is a
+    tensor, recurrent layers, which consist of operations that have one, an embedding with padding.
 
     Args:
         tensors: Tensors drawn for this step, in order; None = a dry run, in which nothing is
@@ -125,6 +146,8 @@ class DrawInterceptor(TorchFunctionMode):
         smoothing = kwargs.get("label_smoothing")
         if func is functional.cross_entropy and isinstance(smoothing, torch.Tensor):
             return _smoothed_cross_entropy
+        if func is functional.embedding and kwargs.get("padding_idx") is not None:
+            return _padded_embedding
         if func in _RECURRENT:
             return partial(run_recurrent, _RECURRENT[func], self._recurrent_dropout)
         return None
@@ -149,7 +172,9 @@ class DrawInterceptor(TorchFunctionMode):
             return func(input, p, False, inplace)  # type: ignore[no-any-return]
 
         shape = tuple(input.shape)
+        order = memory_order(shape, input.stride())
         if func in _CHANNELS:
+            order = tuple(range(len(shape)))
             if len(shape) != _CHANNELS[func]:
                 raise TypeError(
                     f"{func.__name__} of {len(shape)} dimensions instead of {_CHANNELS[func]}"
@@ -157,7 +182,7 @@ class DrawInterceptor(TorchFunctionMode):
             shape = (*shape[:2], *(1 for _ in shape[2:]))
 
         # At p = 1 torch draws nothing, and multiplies by zero.
-        mask = 0.0 if p == 1.0 else self._next(Noise(shape, input.dtype, p))
+        mask = 0.0 if p == 1.0 else self._next(Noise(shape, input.dtype, p, order))
         mask = 1.0 if mask is None else mask
         return input.mul_(mask) if inplace else input * mask
 
@@ -174,6 +199,26 @@ class DrawInterceptor(TorchFunctionMode):
         """Note a draw, and return its tensor; None in a dry run."""
         number = self.note(draw)
         return None if self._tensors is None else self._tensors[number]
+
+
+def _padded_embedding(
+    input: torch.Tensor,  # noqa: A002  # torch's name
+    weight: torch.Tensor,
+    padding_idx: int,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> torch.Tensor:
+    """Return rows of `weight`; that of the padding gets no gradient.
+
+    vmap's rule for the gradient knows the padding of the first member only.
+    """
+    found = functional.embedding(
+        input, weight, None, max_norm, norm_type, scale_grad_by_freq, sparse
+    )
+    padding = input == (padding_idx if padding_idx >= 0 else len(weight) + padding_idx)
+    return torch.where(padding[..., None], found.detach(), found)
 
 
 def _smoothed_cross_entropy(
@@ -267,7 +312,7 @@ class Streams:
         self._filled = first + len(steps)
 
     def _noise(self, noise: Noise) -> torch.Tensor:
-        masks = torch.empty(len(self._rest), *noise.shape, dtype=noise.dtype, device=self._device)
+        masks = self._empty(noise)
         if isinstance(noise.p, Rate):
             self._fill_masks(masks, noise.p, 1.0)
             return masks
@@ -276,13 +321,20 @@ class Streams:
         return masks.div_(1.0 - noise.p)
 
     def _fill(self, fill: Fill) -> torch.Tensor:
-        drawn = torch.empty(len(self._rest), *fill.shape, dtype=fill.dtype, device=self._device)
+        drawn = self._empty(fill)
         if fill.rate is not None:
             self._fill_masks(drawn, fill.rate, 1.0 - fill.rate)
             return drawn
         for row, generator in zip(drawn, self._rest, strict=True):
             getattr(row, fill.method)(*fill.args, generator=generator)
         return drawn
+
+    def _empty(self, draw: Noise | Fill) -> torch.Tensor:
+        """Return a tensor [N, ...] in which each row lies in memory as a draw of its member does."""
+        shape = [draw.shape[dim] for dim in draw.order]
+        empty = torch.empty(len(self._rest), *shape, dtype=draw.dtype, device=self._device)
+        places = [draw.order.index(dim) for dim in range(len(shape))]
+        return empty.permute(0, *(place + 1 for place in places))
 
     def _fill_masks(self, masks: torch.Tensor, rate: Rate, scale: float) -> None:
         """Fill each row's mask with 0, or scale / (1 - its own rate)."""

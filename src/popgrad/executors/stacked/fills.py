@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from popgrad.executors.stacked.draws import DrawInterceptor, Fill
+from popgrad.executors.stacked.draws import DrawInterceptor, Fill, memory_order
 from popgrad.executors.stacked.rates import Rate
 
 _aten = torch.ops.aten
@@ -81,7 +81,7 @@ class FillInterceptor(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        if torch.Tag.nondeterministic_seeded not in func.tags:
+        if not _draws(func, args, kwargs):
             return func(*args, **kwargs)
 
         number = self._interceptor.note(self._fill(func, args, kwargs))
@@ -105,8 +105,20 @@ class FillInterceptor(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if kwargs.get("generator") is not None or shape[0] != self._rows:
             raise TypeError(f"{func} does not draw for each member from the global generator")
         dtype = kwargs.get("dtype") or (_default_dtype(method) if like is None else like.dtype)
+        order = tuple(range(len(shape) - 1))
+        if like is not None:
+            order = memory_order(shape[1:], like.stride()[1:])
         rate = self._kept.get(numbers[0]) if method == "bernoulli_" else None
-        return Fill(method, tuple(numbers), shape[1:], dtype, rate)
+        return Fill(method, tuple(numbers), shape[1:], dtype, order, rate)
+
+
+def _draws(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    """Whether a call draws. Attention is among the operations that can, but does so for dropout only."""
+    if torch.Tag.nondeterministic_seeded not in func.tags:
+        return False
+    names = [argument.name for argument in func._schema.arguments]
+    given = {**dict(zip(names, args, strict=False)), **kwargs}
+    return given.get("dropout_p", None if "dropout_p" not in names else 0.0) != 0.0
 
 
 def _default_dtype(method: str) -> torch.dtype:

@@ -22,6 +22,8 @@ from popgrad.tasks import binding
 from popgrad.tasks.torch_task import Batch, TorchTask
 
 Tensors = dict[str, torch.Tensor]
+_DRAWN_PREDICTION = "the prediction draws random numbers"
+
 Holder = dict[str, torch.Tensor | None]
 
 
@@ -152,6 +154,13 @@ class Losses:
         interceptor = DrawInterceptor()
         rows = len(next(iter(tensors.values())))
         given = list(draws)
+        if self._fills:
+            # What is drawn like a batch has to be drawn for each member.
+            batch = tuple(
+                x if dim == 0 else x.expand(rows, *x.shape)
+                for x, dim in zip(batch, dims, strict=True)
+            )
+            dims = tuple(0 for _ in dims)
 
         def one(*args: Any) -> tuple[torch.Tensor, Tensors]:
             interceptor.give(args[3])
@@ -199,12 +208,12 @@ class Losses:
         interceptor = DrawInterceptor()
 
         def stacked(*args: Any) -> torch.Tensor:
-            one = vmap(
-                lambda own, numbers: self._one(own, numbers, batch, interceptor),
-                randomness="different",
-            )
+            def member(own: Tensors, numbers: Tensors, samples: Batch) -> Any:
+                return self._one(own, numbers, samples, interceptor)
+
+            one: Any = vmap(member, randomness="different")
             with FillInterceptor(interceptor, 1, None, self._rates):
-                values, _ = one(*args)
+                values, _ = one(*args, tuple(x[None] for x in batch))
             return values.sum()
 
         def alone(*args: Any) -> torch.Tensor:
@@ -296,7 +305,9 @@ class Outputs:
         except Exception as error:
             # This raises the task's own exception if the task is at fault.
             one({name: x[0] for name, x in tensors.items()})
+            if "random operation" in str(error):
+                raise refusal(_DRAWN_PREDICTION) from error
             raise refusal(_first_line(error)) from error
         if interceptor.draws:
-            raise refusal("the prediction draws random numbers")
+            raise refusal(_DRAWN_PREDICTION)
         return outputs

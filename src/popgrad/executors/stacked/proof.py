@@ -8,7 +8,7 @@ import torch
 from popgrad.executors.stacked.difference import StepStates, Tolerance, find_difference, moved
 from popgrad.executors.stacked.stack import Claim, Stack, StepCaches
 from popgrad.executors.stacked.template import RowStart, refusal
-from popgrad.state import State
+from popgrad.state import State, digest
 from popgrad.tasks.evaluation import seeded
 from popgrad.tasks.torch_task import TorchTask
 
@@ -78,7 +78,7 @@ def prove(
     metrics = stack.evaluate(rows)
     for row, numbers in zip(rows, metrics, strict=True):
         for segment in segments:
-            _check_segment(task, segment, row)
+            _check_segment(task, segment, row, first=rows[0])
         _check_evaluation(task, segments[-1], row, numbers)
     if rows:
         stack.trust(claim)
@@ -150,12 +150,18 @@ def _evaluate_alone(task: TorchTask, start: RowStart, state: State) -> Mapping[s
     return {str(name): float(value) for name, value in metrics.items()}
 
 
-def _check_segment(task: TorchTask, segment: _Segment, row: int) -> None:
+def _check_segment(task: TorchTask, segment: _Segment, row: int, first: int) -> None:
     """Refuse a stack that has trained a row otherwise than its member trains alone."""
     start = segment.starts[row]
     other = moved(start.state)
     alone, losses = _train_alone(task, start, start.state)
     neighbour, other_losses = _train_alone(task, start, other)
+
+    if row == first and not _repeats(task, start, alone):
+        raise refusal(
+            f"training member {start.assignment.member} alone twice gives different results: "
+            "something outside of its state and its seeds changes, such as a global variable"
+        )
 
     states = StepStates(start.state, alone, other, neighbour)
     difference = find_difference(segment.states[row], states, segment.names)
@@ -169,6 +175,14 @@ def _check_segment(task: TorchTask, segment: _Segment, row: int) -> None:
             f"{start.assignment.member} in a stack with the same alone; something acts otherwise in "
             "a stack, such as a hook, a draw, or Python state of the model or the loss"
         )
+
+
+def _repeats(task: TorchTask, start: RowStart, alone: State) -> bool:
+    """Whether a member alone ends with the same bits once more. Sums on a GPU need not."""
+    if start.ctx.device.type != "cpu":
+        return True
+    again, _ = _train_alone(task, start, start.state)
+    return digest(again) == digest(alone)
 
 
 def _check_evaluation(

@@ -5,6 +5,7 @@ modules. One module serves them all if nothing else differs: a `Rate` takes the 
 attribute, and the random draws of each member are made with the member's own rate.
 """
 
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -126,8 +127,14 @@ def _equal(value: Any, other: Any) -> bool:
         return True
     if type(value) is not type(other):
         return False
+    if isinstance(value, nn.Parameter):
+        return bool(value.shape == other.shape)
     if isinstance(value, torch.Tensor):
         return value.shape == other.shape and bool(value.equal(other))
+    if isinstance(value, weakref.ref):
+        return True
+    if isinstance(value, list | tuple):
+        return len(value) == len(other) and all(map(_equal, value, other))
     try:
         if bool(value == other):
             return True

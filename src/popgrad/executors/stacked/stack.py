@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 import torch
+from torch import nn
 
 from popgrad.executors.stacked.batches import Batches
 from popgrad.executors.stacked.block import Block, OptimizedParameter
@@ -327,7 +328,8 @@ class Stack:
         """
         task = self._task
         count = len(self._starts)
-        outputs = Outputs(task, self._template.module.eval())
+        outputs = Outputs(task, self._evaluation_module())
+        versions = [x._version for x in self._tensors.values()]
         data = task.split("validation", self._device)
         indices = torch.arange(len(data[0]), device=self._device)
         parts = indices.split(task.evaluation_batch_size)  # type: ignore[no-untyped-call]
@@ -344,7 +346,19 @@ class Stack:
             for row in torch.cat([outputs(tensors, batch) for batch in batches], 1):
                 numbers = task.metrics(row, data[-1])
                 metrics.append({name: float(value) for name, value in numbers.items()})
+        if versions != [x._version for x in self._tensors.values()]:
+            raise refusal("the evaluation changes weights or buffers in place")
         return metrics
+
+    def _evaluation_module(self) -> nn.Module:
+        """Return the module in evaluation mode, without Python state that training has left in it."""
+        if None not in self._cache.tapes.values():
+            return self._template.module.eval()
+        # A step that was not recorded may have changed the module.
+        module = unfilled(self._task.model, self._starts[0].hparams).to(self._device)
+        binding.write(module, {}, self._starts[0].hparams)
+        self._template.rates.put(module)
+        return module.eval()
 
     def states(self) -> list[State]:
         """Return each row's final state on the CPU, as of a member that trained alone; views."""
