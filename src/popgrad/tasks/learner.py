@@ -75,6 +75,11 @@ class Learner:
             moments = _laid_out(state["optimizers"][name], optimizer)
             optimizer.load_state_dict({"state": moments, "param_groups": groups})
 
+    def step_schedulers(self) -> None:
+        """Step every scheduler, after a training step."""
+        for scheduler in self.schedulers.values():
+            scheduler.step()
+
     def state(self, *, steps: int, position: int) -> State:
         """Return a copy of everything that an heir takes over.
 

@@ -1,0 +1,243 @@
+"""Check that training cut in two is the training uncut: that a state holds all that the next steps need."""
+
+import json
+import random
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from popgrad.core.errors import UsageError
+from popgrad.core.population import Hparams
+from popgrad.core.seeding import derive
+from popgrad.state import State, flatten, raw, unflatten
+from popgrad.tasks.base import Context
+from popgrad.tasks.evaluation import seed_generators, seeded
+from popgrad.tasks.learner import Learner
+from popgrad.tasks.torch_task import TorchTask
+from popgrad.tasks.training import Training
+
+_STEPS = 2
+"""Steps before the cut, and behind it. A moment that is lost shows in the first step that uses it."""
+
+_SHOWN = 3
+"""Differences that a message lists."""
+
+
+def check_continuation(task: TorchTask, hparams: Hparams, ctx: Context) -> None:
+    """Check that a few steps straight on equal the same steps with a cut in the middle.
+
+    The same steps are trained twice with the same draws. The second time, the first half ends in a
+    state, which is copied as a checkpoint is and loaded into a fresh learner for the second half.
+    It costs six steps of training. Training that is not repeatable is not judged.
+
+    Args:
+        task: Task to check.
+        hparams: Complete hyperparameters of a member.
+        ctx: Context of the segment: device and seeds.
+
+    Raises:
+        UsageError: The two differ; the message names the tensors and numbers that differ, and the
+            attributes that the state has lost.
+
+    Example:
+        >>> from popgrad.tasks import digits
+        >>> check_continuation(digits(), {"lr": 0.01, "keep_prob": 0.9}, Context())
+    """
+    with seeded(ctx):
+        state = _first_state(task, hparams, ctx)
+        whole = _train_whole(task, hparams, ctx, state)
+        cut = _train_cut(task, hparams, ctx, whole)
+        differences = list(_differences(whole.end, cut.end))
+        if not differences:
+            return
+        if list(_differences(whole.end, _train_whole(task, hparams, ctx, state).end)):
+            return  # not repeatable: nothing can be said
+    raise UsageError(_message(differences, cut.lost))
+
+
+class _Whole:
+    """Training straight on: its state and its draws at the cut, and its final state."""
+
+    def __init__(self, training: Training) -> None:
+        learner = training.learner
+        self.learner = learner
+        self.middle = learner.state(steps=_STEPS, position=training.position)
+        self.attributes = dict(_attributes(learner))
+        self.draws = _draws(training)
+        self.end: State = {}
+
+
+class _Cut:
+    """Training that continues from a state: what the state has lost, and the final state."""
+
+    def __init__(self, lost: list[str], end: State) -> None:
+        self.lost = lost
+        self.end = end
+
+
+def _first_state(task: TorchTask, hparams: Hparams, ctx: Context) -> State:
+    seed_generators(derive(ctx.run_seed, "init", ctx.member, ctx.interval))
+    return task.init(hparams, ctx)
+
+
+def _train_whole(task: TorchTask, hparams: Hparams, ctx: Context, state: State) -> _Whole:
+    """Train all steps with one learner."""
+    seed_generators(ctx.library_seed("train"))
+    learner = task.learner(hparams, ctx.device, _copy(state))
+    training = task.training(learner, hparams, ctx, state["position"])
+    _take_steps(training)
+    whole = _Whole(training)
+    _take_steps(training)
+    whole.end = learner.state(steps=2 * _STEPS, position=training.position)
+    return whole
+
+
+def _train_cut(task: TorchTask, hparams: Hparams, ctx: Context, whole: _Whole) -> _Cut:
+    """Train the second half with a learner that loads the state at the cut."""
+    state = _copy(whole.middle)
+    learner = task.learner(hparams, ctx.device, state)
+    training = task.training(learner, hparams, ctx, state["position"])
+    attributes = dict(_attributes(learner))
+    lost = [
+        f"{name} is {value!r}, and {attributes[name]!r} after the state is loaded"
+        for name, value in whole.attributes.items()
+        if name in attributes and not _same(value, attributes[name])
+    ]
+    lost += [
+        f"{path} {how} after the state is loaded"
+        for path, how in _differences(
+            whole.middle, learner.state(steps=_STEPS, position=training.position)
+        )
+    ]
+
+    _restore_draws(training, whole.draws)
+    _take_steps(training)
+    return _Cut(lost, learner.state(steps=2 * _STEPS, position=training.position))
+
+
+def _take_steps(training: Training) -> None:
+    for _ in range(_STEPS):
+        training.step()
+        training.learner.step_schedulers()
+
+
+def _copy(state: State) -> State:
+    """Return a state as a checkpoint gives it back."""
+    tree, leaves = flatten(state)
+    copies = [leaf.clone(memory_format=torch.contiguous_format) for leaf in leaves]
+    return unflatten(json.loads(json.dumps(tree)), copies)  # type: ignore[no-any-return]
+
+
+# --- draws --------------------------------------------------------------------------------------
+
+
+def _draws(training: Training) -> list[Any]:
+    """Return the states of all generators that training draws from."""
+    started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    return [
+        random.getstate(),
+        np.random.get_state(),  # noqa: NPY002
+        torch.get_rng_state(),
+        torch.cuda.get_rng_state_all() if started else [],
+        *[stream.get_state() for stream in training.streams()],
+    ]
+
+
+def _restore_draws(training: Training, draws: list[Any]) -> None:
+    python, legacy, cpu, gpus, *own = draws
+    random.setstate(python)
+    np.random.set_state(legacy)  # noqa: NPY002
+    torch.set_rng_state(cpu)
+    if gpus:
+        torch.cuda.set_rng_state_all(gpus)
+    for stream, state in zip(training.streams(), own, strict=True):
+        stream.set_state(state)
+
+
+# --- comparison ---------------------------------------------------------------------------------
+
+
+def _differences(some: object, other: object, path: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the path of each entry in which two states differ, and how it differs."""
+    if isinstance(some, dict) and isinstance(other, dict):
+        for key in [*some, *(key for key in other if key not in some)]:
+            inner = f"{path}[{key!r}]" if path else str(key)
+            if key not in some or key not in other:
+                yield inner, "is missing"
+            else:
+                yield from _differences(some[key], other[key], inner)
+    elif isinstance(some, list | tuple) and isinstance(other, list | tuple):
+        if len(some) != len(other):
+            yield path, "has another length"
+            return
+        for i, pair in enumerate(zip(some, other, strict=True)):
+            yield from _differences(*pair, f"{path}[{i}]")
+    elif not _same(some, other):
+        yield path, _gap(some, other)
+
+
+def _same(some: object, other: object) -> bool:
+    """Return whether two values are equal, tensors and numbers bit for bit."""
+    if isinstance(some, torch.Tensor) and isinstance(other, torch.Tensor):
+        alike = some.dtype == other.dtype and some.shape == other.shape
+        return alike and torch.equal(raw(some), raw(other))
+    if isinstance(some, np.ndarray) and isinstance(other, np.ndarray):
+        return some.dtype == other.dtype and np.array_equal(some, other, equal_nan=True)
+    if isinstance(some, float) and isinstance(other, float):
+        return some.hex() == other.hex()
+    return type(some) is type(other) and bool(some == other)
+
+
+def _gap(some: object, other: object) -> str:
+    """Return how two values that are not the same differ."""
+    if isinstance(some, torch.Tensor) and isinstance(other, torch.Tensor):
+        if some.shape == other.shape:
+            most = (some.detach().double() - other.detach().double()).abs().max()
+            return f"differs by {float(most):.3g}"
+        return f"has the shape {list(other.shape)} instead of {list(some.shape)}"
+    return f"is {other!r} instead of {some!r}"
+
+
+# --- attributes, which no state holds -------------------------------------------------------------
+
+_PLAIN = (bool, int, float, str, type(None))
+
+
+def _attributes(learner: Learner) -> Iterator[tuple[str, object]]:
+    """Yield plain attributes of modules, optimizers and schedulers, which explain a difference."""
+    for path, module in learner.module.named_modules():
+        where = f"of module {path!r}" if path else "of the module"
+        yield from _plain(module, where, vars(nn.Module()).keys())
+    for name, optimizer in learner.optimizers.items():
+        yield from _plain(optimizer, f"of optimizer {name!r}", {"param_groups", "state"})
+    for name, scheduler in learner.schedulers.items():
+        yield from _plain(scheduler, f"of the scheduler of {name!r}", {"optimizer"})
+
+
+def _plain(owner: object, where: str, skipped: Collection[str]) -> Iterator[tuple[str, object]]:
+    for name, value in vars(owner).items():
+        if name in skipped or name.startswith("_"):
+            continue
+        if isinstance(value, _PLAIN):
+            yield f"attribute {name!r} {where}", value
+        elif isinstance(value, torch.Tensor):
+            yield f"attribute {name!r} {where}", value.detach().clone()
+        elif isinstance(value, list | tuple) and all(isinstance(each, _PLAIN) for each in value):
+            yield f"attribute {name!r} {where}", list(value)
+
+
+def _message(differences: list[tuple[str, str]], lost: list[str]) -> str:
+    ends = "; ".join(f"{path} {how}" for path, how in differences[:_SHOWN])
+    more = f", and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
+    cause = (
+        f"lost at the cut: {'; '.join(lost[:_SHOWN])}"
+        if lost
+        else "what is lost is outside of the module and the optimizers, as in a closure or a global"
+    )
+    return (
+        f"training that is cut in two by a state is not the training uncut: {ends}{more}; {cause}; keep it in a "
+        "buffer of the module, or return it from get_extra_state"
+    )
