@@ -12,8 +12,9 @@ from torch import nn
 from popgrad.core.errors import UsageError
 from popgrad.core.population import Hparams
 from popgrad.core.seeding import derive
-from popgrad.state import State, flatten, raw, unflatten
+from popgrad.state import State, flatten, unflatten
 from popgrad.tasks.base import Context
+from popgrad.tasks.comparison import differences, same
 from popgrad.tasks.evaluation import seed_generators, seeded
 from popgrad.tasks.learner import Learner
 from popgrad.tasks.torch_task import TorchTask
@@ -50,12 +51,12 @@ def check_continuation(task: TorchTask, hparams: Hparams, ctx: Context) -> None:
         state = _first_state(task, hparams, ctx)
         whole = _train_whole(task, hparams, ctx, state)
         cut = _train_cut(task, hparams, ctx, whole)
-        differences = list(_differences(whole.end, cut.end))
-        if not differences:
+        found = list(differences(whole.end, cut.end))
+        if not found:
             return
-        if list(_differences(whole.end, _train_whole(task, hparams, ctx, state).end)):
+        if list(differences(whole.end, _train_whole(task, hparams, ctx, state).end)):
             return  # not repeatable: nothing can be said
-    raise UsageError(_message(differences, cut.lost))
+    raise UsageError(_message(found, cut.lost))
 
 
 class _Whole:
@@ -104,11 +105,11 @@ def _train_cut(task: TorchTask, hparams: Hparams, ctx: Context, whole: _Whole) -
     lost = [
         f"{name} is {value!r}, and {attributes[name]!r} after the state is loaded"
         for name, value in whole.attributes.items()
-        if name in attributes and not _same(value, attributes[name])
+        if name in attributes and not same(value, attributes[name])
     ]
     lost += [
         f"{path} {how} after the state is loaded"
-        for path, how in _differences(
+        for path, how in differences(
             whole.middle, learner.state(steps=_STEPS, position=training.position)
         )
     ]
@@ -157,50 +158,6 @@ def _restore_draws(training: Training, draws: list[Any]) -> None:
         stream.set_state(state)
 
 
-# --- comparison ---------------------------------------------------------------------------------
-
-
-def _differences(some: object, other: object, path: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the path of each entry in which two states differ, and how it differs."""
-    if isinstance(some, dict) and isinstance(other, dict):
-        for key in [*some, *(key for key in other if key not in some)]:
-            inner = f"{path}[{key!r}]" if path else str(key)
-            if key not in some or key not in other:
-                yield inner, "is missing"
-            else:
-                yield from _differences(some[key], other[key], inner)
-    elif isinstance(some, list | tuple) and isinstance(other, list | tuple):
-        if len(some) != len(other):
-            yield path, "has another length"
-            return
-        for i, pair in enumerate(zip(some, other, strict=True)):
-            yield from _differences(*pair, f"{path}[{i}]")
-    elif not _same(some, other):
-        yield path, _gap(some, other)
-
-
-def _same(some: object, other: object) -> bool:
-    """Return whether two values are equal, tensors and numbers bit for bit."""
-    if isinstance(some, torch.Tensor) and isinstance(other, torch.Tensor):
-        alike = some.dtype == other.dtype and some.shape == other.shape
-        return alike and torch.equal(raw(some), raw(other))
-    if isinstance(some, np.ndarray) and isinstance(other, np.ndarray):
-        return some.dtype == other.dtype and np.array_equal(some, other, equal_nan=True)
-    if isinstance(some, float) and isinstance(other, float):
-        return some.hex() == other.hex()
-    return type(some) is type(other) and bool(some == other)
-
-
-def _gap(some: object, other: object) -> str:
-    """Return how two values that are not the same differ."""
-    if isinstance(some, torch.Tensor) and isinstance(other, torch.Tensor):
-        if some.shape == other.shape:
-            most = (some.detach().double() - other.detach().double()).abs().max()
-            return f"differs by {float(most):.3g}"
-        return f"has the shape {list(other.shape)} instead of {list(some.shape)}"
-    return f"is {other!r} instead of {some!r}"
-
-
 # --- attributes, which no state holds -------------------------------------------------------------
 
 _PLAIN = (bool, int, float, str, type(None))
@@ -213,8 +170,8 @@ def _attributes(learner: Learner) -> Iterator[tuple[str, object]]:
         yield from _plain(module, where, vars(nn.Module()).keys())
     for name, optimizer in learner.optimizers.items():
         yield from _plain(optimizer, f"of optimizer {name!r}", {"param_groups", "state"})
-    for name, scheduler in learner.schedulers.items():
-        yield from _plain(scheduler, f"of the scheduler of {name!r}", {"optimizer"})
+    for name, schedule in learner.schedules.items():
+        yield from _plain(schedule.scheduler, f"of the scheduler of {name!r}", {"optimizer"})
 
 
 def _plain(owner: object, where: str, skipped: Collection[str]) -> Iterator[tuple[str, object]]:
@@ -229,15 +186,15 @@ def _plain(owner: object, where: str, skipped: Collection[str]) -> Iterator[tupl
             yield f"attribute {name!r} {where}", list(value)
 
 
-def _message(differences: list[tuple[str, str]], lost: list[str]) -> str:
-    ends = "; ".join(f"{path} {how}" for path, how in differences[:_SHOWN])
-    more = f", and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
+def _message(found: list[tuple[str, str]], lost: list[str]) -> str:
+    ends = "; ".join(f"{path} {how}" for path, how in found[:_SHOWN])
+    more = f", and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
     cause = (
         f"lost at the cut: {'; '.join(lost[:_SHOWN])}"
         if lost
         else "what is lost is outside of the module and the optimizers, as in a closure or a global"
     )
     return (
-        f"training that is cut in two by a state is not the training uncut: {ends}{more}; {cause}; keep it in a "
-        "buffer of the module, or return it from get_extra_state"
+        f"training that is cut in two by a state is not the training uncut: {ends}{more}; {cause}; "
+        "keep it in a buffer of the module, or return it from get_extra_state"
     )

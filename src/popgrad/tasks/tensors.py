@@ -7,6 +7,7 @@ from torch import nn
 
 from popgrad.core.errors import UsageError
 from popgrad.core.population import Hparams
+from popgrad.state import State, clone
 from popgrad.tasks.binding import is_hparam_buffer
 
 
@@ -40,6 +41,27 @@ def load_tensors(
     check_tensors(tensors, saved, what)
     for name, tensor in tensors.items():
         tensor.copy_(saved[name])
+
+
+def extra_states(module: nn.Module) -> State:
+    """Return what layers return from `get_extra_state`, by their paths, as copies.
+
+    Raises:
+        UsageError: A layer returns something else than plain data.
+    """
+    layers = {path: layer for path, layer in module.named_modules() if _has_extra_state(layer)}
+    return clone({path: layer.get_extra_state() for path, layer in layers.items()})  # type: ignore[no-any-return]
+
+
+def load_extra_states(module: nn.Module, saved: State) -> None:
+    """Give layers back what `extra_states` returned. One without an entry keeps its own."""
+    for path, layer in module.named_modules():
+        if path in saved and _has_extra_state(layer):
+            layer.set_extra_state(clone(saved[path]))
+
+
+def _has_extra_state(layer: nn.Module) -> bool:
+    return type(layer).get_extra_state is not nn.Module.get_extra_state
 
 
 def check_tensors(

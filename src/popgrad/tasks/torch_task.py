@@ -25,7 +25,7 @@ from popgrad.tasks.curve import Curve
 from popgrad.tasks.learner import Learner, Optimizers
 from popgrad.tasks.order import batch as batch_at
 from popgrad.tasks.order import permutation
-from popgrad.tasks.tensors import load_tensors
+from popgrad.tasks.tensors import load_extra_states, load_tensors
 from popgrad.tasks.training import Batch as Batch
 from popgrad.tasks.training import Training
 
@@ -186,6 +186,7 @@ class TorchTask:
         """Return the trained module of a state, in evaluation mode."""
         module = unfilled(self.model, hparams).to(device)
         load_tensors(module, hparams, state["model"], "the state")
+        load_extra_states(module, state.get("extra_states", {}))
         binding.write(module, {}, hparams)
         return module.eval()
 
