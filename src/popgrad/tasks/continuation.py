@@ -1,11 +1,8 @@
 """Check that training cut in two is the training uncut: that a state holds all that the next steps need."""
 
 import json
-import random
 from collections.abc import Collection, Iterator
-from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -15,7 +12,12 @@ from popgrad.core.seeding import derive
 from popgrad.state import State, flatten, unflatten
 from popgrad.tasks.base import Context
 from popgrad.tasks.comparison import differences, same
-from popgrad.tasks.evaluation import seed_generators, seeded
+from popgrad.tasks.evaluation import (
+    generator_states,
+    restore_generators,
+    seed_generators,
+    seeded,
+)
 from popgrad.tasks.learner import Learner
 from popgrad.tasks.torch_task import TorchTask
 from popgrad.tasks.training import Training
@@ -67,7 +69,8 @@ class _Whole:
         self.learner = learner
         self.middle = learner.state(steps=_STEPS, position=training.position)
         self.attributes = dict(_attributes(learner))
-        self.draws = _draws(training)
+        self.generators = generator_states()
+        self.streams = [stream.get_state() for stream in training.streams()]
         self.end: State = {}
 
 
@@ -114,7 +117,9 @@ def _train_cut(task: TorchTask, hparams: Hparams, ctx: Context, whole: _Whole) -
         )
     ]
 
-    _restore_draws(training, whole.draws)
+    restore_generators(whole.generators)
+    for stream, draws in zip(training.streams(), whole.streams, strict=True):
+        stream.set_state(draws)
     _take_steps(training)
     return _Cut(lost, learner.state(steps=2 * _STEPS, position=training.position))
 
@@ -130,32 +135,6 @@ def _copy(state: State) -> State:
     tree, leaves = flatten(state)
     copies = [leaf.clone(memory_format=torch.contiguous_format) for leaf in leaves]
     return unflatten(json.loads(json.dumps(tree)), copies)  # type: ignore[no-any-return]
-
-
-# --- draws --------------------------------------------------------------------------------------
-
-
-def _draws(training: Training) -> list[Any]:
-    """Return the states of all generators that training draws from."""
-    started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    return [
-        random.getstate(),
-        np.random.get_state(),  # noqa: NPY002
-        torch.get_rng_state(),
-        torch.cuda.get_rng_state_all() if started else [],
-        *[stream.get_state() for stream in training.streams()],
-    ]
-
-
-def _restore_draws(training: Training, draws: list[Any]) -> None:
-    python, legacy, cpu, gpus, *own = draws
-    random.setstate(python)
-    np.random.set_state(legacy)  # noqa: NPY002
-    torch.set_rng_state(cpu)
-    if gpus:
-        torch.cuda.set_rng_state_all(gpus)
-    for stream, state in zip(training.streams(), own, strict=True):
-        stream.set_state(state)
 
 
 # --- attributes, which no state holds -------------------------------------------------------------

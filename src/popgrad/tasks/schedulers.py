@@ -203,9 +203,9 @@ def check_scheduler(factory: Factory, optimizer: Any, bound: dict[int, set[str]]
     for (number, key), first in fixed.items():
         if first or twins[0].param_groups[number][key]:
             raise UsageError(
-                f"scheduler: {kind} sets {key} without regard to the hyperparameter (first to {first}, whatever "
-                f"is recorded); build it on the optimizer's own value, param_groups[{number}][{key!r}], or take "
-                "the hyperparameter out of the space"
+                f"scheduler: {kind} sets {key} without regard to the hyperparameter (first to {first}, "
+                "whatever is recorded); build it on the optimizer's own value, "
+                f"param_groups[{number}][{key!r}], or take the hyperparameter out of the space"
             )
 
 

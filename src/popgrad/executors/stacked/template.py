@@ -16,6 +16,7 @@ from popgrad.tasks import binding
 from popgrad.tasks.base import Context, Task
 from popgrad.tasks.construction import unfilled
 from popgrad.tasks.learner import Optimizers
+from popgrad.tasks.optimizer_state import check_kinds, optimizer_kind
 from popgrad.tasks.tensors import state_tensors
 from popgrad.tasks.torch_task import TorchTask, plain_step
 
@@ -106,7 +107,8 @@ def make_template(task: TorchTask, starts: Sequence[RowStart], device: torch.dev
     tracked: Any = binding.TrackedHparams(first, read)
     module = unfilled(task.model, tracked).to(device)
     _check_equal(sorted(read & first.keys()), starts)
-    optimizers = _make_optimizers(task, module, binding.TrackedHparams(first, chosen))
+    tracked_by_optimizer = binding.TrackedHparams(first, chosen)
+    optimizers = _make_optimizers(task, module, tracked_by_optimizer)
     parameters = _parameters(module, optimizers)
 
     # Write each member's hyperparameters in turn, and note what they have changed.
@@ -116,13 +118,19 @@ def make_template(task: TorchTask, starts: Sequence[RowStart], device: torch.dev
         for path, buffer in module.named_buffers()
         if binding.is_hparam_buffer(path, buffer, first)
     ]
-    bindings = binding.Bindings(module, optimizers, first)
+    reads = binding.reads(tracked, tracked_by_optimizer)
+    bindings = binding.Bindings(module, optimizers, first, reads)
+    kinds = {name: optimizer_kind(optimizer) for name, optimizer in optimizers.items()}
     options = []
     buffers = []
     for start in starts:
         if chosen and start is not starts[0]:
             optimizers = _make_optimizers(task, module, start.hparams)
-            bindings = binding.Bindings(module, optimizers, start.hparams)
+            others = {name: optimizer_kind(optimizer) for name, optimizer in optimizers.items()}
+            if others != kinds or _parameters(module, optimizers) != parameters:
+                raise refusal("their optimizers differ in kind or in the parameters that they hold")
+            bindings = binding.Bindings(module, optimizers, start.hparams, reads)
+        check_kinds(start.state, kinds)
         reached |= bindings.write(start.hparams)
         options.append(
             {name: [dict(group) for group in o.param_groups] for name, o in optimizers.items()}
