@@ -43,6 +43,11 @@ class TrackedHparams(Mapping[str, object]):
         self.seen = seen
         self.all_read = False
 
+    @property
+    def read_by_name(self) -> set[str]:
+        """Names that were read one by one; none if all were read at once."""
+        return set() if self.all_read else self.seen
+
     def __getitem__(self, name: str) -> object:
         self.seen.add(name)
         return self._values[name]
@@ -54,15 +59,6 @@ class TrackedHparams(Mapping[str, object]):
 
     def __len__(self) -> int:
         return len(self._values)
-
-
-def reads(model: TrackedHparams, optimizer: TrackedHparams) -> Reads:
-    """Return the names that the functions of a task have read."""
-    return Reads(
-        optimizer=() if optimizer.all_read else frozenset(optimizer.seen),
-        all_by_optimizer=optimizer.all_read,
-        model=() if model.all_read else frozenset(model.seen),
-    )
 
 
 def tensors(hparams: Hparams, device: torch.device) -> dict[str, object]:
@@ -91,8 +87,8 @@ def write(module: nn.Module, optimizers: Mapping[str, Optimizer], hparams: Hpara
         Names that live somewhere.
 
     Raises:
-        UsageError: A buffer cannot hold the value, two names live in one place, or the values that
-            groups have of their own do not say what to write.
+        UsageError: A buffer cannot hold the value, two names live in one place, or the ratio of
+            groups with values of their own is unknown.
         RunError: A live value differs from the written one: something refused it.
     """
     return Bindings(module, optimizers, hparams).write(hparams)
@@ -130,11 +126,11 @@ class Bindings:
         optimizers: Optimizers with the parameter groups, by name, with the options that they were
             made with.
         names: Names of the hyperparameters.
-        reads: Names that the functions of the task have read.
+        reads: Names that the optimizer function has read; None = none.
 
     Raises:
-        UsageError: Two names live in one place, or the values that groups have of their own do not
-            say what to write.
+        UsageError: A name means two things, two names live in one place, or the ratio of
+            groups with values of their own is unknown.
     """
 
     def __init__(
@@ -147,10 +143,9 @@ class Bindings:
         names = list(names)
         reads = reads or Reads()
         self._buffers = {name: list(_buffers(module, name)) for name in names}
-        held = {name for name, buffers in self._buffers.items() if buffers}
-        reads = Reads(reads.optimizer, reads.all_by_optimizer, {*reads.model, *held})
         self._places = {name: _places(optimizers, name, reads) for name in names}
         self._check_distinct()
+        self.check_meaning((name for name, buffers in self._buffers.items() if buffers), "a buffer")
 
     def _check_distinct(self) -> None:
         """Refuse two names that are written in one place."""
@@ -164,6 +159,28 @@ class Bindings:
                     raise UsageError(
                         f"hyperparameters {other!r} and {name!r} are both written into {place.key} of one "
                         "parameter group: search one of them, or a name for each group"
+                    )
+
+    def check_meaning(self, names: Iterable[str], reader: str) -> None:
+        """Refuse names that something else reads, and that would be written into an option too.
+
+        "momentum" may be that of batch normalisation, "eps" that of a loss. A rate is always that
+        of the optimizer.
+
+        Args:
+            names: Names that were read.
+            reader: What has read them, for the message.
+
+        Raises:
+            UsageError: A name means two things.
+        """
+        for name in names:
+            for place in self._places.get(name, ()):
+                if place.factor is not None and place.key != "lr":
+                    raise UsageError(
+                        f"hyperparameter {name!r} is read by {reader}, and has the name of an option of the "
+                        f"optimizer, {place.key} = {place.made!r}, that it would replace: rename it (as "
+                        f"other_{name}), or read it in `optimizer` too if both are meant"
                     )
 
     def options(self) -> set[str]:

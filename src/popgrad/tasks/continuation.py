@@ -57,7 +57,7 @@ def check_continuation(task: TorchTask, hparams: Hparams, ctx: Context) -> None:
         if not found:
             return
         if list(differences(whole.end, _train_whole(task, hparams, ctx, state).end)):
-            return  # not repeatable: nothing can be said
+            return  # not repeatable: a comparison is no proof
     raise UsageError(_message(found, cut.lost))
 
 

@@ -13,6 +13,7 @@ from popgrad.core.population import Hparams
 from popgrad.state import State
 from popgrad.tasks import binding, schedulers
 from popgrad.tasks.construction import unfilled
+from popgrad.tasks.multipliers import Reads
 from popgrad.tasks.optimizer_state import (
     OptimizerState,
     check_kinds,
@@ -42,6 +43,8 @@ class Learner:
         module: The module.
         optimizers: Optimizers by name; a single one is named "optimizer".
         schedules: Schedulers by the names of their optimizers; empty without `scheduler`.
+        bindings: Places of the hyperparameters.
+        inherits: Whether an optimizer has moments from the state.
         reached: Names of the hyperparameters that live somewhere or have been read.
     """
 
@@ -75,11 +78,13 @@ class Learner:
         }
         if state is not None:
             self._load(state)
-        reads = binding.reads(by_model, by_optimizer)
-        self._bindings = binding.Bindings(self.module, self.optimizers, hparams, reads)
-        self.reached |= self._bindings.write(hparams)
+        reads = Reads(by_optimizer.read_by_name, by_optimizer.all_read)
+        self.bindings = binding.Bindings(self.module, self.optimizers, hparams, reads)
+        self.bindings.check_meaning(by_model.read_by_name, "the model")
+        self.reached |= self.bindings.write(hparams)
 
         self.schedules = self._make_schedules(scheduler, state)
+        self.inherits = state is not None and any(state["optimizers"].values())
         for saved in self._saved.values():
             saved.begin()
 
@@ -97,7 +102,7 @@ class Learner:
             return {}
         if state is None:
             for optimizer in self.optimizers.values():
-                schedulers.check_scheduler(scheduler, optimizer, self._bindings.by_group())
+                schedulers.check_scheduler(scheduler, optimizer, self.bindings.by_group())
 
         made = {
             owner: schedulers.Schedule(scheduler, optimizer, self._saved[owner].running)
@@ -139,7 +144,7 @@ class Learner:
     def _unusual(self) -> State:
         """Return the entries that most states do not need, as copies."""
         usual = [name for name, _ in self.module.named_parameters()]
-        bound = self._bindings.by_group()
+        bound = self.bindings.by_group()
         scheduled = {owner: each.changed for owner, each in self.schedules.items()}
         numbers = {
             owner: saved.numbers(scheduled.get(owner, set()), bound)
@@ -173,4 +178,4 @@ def as_optimizers(result: Any) -> Optimizers:
 
 
 _OPTIMIZER = ("param_groups", "zero_grad", "step", "state_dict", "load_state_dict")
-"""What an optimizer has."""
+"""Attributes of an optimizer that are used."""

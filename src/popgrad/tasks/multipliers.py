@@ -17,17 +17,15 @@ _SCALED = ("lr", "weight_decay")
 
 @dataclass(frozen=True)
 class Reads:
-    """Hyperparameters that functions of a task have read by name.
+    """Hyperparameters that the optimizer function of a task has read.
 
     Attributes:
         optimizer: Names that `optimizer` has read one by one.
         all_by_optimizer: Whether `optimizer` has read all of them at once, as `dict(hparams)` does.
-        model: Names that `model` has read one by one; empty if it has read all at once.
     """
 
     optimizer: Collection[str] = ()
     all_by_optimizer: bool = False
-    model: Collection[str] = ()
 
 
 def multipliers(
@@ -43,8 +41,7 @@ def multipliers(
         reads: Names that were read.
 
     Raises:
-        UsageError: The option means something else than the hyperparameter, or the ratios of the
-            groups are unknown.
+        UsageError: The ratios of the groups are unknown.
     """
     made = [get_option(group, key) for group in groups]
     class_default, default = default_values(optimizer, key)
@@ -55,8 +52,6 @@ def multipliers(
     differ = any(value != made[0] for value in made)
     if name in reads.optimizer or (reads.all_by_optimizer and differ):
         return [None for _ in made]
-    if name in reads.model:
-        raise _two_meanings(name, optimizer, key, made)
     if not differ:
         return [1.0 for _ in made]
 
@@ -70,14 +65,6 @@ def multipliers(
     if known and len(others) == 1:
         return [float(value != default) for value in made]
     raise _unknown_ratios(name, key, made)
-
-
-def _two_meanings(name: str, optimizer: Any, key: str, made: Sequence[Any]) -> UsageError:
-    return UsageError(
-        f"hyperparameter {name!r} is read by the model, and {type(optimizer).__name__} was made with {key} = "
-        f"{made[0]!r}, an option of this name: rename the hyperparameter (as model_{name}), or read it in "
-        "`optimizer` too if both are meant"
-    )
 
 
 def _unknown_ratios(name: str, key: str, made: Sequence[Any]) -> UsageError:

@@ -5,7 +5,8 @@ may depend on a hyperparameter. Options of parameter groups are those of the hei
 that the optimizer itself changes as it trains.
 """
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -91,8 +92,32 @@ def check_kinds(state: State, kinds: Mapping[str, str]) -> None:
             )
 
 
+def raised_by(error: BaseException, optimizers: Iterable[Any]) -> bool:
+    """Whether an error comes from the code of one of the optimizers."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    file = "" if trace is None else trace.tb_frame.f_code.co_filename
+    kinds = {
+        kind
+        for optimizer in optimizers
+        for each in (optimizer, *inner_optimizers(optimizer))
+        for kind in type(each).__mro__
+        if kind is not object
+    }
+    modules = [sys.modules.get(kind.__module__) for kind in kinds]
+    return any(getattr(module, "__file__", None) == file for module in modules)
+
+
+def missing_moment(error: KeyError) -> UsageError:
+    """Return the error of an optimizer that misses a moment in the state that it inherits."""
+    return UsageError(
+        f"an optimizer needs {error}, which the state that it inherits lacks; {_INIT_ONLY}"
+    )
+
+
 class OptimizerState:
-    """What travels of one optimizer.
+    """Part of a state that belongs to one optimizer.
 
     Args:
         owner: Name of the optimizer.

@@ -2,8 +2,8 @@
 
 A scheduler starts from the options that it finds in the parameter groups, and those are the
 recorded hyperparameters. If they are the donor's too, the scheduler takes over the donor's numbers.
-If not, it is stepped anew to the donor's position, so that each rate is the one that it would have
-given with the heir's options from the start.
+If not, it is stepped from the start to the donor's position: each rate is then the one that it
+would have given with the heir's options.
 """
 
 import contextlib
@@ -80,7 +80,7 @@ class Schedule:
     def state(self) -> State:
         """Return its numbers, the options that it started from, and those that it has changed.
 
-        A scheduler that holds more than plain data has no numbers, and is always stepped anew.
+        A scheduler that holds more than plain data has no numbers, and is always stepped from the start.
         """
         groups = [
             {key: group[key] for key in self.changed if key in group}
@@ -99,7 +99,7 @@ class Schedule:
             steps: Steps of the donor.
         """
         if saved is None or "state" not in saved or not self._fits(saved.get("bases")):
-            self._step_anew(steps)
+            self._step_from_start(steps)
             return
         self.scheduler.load_state_dict(clone(saved["state"]))
         for group, values in zip(self._optimizer.param_groups, saved["groups"], strict=True):
@@ -117,7 +117,7 @@ class Schedule:
             for key, value in new.items()
         )
 
-    def _step_anew(self, steps: int) -> None:
+    def _step_from_start(self, steps: int) -> None:
         before = [options(group) for group in self._optimizer.param_groups]
         _allow_steps(self._optimizer)
         for _ in range(steps):

@@ -22,6 +22,13 @@ def state_tensors(module: nn.Module, hparams: Hparams) -> Iterator[tuple[str, to
             yield path, buffer
 
 
+def hparam_buffers(module: nn.Module, hparams: Hparams) -> dict[str, torch.Tensor]:
+    """Return the persistent buffers that hold hyperparameters, by name."""
+    kept = module.state_dict(keep_vars=True)
+    buffers = module.named_buffers()
+    return {n: b for n, b in buffers if n in kept and is_hparam_buffer(n, b, hparams)}
+
+
 @torch.no_grad()
 def load_tensors(
     module: nn.Module, hparams: Hparams, saved: Mapping[str, torch.Tensor], what: str
@@ -38,6 +45,8 @@ def load_tensors(
         UsageError: The tensors do not fit the module by name and shape.
     """
     tensors = dict(state_tensors(module, hparams))
+    own = hparam_buffers(module, hparams)
+    saved = {name: tensor for name, tensor in saved.items() if name not in own}
     check_tensors(tensors, saved, what)
     for name, tensor in tensors.items():
         tensor.copy_(saved[name])

@@ -11,6 +11,7 @@ from popgrad.nn import dropouts, seed_streams
 from popgrad.tasks import binding
 from popgrad.tasks.base import Context
 from popgrad.tasks.learner import Learner
+from popgrad.tasks.optimizer_state import missing_moment, raised_by
 
 Batch = tuple[torch.Tensor, ...]
 Loss = Callable[[nn.Module, Batch, Mapping[str, Any]], torch.Tensor]
@@ -59,16 +60,33 @@ class Training:
         learner.module.train()
         seed_streams(learner.module, ctx.library_seed("dropout"), ctx.device)
         self._stream = torch.Generator().manual_seed(ctx.library_seed("augment"))
-        numbers = binding.tensors(hparams, ctx.device)
-        self._numbers = binding.TrackedHparams(numbers, learner.reached)
+        self._numbers = binding.TrackedHparams(binding.tensors(hparams, ctx.device), set())
+        self._first = True
 
     def step(self) -> torch.Tensor:
-        """Take one step, and return the 0-d loss."""
+        """Take one step, and return the 0-d loss.
+
+        Raises:
+            UsageError: The optimizer needs moments that the donor's did not have, or a name that
+                the loss reads means two things.
+        """
         batch, self.position = self._batch(self.position)
         if self._augment is not None:
             batch = (self._augment(batch[0], self._stream), *batch[1:])
 
-        value = self._step(self.learner.module, self.learner.optimizers, batch, self._loss_of)
+        optimizers = self.learner.optimizers
+        try:
+            value = self._step(self.learner.module, optimizers, batch, self._loss_of)
+        except KeyError as error:
+            if self.learner.inherits and raised_by(error, optimizers.values()):
+                raise missing_moment(error) from error
+            raise
+
+        # The names that a loss reads are known once it has been called.
+        self.learner.reached |= self._numbers.seen
+        if self._first:
+            self.learner.bindings.check_meaning(self._numbers.read_by_name, "the loss")
+            self._first = False
         return torch.as_tensor(value).detach()
 
     def streams(self) -> list[torch.Generator]:

@@ -73,6 +73,9 @@ class Stack:
         cache = ({} if caches is None else caches).setdefault(key, StepCache())
         profiles = self._profile_steps(cache, strings, candidates)
         self._template.reached.update(cache.read)
+        # If all were read at once, as by dict(hparams), that is no sign for any of them.
+        if len(cache.read) == 1 or cache.read != starts[0].hparams.keys():
+            self._template.bindings.check_meaning(cache.read, "the loss")
         used, *others = {profile.used for profile in profiles.values()}
         if others:
             raise refusal(

@@ -16,6 +16,7 @@ from popgrad.tasks import binding
 from popgrad.tasks.base import Context, Task
 from popgrad.tasks.construction import unfilled
 from popgrad.tasks.learner import Optimizers
+from popgrad.tasks.multipliers import Reads
 from popgrad.tasks.optimizer_state import check_kinds, optimizer_kind
 from popgrad.tasks.tensors import state_tensors
 from popgrad.tasks.torch_task import TorchTask, plain_step
@@ -75,6 +76,7 @@ class Template:
         options: Parameter groups of each member's optimizers, by name.
         varied: Keys of options in which members can differ, whether these do or not.
         buffers: Each member's buffers that hold hyperparameters, by name.
+        bindings: Places of the hyperparameters.
         read: Hyperparameters that the model has read; all members have equal ones.
         reached: Names of hyperparameters that are stored somewhere or were read.
     """
@@ -86,6 +88,7 @@ class Template:
     options: Sequence[Mapping[str, Sequence[Options]]]
     varied: frozenset[str]
     buffers: Sequence[Mapping[str, torch.Tensor]]
+    bindings: binding.Bindings
     read: Hparams
     reached: set[str]
 
@@ -118,8 +121,9 @@ def make_template(task: TorchTask, starts: Sequence[RowStart], device: torch.dev
         for path, buffer in module.named_buffers()
         if binding.is_hparam_buffer(path, buffer, first)
     ]
-    reads = binding.reads(tracked, tracked_by_optimizer)
+    reads = Reads(tracked_by_optimizer.read_by_name, tracked_by_optimizer.all_read)
     bindings = binding.Bindings(module, optimizers, first, reads)
+    bindings.check_meaning(tracked.read_by_name, "the model")
     kinds = {name: optimizer_kind(optimizer) for name, optimizer in optimizers.items()}
     options = []
     buffers = []
@@ -147,6 +151,7 @@ def make_template(task: TorchTask, starts: Sequence[RowStart], device: torch.dev
         options=options,
         varied=frozenset(keys if chosen else bindings.options()),
         buffers=buffers,
+        bindings=bindings,
         read={name: first[name] for name in sorted(read & first.keys())},
         reached=reached,
     )
