@@ -45,7 +45,7 @@ def load_tensors(
         UsageError: The tensors do not fit the module by name and shape.
     """
     tensors = dict(state_tensors(module, hparams))
-    own = hparam_buffers(module, hparams)
+    own = {name for name, x in module.named_buffers() if is_hparam_buffer(name, x, hparams)}
     saved = {name: tensor for name, tensor in saved.items() if name not in own}
     check_tensors(tensors, saved, what)
     for name, tensor in tensors.items():
