@@ -36,6 +36,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         *("popgrad.executors.writer", "popgrad.tasks.base", "popgrad.tasks.binding"),
         *("popgrad.tasks.construction", "popgrad.tasks.evaluation", "popgrad.tasks.order"),
         *("popgrad.tasks.learner", "popgrad.tasks.tensors", "popgrad.tasks.torch_task"),
+        *("popgrad.tasks.multipliers", "popgrad.tasks.optimizer_state"),
     ),
     "popgrad.engine": (
         *("popgrad.core", "popgrad.state", "popgrad.record", "popgrad.store"),

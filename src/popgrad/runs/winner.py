@@ -22,6 +22,7 @@ from popgrad.store.atomic import replacing
 from popgrad.tasks.base import Context, Modular, Task
 from popgrad.tasks.evaluation import seeded
 from popgrad.tasks.reference import check_outside, resolve_task
+from popgrad.tasks.tensors import hparam_buffers
 
 
 @dataclass(frozen=True)
@@ -105,8 +106,11 @@ def save_winner(winner: Winner, path: Path, made_by: dict[str, Any]) -> None:
     }
 
     if isinstance(winner.task, Modular):
-        description["module"] = str(winner.module)
-        tensors = {name: tensor.contiguous() for name, tensor in winner.state["model"].items()}
+        module = winner.module
+        description["module"] = str(module)
+        # With the buffers that hold hyperparameters, the file loads into the plain module too.
+        tensors = {**winner.state["model"], **hparam_buffers(module, winner.hparams)}
+        tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
         # `save_file` would write a file that only its owner may read.
         with replacing(path) as aside:
             aside.write_bytes(serialise(tensors, metadata={"format": "pt"}))

@@ -6,6 +6,8 @@ compared with the recorded one, and a name that is neither written nor read is a
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,9 +15,8 @@ from torch.optim import Optimizer
 
 from popgrad.core.errors import RunError, UsageError
 from popgrad.core.population import Hparams, Value
-
-BETAS = {"beta1": 0, "beta2": 1}
-"""Hyperparameters that are parts of the key "betas", with their positions."""
+from popgrad.tasks.groups import BETAS, get_option, named_groups
+from popgrad.tasks.multipliers import Reads, multipliers
 
 
 class TrackedHparams(Mapping[str, object]):
@@ -24,6 +25,10 @@ class TrackedHparams(Mapping[str, object]):
     Args:
         values: Values by name.
         seen: Set to which each name is added when it is read.
+
+    Attributes:
+        seen: Names that were read.
+        all_read: Whether all names were read at once, as `dict(hparams)` and `**hparams` do.
 
     Example:
         >>> seen = set()
@@ -35,14 +40,21 @@ class TrackedHparams(Mapping[str, object]):
 
     def __init__(self, values: Mapping[str, object], seen: set[str]) -> None:
         self._values = values
-        self._seen = seen
+        self.seen = seen
+        self.all_read = False
+
+    @property
+    def read_by_name(self) -> set[str]:
+        """Names that were read one by one; none if all were read at once."""
+        return set() if self.all_read else self.seen
 
     def __getitem__(self, name: str) -> object:
-        self._seen.add(name)
+        self.seen.add(name)
         return self._values[name]
 
     def __iter__(self) -> Iterator[str]:
-        self._seen.update(self._values)
+        self.seen.update(self._values)
+        self.all_read = True
         return iter(self._values)
 
     def __len__(self) -> int:
@@ -75,11 +87,35 @@ def write(module: nn.Module, optimizers: Mapping[str, Optimizer], hparams: Hpara
         Names that live somewhere.
 
     Raises:
-        UsageError: A buffer cannot hold the value.
-        RunError: A live value differs from the written one: something refused it, or two names live
-            in one place.
+        UsageError: A buffer cannot hold the value, two names live in one place, or the ratio of
+            groups with values of their own is unknown.
+        RunError: A live value differs from the written one: something refused it.
     """
     return Bindings(module, optimizers, hparams).write(hparams)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """An option of a parameter group in which a hyperparameter lives.
+
+    Attributes:
+        group: Parameter group.
+        key: Option.
+        factor: Ratio of the option to the hyperparameter; None = the optimizer function has set it.
+        made: Value that it was made with.
+    """
+
+    group: dict[str, Any]
+    key: str
+    factor: float | None
+    made: object
+
+    def expected(self, value: Value) -> object:
+        """Return what the option should be under a value of the hyperparameter."""
+        if self.factor is None:
+            return self.made
+        # A product would turn other types than float into one.
+        return value if self.factor == 1.0 else value * self.factor  # type: ignore[operator]
 
 
 class Bindings:
@@ -87,52 +123,112 @@ class Bindings:
 
     Args:
         module: Module with the buffers.
-        optimizers: Optimizers with the parameter groups, by name.
+        optimizers: Optimizers with the parameter groups, by name, with the options that they were
+            made with.
         names: Names of the hyperparameters.
+        reads: Names that the optimizer function has read; None = none.
+
+    Raises:
+        UsageError: A name means two things, two names live in one place, or the ratio of
+            groups with values of their own is unknown.
     """
 
     def __init__(
-        self, module: nn.Module, optimizers: Mapping[str, Optimizer], names: Iterable[str]
+        self,
+        module: nn.Module,
+        optimizers: Mapping[str, Optimizer],
+        names: Iterable[str],
+        reads: Reads | None = None,
     ) -> None:
-        self._places = {
-            name: (list(_groups(optimizers, name)), list(_buffers(module, name))) for name in names
-        }
+        names = list(names)
+        reads = reads or Reads()
+        self._buffers = {name: list(_buffers(module, name)) for name in names}
+        self._places = {name: _places(optimizers, name, reads) for name in names}
+        self._check_distinct()
+        self.check_meaning((name for name, buffers in self._buffers.items() if buffers), "a buffer")
+
+    def _check_distinct(self) -> None:
+        """Refuse two names that are written in one place."""
+        owners: dict[tuple[int, str], str] = {}
+        for name, places in self._places.items():
+            for place in places:
+                if place.factor is None:
+                    continue
+                other = owners.setdefault((id(place.group), place.key), name)
+                if other != name:
+                    raise UsageError(
+                        f"hyperparameters {other!r} and {name!r} are both written into {place.key} of one "
+                        "parameter group: search one of them, or a name for each group"
+                    )
+
+    def check_meaning(self, names: Iterable[str], reader: str) -> None:
+        """Refuse names that something else reads, and that would be written into an option too.
+
+        "momentum" may be that of batch normalisation, "eps" that of a loss. A rate is always that
+        of the optimizer.
+
+        Args:
+            names: Names that were read.
+            reader: What has read them, for the message.
+
+        Raises:
+            UsageError: A name means two things.
+        """
+        for name in names:
+            for place in self._places.get(name, ()):
+                if place.factor is not None and place.key != "lr":
+                    raise UsageError(
+                        f"hyperparameter {name!r} is read by {reader}, and has the name of an option of the "
+                        f"optimizer, {place.key} = {place.made!r}, that it would replace: rename it (as "
+                        f"other_{name}), or read it in `optimizer` too if both are meant"
+                    )
 
     def options(self) -> set[str]:
         """Return the keys of parameter groups that are written, "betas" for a part of the pair."""
-        keys = {key for groups, _ in self._places.values() for _, key in groups}
-        return {"betas" if key in BETAS else key for key in keys}
+        return {key for number in self.by_group().values() for key in number}
+
+    def by_group(self) -> dict[int, set[str]]:
+        """Return the keys in which hyperparameters live, by the `id` of the parameter group."""
+        keys: dict[int, set[str]] = {}
+        for places in self._places.values():
+            for place in places:
+                key = "betas" if place.key in BETAS else place.key
+                keys.setdefault(id(place.group), set()).add(key)
+        return keys
 
     def write(self, hparams: Hparams) -> set[str]:
         """Write the hyperparameters and compare the live values, as the function `write` does."""
-        for name, (groups, buffers) in self._places.items():
-            for group, key in groups:
-                _set(group, key, hparams[name])
-            for buffer in buffers:
+        for name, places in self._places.items():
+            for place in places:
+                if place.factor is not None:
+                    _set(place.group, place.key, place.expected(hparams[name]))
+            for buffer in self._buffers[name]:
                 _fill(name, buffer, hparams[name])
 
         # All are written before any is compared, to find a name that overwrites another.
-        for name, (groups, buffers) in self._places.items():
-            for group, key in groups:
-                _compare(name, hparams[name], _get(group, key))
-            for buffer in buffers:
+        for name, places in self._places.items():
+            for place in places:
+                live = get_option(place.group, place.key)
+                _compare(name, place.expected(hparams[name]), live)
+            for buffer in self._buffers[name]:
                 _compare(name, _held(hparams[name], buffer), buffer.item())
 
-        return {name for name, (groups, buffers) in self._places.items() if groups or buffers}
+        return {name for name in self._places if self._places[name] or self._buffers[name]}
 
 
-def _groups(
-    optimizers: Mapping[str, Optimizer], name: str
-) -> Iterator[tuple[dict[str, object], str]]:
-    """Yield the parameter groups that hold a hyperparameter, each with its key."""
-    for owner, optimizer in optimizers.items():
-        for group in optimizer.param_groups:
-            for prefix in ("", f"{owner}_", f"{group.get('name', owner)}_"):
-                key = name.removeprefix(prefix)
-                in_group = key in group or (key in BETAS and "betas" in group)
-                if name.startswith(prefix) and in_group and key != "params":
-                    yield group, key
-                    break
+def _places(optimizers: Mapping[str, Optimizer], name: str, reads: Reads) -> list[_Place]:
+    """Return the options in which a hyperparameter lives."""
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for owner, number, key in named_groups(optimizers, name):
+        found.setdefault((owner, key), []).append(optimizers[owner].param_groups[number])
+
+    return [
+        _Place(group, key, factor, get_option(group, key))
+        for (owner, key), groups in found.items()
+        for group, factor in zip(
+            groups, multipliers(name, optimizers[owner], groups, key, reads), strict=True
+        )
+    ]
 
 
 def _buffers(module: nn.Module, name: str) -> Iterator[torch.Tensor]:
@@ -148,11 +244,11 @@ def is_hparam_buffer(path: str, buffer: torch.Tensor, hparams: Iterable[str]) ->
     return buffer.ndim == 0 and path.rpartition(".")[2] in hparams
 
 
-def _set(group: dict[str, object], key: str, value: Value) -> None:
+def _set(group: dict[str, Any], key: str, value: object) -> None:
     if key in group:
         group[key] = value
     else:
-        betas = list(group["betas"])  # type: ignore[call-overload]
+        betas = list(group["betas"])
         betas[BETAS[key]] = value
         group["betas"] = tuple(betas)
 
@@ -170,10 +266,6 @@ def _held(value: Value, buffer: torch.Tensor) -> object:
     if buffer.is_floating_point():
         return torch.tensor(value, dtype=buffer.dtype).item()
     return value
-
-
-def _get(group: dict[str, object], key: str) -> object:
-    return group[key] if key in group else group["betas"][BETAS[key]]  # type: ignore[index]
 
 
 def _compare(name: str, recorded: object, live: object) -> None:

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,15 +28,28 @@ def seed_generators(seed: int) -> None:
         torch.default_generator.manual_seed(seed)
 
 
+def generator_states() -> tuple[Any, ...]:
+    """Return the states of the global generators of Python, NumPy and torch."""
+    # GPUs have no generators before CUDA has started.
+    started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    gpus = torch.cuda.get_rng_state_all() if started else []
+    return random.getstate(), np.random.get_state(), torch.get_rng_state(), gpus  # noqa: NPY002
+
+
+def restore_generators(states: tuple[Any, ...]) -> None:
+    """Restore the result of `generator_states`."""
+    python, legacy, cpu, gpus = states
+    random.setstate(python)
+    np.random.set_state(legacy)  # noqa: NPY002
+    torch.set_rng_state(cpu)
+    if gpus:
+        torch.cuda.set_rng_state_all(gpus)
+
+
 @contextmanager
 def seeded(ctx: Context) -> Iterator[None]:
     """Seed all global generators for a segment, and restore them and the grad mode afterwards."""
-    python = random.getstate()
-    legacy = np.random.get_state()  # noqa: NPY002
-    cpu = torch.get_rng_state()
-    # `torch.manual_seed` reseeds the GPUs too. They have no generators before CUDA has started.
-    started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    gpus = torch.cuda.get_rng_state_all() if started else []
+    draws = generator_states()
     grad = torch.is_grad_enabled()
 
     torch.set_grad_enabled(True)
@@ -43,11 +57,7 @@ def seeded(ctx: Context) -> Iterator[None]:
     try:
         yield
     finally:
-        random.setstate(python)
-        np.random.set_state(legacy)  # noqa: NPY002
-        torch.set_rng_state(cpu)
-        if gpus:
-            torch.cuda.set_rng_state_all(gpus)
+        restore_generators(draws)
         torch.set_grad_enabled(grad)
 
 

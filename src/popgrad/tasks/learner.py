@@ -8,11 +8,19 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from popgrad.core.errors import UsageError
 from popgrad.core.population import Hparams
-from popgrad.state import State, clone
+from popgrad.state import State
 from popgrad.tasks import binding, schedulers
 from popgrad.tasks.construction import unfilled
-from popgrad.tasks.tensors import load_tensors, state_tensors
+from popgrad.tasks.multipliers import Reads
+from popgrad.tasks.optimizer_state import (
+    OptimizerState,
+    check_kinds,
+    optimizer_kind,
+    parameter_names,
+)
+from popgrad.tasks.tensors import extra_states, load_extra_states, load_tensors, state_tensors
 
 Optimizers = Mapping[str, Optimizer]
 
@@ -34,7 +42,9 @@ class Learner:
     Attributes:
         module: The module.
         optimizers: Optimizers by name; a single one is named "optimizer".
-        schedulers: Schedulers by the names of their optimizers; empty without `scheduler`.
+        schedules: Schedulers by the names of their optimizers; empty without `scheduler`.
+        bindings: Places of the hyperparameters.
+        inherits: Whether an optimizer has moments from the state.
         reached: Names of the hyperparameters that live somewhere or have been read.
     """
 
@@ -49,31 +59,67 @@ class Learner:
     ) -> None:
         self._hparams = hparams
         self.reached = {"batch_size"}  # the task itself reads it
-        tracked: Any = binding.TrackedHparams(hparams, self.reached)
-
-        module = model(tracked) if state is None else unfilled(model, tracked)
+        by_model: Any = binding.TrackedHparams(hparams, set())
+        by_optimizer: Any = binding.TrackedHparams(hparams, set())
+        module = model(by_model) if state is None else unfilled(model, by_model)
         self.module = module.to(device)
-        result = optimizer(self.module, tracked)
-        self.optimizers = result if isinstance(result, Mapping) else {"optimizer": result}
+        self.optimizers = as_optimizers(optimizer(self.module, by_optimizer))
+        self.reached |= by_model.seen | by_optimizer.seen
+        # Only then can hyperparameters choose between optimizers.
+        self._may_vary = bool(by_model.seen | by_optimizer.seen)
+
+        self._names = {
+            owner: parameter_names(self.module, owner, each)
+            for owner, each in self.optimizers.items()
+        }
+        self._saved = {
+            owner: OptimizerState(owner, each, self._names[owner])
+            for owner, each in self.optimizers.items()
+        }
         if state is not None:
             self._load(state)
-        self.reached |= binding.write(self.module, self.optimizers, hparams)
+        reads = Reads(by_optimizer.read_by_name, by_optimizer.all_read)
+        self.bindings = binding.Bindings(self.module, self.optimizers, hparams, reads)
+        self.bindings.check_meaning(by_model.read_by_name, "the model")
+        self.reached |= self.bindings.write(hparams)
 
-        self.schedulers: dict[str, LRScheduler] = {}
-        if scheduler is not None:
-            self.schedulers = {name: scheduler(each) for name, each in self.optimizers.items()}
-        if state is not None:
-            for name, restored in self.schedulers.items():
-                schedulers.restore(restored, self.optimizers[name], state["schedulers"][name])
+        self.schedules = self._make_schedules(scheduler, state)
+        self.inherits = state is not None and any(state["optimizers"].values())
+        for saved in self._saved.values():
+            saved.begin()
 
     def _load(self, state: State) -> None:
         load_tensors(self.module, self._hparams, state["model"], "the state")
-        for name, optimizer in self.optimizers.items():
-            # Only moments and steps come from the state, as copies; rates and other options stay
-            # those of the new optimizer.
-            groups = optimizer.state_dict()["param_groups"]
-            moments = _laid_out(state["optimizers"][name], optimizer)
-            optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        load_extra_states(self.module, state.get("extra_states", {}))
+        check_kinds(state, self._kinds())
+        for saved in self._saved.values():
+            saved.load(state)
+
+    def _make_schedules(
+        self, scheduler: schedulers.Factory | None, state: State | None
+    ) -> dict[str, schedulers.Schedule]:
+        if scheduler is None:
+            return {}
+        if state is None:
+            for optimizer in self.optimizers.values():
+                schedulers.check_scheduler(scheduler, optimizer, self.bindings.by_group())
+
+        made = {
+            owner: schedulers.Schedule(scheduler, optimizer, self._saved[owner].running)
+            for owner, optimizer in self.optimizers.items()
+        }
+        if state is not None:
+            for owner, schedule in made.items():
+                schedule.restore(state.get("schedulers", {}).get(owner), state["steps"])
+        return made
+
+    def _kinds(self) -> dict[str, str]:
+        return {owner: optimizer_kind(each) for owner, each in self.optimizers.items()}
+
+    def step_schedulers(self) -> None:
+        """Step every scheduler, after a training step."""
+        for schedule in self.schedules.values():
+            schedule.step()
 
     def state(self, *, steps: int, position: int) -> State:
         """Return a copy of everything that an heir takes over.
@@ -85,36 +131,51 @@ class Learner:
         tensors = state_tensors(self.module, self._hparams)
         state: State = {
             "model": {name: tensor.detach().clone() for name, tensor in tensors},
-            "optimizers": {
-                name: clone(optimizer.state_dict()["state"])
-                for name, optimizer in self.optimizers.items()
-            },
+            "optimizers": {owner: saved.moments() for owner, saved in self._saved.items()},
             "steps": steps,
             "position": position,
         }
-        if self.schedulers:
+        if self.schedules:
             state["schedulers"] = {
-                name: schedulers.numbers(scheduler, self.optimizers[name])
-                for name, scheduler in self.schedulers.items()
+                owner: schedule.state() for owner, schedule in self.schedules.items()
             }
-        return state
+        return state | self._unusual()
+
+    def _unusual(self) -> State:
+        """Return the entries that most states do not need, as copies."""
+        usual = [name for name, _ in self.module.named_parameters()]
+        bound = self.bindings.by_group()
+        scheduled = {owner: each.changed for owner, each in self.schedules.items()}
+        numbers = {
+            owner: saved.numbers(scheduled.get(owner, set()), bound)
+            for owner, saved in self._saved.items()
+        }
+        entries: State = {
+            "parameters": {o: names for o, names in self._names.items() if names != usual},
+            "kinds": self._kinds() if self._may_vary else {},
+            "numbers": {owner: groups for owner, groups in numbers.items() if any(groups)},
+            "extras": {o: extras for o, saved in self._saved.items() if (extras := saved.extras())},
+            "extra_states": extra_states(self.module),
+        }
+        return {name: entry for name, entry in entries.items() if entry}
 
 
-def _laid_out(moments: dict[Any, Any], optimizer: Optimizer) -> dict[Any, Any]:
-    """Return a copy of moments in the memory layout of their parameters.
+def as_optimizers(result: Any) -> Optimizers:
+    """Return the optimizers of a task by name; a single one is named "optimizer".
 
-    A fused optimizer relies on it.
+    Raises:
+        UsageError: It is no optimizer, or holds none.
     """
-    parameters: list[torch.Tensor] = [
-        parameter for group in optimizer.param_groups for parameter in group["params"]
-    ]
+    optimizers = result if isinstance(result, Mapping) else {"optimizer": result}
+    for each in optimizers.values():
+        lacking = [name for name in _OPTIMIZER if not hasattr(each, name)]
+        if lacking or isinstance(each, type):
+            raise UsageError(
+                "optimizer: expected a function that returns an optimizer, or a mapping of several by name, "
+                f"got a {type(each).__name__}" + (f" without {lacking[0]}" if lacking else "")
+            )
+    return optimizers
 
-    def like(parameter: torch.Tensor, value: Any) -> Any:
-        if not isinstance(value, torch.Tensor) or value.shape != parameter.shape:
-            return clone(value)
-        return torch.empty_like(parameter, dtype=value.dtype, device=value.device).copy_(value)
 
-    return {
-        i: {key: like(parameters[i], value) for key, value in values.items()}
-        for i, values in moments.items()
-    }
+_OPTIMIZER = ("param_groups", "zero_grad", "step", "state_dict", "load_state_dict")
+"""Attributes of an optimizer that are used."""

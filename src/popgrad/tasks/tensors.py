@@ -7,6 +7,7 @@ from torch import nn
 
 from popgrad.core.errors import UsageError
 from popgrad.core.population import Hparams
+from popgrad.state import State, clone
 from popgrad.tasks.binding import is_hparam_buffer
 
 
@@ -19,6 +20,13 @@ def state_tensors(module: nn.Module, hparams: Hparams) -> Iterator[tuple[str, to
     for path, buffer in module.named_buffers():
         if not is_hparam_buffer(path, buffer, hparams):
             yield path, buffer
+
+
+def hparam_buffers(module: nn.Module, hparams: Hparams) -> dict[str, torch.Tensor]:
+    """Return the persistent buffers that hold hyperparameters, by name."""
+    kept = module.state_dict(keep_vars=True)
+    buffers = module.named_buffers()
+    return {n: b for n, b in buffers if n in kept and is_hparam_buffer(n, b, hparams)}
 
 
 @torch.no_grad()
@@ -37,9 +45,32 @@ def load_tensors(
         UsageError: The tensors do not fit the module by name and shape.
     """
     tensors = dict(state_tensors(module, hparams))
+    own = {name for name, x in module.named_buffers() if is_hparam_buffer(name, x, hparams)}
+    saved = {name: tensor for name, tensor in saved.items() if name not in own}
     check_tensors(tensors, saved, what)
     for name, tensor in tensors.items():
         tensor.copy_(saved[name])
+
+
+def extra_states(module: nn.Module) -> State:
+    """Return what layers return from `get_extra_state`, by their paths, as copies.
+
+    Raises:
+        UsageError: A layer returns something else than plain data.
+    """
+    layers = {path: layer for path, layer in module.named_modules() if _has_extra_state(layer)}
+    return clone({path: layer.get_extra_state() for path, layer in layers.items()})  # type: ignore[no-any-return]
+
+
+def load_extra_states(module: nn.Module, saved: State) -> None:
+    """Give layers back what `extra_states` returned. One without an entry keeps its own."""
+    for path, layer in module.named_modules():
+        if path in saved and _has_extra_state(layer):
+            layer.set_extra_state(clone(saved[path]))
+
+
+def _has_extra_state(layer: nn.Module) -> bool:
+    return type(layer).get_extra_state is not nn.Module.get_extra_state
 
 
 def check_tensors(

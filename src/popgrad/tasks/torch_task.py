@@ -16,7 +16,6 @@ from popgrad.core.population import Hparams
 from popgrad.core.space import Space
 from popgrad.data.splits import Splits
 from popgrad.metrics import classification
-from popgrad.nn import seed_streams
 from popgrad.state import State
 from popgrad.tasks import binding
 from popgrad.tasks.base import Context, Split
@@ -26,9 +25,10 @@ from popgrad.tasks.curve import Curve
 from popgrad.tasks.learner import Learner, Optimizers
 from popgrad.tasks.order import batch as batch_at
 from popgrad.tasks.order import permutation
-from popgrad.tasks.tensors import load_tensors
+from popgrad.tasks.tensors import load_extra_states, load_tensors
+from popgrad.tasks.training import Batch as Batch
+from popgrad.tasks.training import Training
 
-Batch = tuple[torch.Tensor, ...]
 Loss = Callable[[Batch], torch.Tensor]
 
 
@@ -148,39 +148,24 @@ class TorchTask:
 
     def init(self, hparams: Hparams, ctx: Context) -> State:
         """Return the state of a fresh member."""
-        learner = self._learner(hparams, ctx.device)
+        learner = self.learner(hparams, ctx.device)
         if self.weights is not None:
             load_tensors(learner.module, hparams, self.weights, "the given weights")
         return learner.state(steps=0, position=0)
 
     def train(self, state: State, hparams: Hparams, steps: int, ctx: Context) -> State:
         """Train `steps` batches from the position in `state`, and return the new state."""
-        learner = self._learner(hparams, ctx.device, state)
-        learner.module.train()
-        seed_streams(learner.module, ctx.library_seed("dropout"), ctx.device)
-        stream = torch.Generator().manual_seed(ctx.library_seed("augment"))
-        numbers = binding.TrackedHparams(binding.tensors(hparams, ctx.device), learner.reached)
-        forward = _spread(learner.module, self.data_parallel)
+        learner = self.learner(hparams, ctx.device, state)
+        training = self.training(learner, hparams, ctx, state["position"])
         curve = Curve(ctx, ctx.first_step + steps, self.log_every)
-
-        def loss(batch: Batch) -> torch.Tensor:
-            return self.loss(forward, batch, numbers)
-
-        position = state["position"]
         for step in range(1, steps + 1):
-            batch, position = self._batch(position, hparams, ctx)
-            if self.augment is not None:
-                batch = (self.augment(batch[0], stream), *batch[1:])
-
-            value = self.step(learner.module, learner.optimizers, batch, loss)
-            value = torch.as_tensor(value).detach()
+            value = training.step()
             curve.add(ctx.first_step + step, value, learner.optimizers)
-            for scheduler in learner.schedulers.values():
-                scheduler.step()
+            learner.step_schedulers()
 
         # The loss may be the only reader of a name, so this cannot be checked before a step.
         binding.check_all_used(hparams, learner.reached)
-        return learner.state(steps=state["steps"] + steps, position=position)
+        return learner.state(steps=state["steps"] + steps, position=training.position)
 
     @torch.no_grad()
     def evaluate(
@@ -201,6 +186,7 @@ class TorchTask:
         """Return the trained module of a state, in evaluation mode."""
         module = unfilled(self.model, hparams).to(device)
         load_tensors(module, hparams, state["model"], "the state")
+        load_extra_states(module, state.get("extra_states", {}))
         binding.write(module, {}, hparams)
         return module.eval()
 
@@ -234,10 +220,25 @@ class TorchTask:
             cached[key] = tuple(x.to(device) for x in cached["source"][split])
         return cached[key]  # type: ignore[no-any-return]
 
-    def _learner(
+    def learner(
         self, hparams: Hparams, device: torch.device, state: State | None = None
     ) -> Learner:
+        """Return the live objects of a segment; `state` is not changed, None = a fresh member."""
         return Learner(self.model, self.optimizer, self.scheduler, hparams, device, state)
+
+    def training(self, learner: Learner, hparams: Hparams, ctx: Context, position: int) -> Training:
+        """Return the training of a learner from a position in the data, in samples."""
+        return Training(
+            learner,
+            hparams,
+            ctx,
+            position,
+            batch=lambda position: self._batch(position, hparams, ctx),
+            loss=self.loss,
+            step=self.step,
+            augment=self.augment,
+            forward=_spread(learner.module, self.data_parallel),
+        )
 
     def _batch(self, position: int, hparams: Hparams, ctx: Context) -> tuple[Batch, int]:
         """Return the batch at a position of the data, and the next position."""

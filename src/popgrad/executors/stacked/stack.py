@@ -18,6 +18,7 @@ from popgrad.state import State
 from popgrad.tasks import binding
 from popgrad.tasks.construction import unfilled
 from popgrad.tasks.evaluation import seed_generators
+from popgrad.tasks.optimizer_state import moments_for
 from popgrad.tasks.tensors import check_tensors, state_tensors
 from popgrad.tasks.torch_task import TorchTask
 
@@ -73,6 +74,7 @@ class Stack:
         tensors = dict(state_tensors(module, starts[0].hparams))
         for start in {id(start): start for start in starts}.values():
             check_tensors(tensors, start.state["model"], "the state")
+            _check_entries(start.state)
         candidates = {
             parameter.name: parameter
             for parameter in self._template.parameters
@@ -87,6 +89,9 @@ class Stack:
         self._cache = cache
         profiles = self._profile_steps(cache, strings, candidates)
         self._template.reached.update(cache.read)
+        # If all were read at once, as by dict(hparams), that is no sign for any of them.
+        if len(cache.read) == 1 or cache.read != starts[0].hparams.keys():
+            self._template.bindings.check_meaning(cache.read, "the loss")
         used, *others = {profile.used for profile in profiles.values()}
         if others:
             raise refusal(
@@ -165,6 +170,7 @@ class Stack:
     def _make_blocks(self, parameters: Sequence[OptimizedParameter]) -> list[Block]:
         """Make the blocks of the parameters that are trained: by optimizer, group and dtype."""
         states = [start.state for start in self._starts]
+        saved = [self._moments(state) for state in states]
         weights = states[0]["model"]
         blocks = []
 
@@ -179,12 +185,26 @@ class Stack:
                     self._template.kinds[owner],
                     [options[owner][group] for options in self._template.options],
                     self._template.varied,
-                    [state["optimizers"][owner] for state in states],
+                    [moments[owner] for moments in saved],
                     self._device,
                 )
             )
 
         return blocks
+
+    def _moments(self, state: State) -> dict[str, dict[int, State]]:
+        """Return the moments in a state by optimizer and index, as the module has its parameters."""
+        return {
+            owner: moments_for(state, owner, names)
+            for owner, names in self._parameter_names().items()
+        }
+
+    def _parameter_names(self) -> dict[str, list[str]]:
+        """Return the names of the parameters of each optimizer, in its order."""
+        names: dict[str, list[str]] = {owner: [] for owner in self._template.kinds}
+        for parameter in self._template.parameters:
+            names[parameter.owner].append(parameter.name)
+        return names
 
     def _stack_tensors(self) -> Tensors:
         """Return [N, ...] tensors of the module, by name; trained ones are views of the blocks."""
@@ -367,6 +387,8 @@ class Stack:
         for block in self._blocks:
             block.to_cpu()
         stepped = [(block.parameters[0].owner, block.states()) for block in self._blocks]
+        usual = [name for name, _ in self._template.module.named_parameters()]
+        unusual = {o: names for o, names in self._parameter_names().items() if names != usual}
 
         states: list[State] = []
         for row, (start, model) in enumerate(zip(self._starts, models, strict=True)):
@@ -376,7 +398,7 @@ class Stack:
                 "steps": start.state["steps"] + start.assignment.steps,
                 "position": self._batches.position[row],
             }
-            for owner, saved in start.state["optimizers"].items():
+            for owner, saved in self._moments(start.state).items():
                 new: dict[int, State] = {}
                 for block_owner, block_states in stepped:
                     if block_owner == owner:
@@ -384,8 +406,23 @@ class Stack:
                 # Old entries come first, as in torch; those of parameters without a step stay.
                 kept = {i: new.get(i, moments) for i, moments in saved.items()}
                 state["optimizers"][owner] = kept | new
+            if unusual:
+                state["parameters"] = unusual
+            if "kinds" in start.state:
+                state["kinds"] = start.state["kinds"]
             states.append(state)
         return states
+
+
+def _check_entries(state: State) -> None:
+    """Refuse a state with entries that only a member that trains alone can continue from."""
+    for name, what in (
+        ("extra_states", "a layer has an extra state (get_extra_state)"),
+        ("numbers", "an optimizer changes options of its parameter groups"),
+        ("extras", "an optimizer's state holds more than moments"),
+    ):
+        if name in state:
+            raise refusal(what)
 
 
 def _global_generator(device: torch.device) -> torch.Generator:

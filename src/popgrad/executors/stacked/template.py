@@ -23,6 +23,8 @@ from popgrad.tasks import binding
 from popgrad.tasks.base import Context, Task
 from popgrad.tasks.construction import unfilled
 from popgrad.tasks.learner import Optimizers
+from popgrad.tasks.multipliers import Reads
+from popgrad.tasks.optimizer_state import check_kinds, optimizer_kind
 from popgrad.tasks.tensors import state_tensors
 from popgrad.tasks.torch_task import TorchTask, plain_step
 
@@ -84,6 +86,7 @@ class Template:
         options: Parameter groups of each member's optimizers, by name.
         varied: Keys of options in which members can differ, whether these do or not.
         buffers: Each member's buffers that hold hyperparameters, by name.
+        bindings: Places of the hyperparameters.
         read: Hyperparameters that the model has read, in which all members are equal.
         rates: Rates that the model has read, in which members differ.
         reached: Names of hyperparameters that are stored somewhere or were read.
@@ -96,6 +99,7 @@ class Template:
     options: Sequence[Mapping[str, Sequence[Options]]]
     varied: frozenset[str]
     buffers: Sequence[Mapping[str, torch.Tensor]]
+    bindings: binding.Bindings
     read: Hparams
     rates: Rates
     reached: set[str]
@@ -120,7 +124,8 @@ def make_template(task: TorchTask, starts: Sequence[RowStart], device: torch.dev
     differing = _differing(read & first.keys(), starts)
     rates = _find_rates(task, module, starts, differing, device) if differing else Rates()
     rates.put(module)
-    optimizers = _make_optimizers(task, module, binding.TrackedHparams(first, chosen))
+    tracked_by_optimizer = binding.TrackedHparams(first, chosen)
+    optimizers = _make_optimizers(task, module, tracked_by_optimizer)
     _check_parts(module, optimizers)
     parameters = _parameters(module, optimizers)
     trained = _trained(module)
@@ -132,7 +137,10 @@ def make_template(task: TorchTask, starts: Sequence[RowStart], device: torch.dev
         for path, buffer in module.named_buffers()
         if binding.is_hparam_buffer(path, buffer, first)
     ]
-    bindings = binding.Bindings(module, optimizers, first)
+    reads = Reads(tracked_by_optimizer.read_by_name, tracked_by_optimizer.all_read)
+    bindings = binding.Bindings(module, optimizers, first, reads)
+    bindings.check_meaning(tracked.read_by_name, "the model")
+    kinds = {name: optimizer_kind(optimizer) for name, optimizer in optimizers.items()}
     options = []
     buffers = []
     for start in starts:
@@ -142,7 +150,8 @@ def make_template(task: TorchTask, starts: Sequence[RowStart], device: torch.dev
             if unlike is not None or _trained(module) != trained:
                 raise refusal(f"their optimizers differ in {unlike or 'what they train'}")
             optimizers = others
-            bindings = binding.Bindings(module, optimizers, start.hparams)
+            bindings = binding.Bindings(module, optimizers, start.hparams, reads)
+        check_kinds(start.state, kinds)
         reached |= bindings.write(start.hparams)
         options.append(
             {name: [dict(group) for group in o.param_groups] for name, o in optimizers.items()}
@@ -159,6 +168,7 @@ def make_template(task: TorchTask, starts: Sequence[RowStart], device: torch.dev
         options=options,
         varied=frozenset(keys if chosen else bindings.options()),
         buffers=buffers,
+        bindings=bindings,
         read={name: first[name] for name in sorted(read & first.keys() - differing)},
         rates=rates,
         reached=reached,
