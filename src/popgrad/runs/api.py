@@ -1,6 +1,7 @@
 """The functions that start, continue and open runs."""
 
 import logging
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -13,6 +14,7 @@ from popgrad.core.errors import UsageError
 from popgrad.core.population import Hparams, Segment
 from popgrad.core.space import DIMENSIONS, Dimension, Space
 from popgrad.engine.callbacks import Callbacks, IntervalEnd
+from popgrad.gates.code import recorded_code
 from popgrad.hardware import versions
 from popgrad.record.check import check_record
 from popgrad.record.record import Record
@@ -23,6 +25,7 @@ from popgrad.runs.reopen import (
     check_given,
     check_intervals,
     check_same_task,
+    code_of,
     describe_resize,
     recorded_config,
     reopen_task,
@@ -154,6 +157,8 @@ def start(
         "task_digest": source_digest(
             task or components.task, None if task is not None else config.task
         ),
+        "code": dict(components.code),
+        "run_id": uuid.uuid4().hex,
         "sizes": [config.population],
         "stopped": "unfinished",
     }
@@ -221,7 +226,8 @@ def resume(
         check_intervals(config, record)
         check_given(record, config, path, task, "resume")
 
-        components = _rebuild(config, record, task, strategy)
+        with recorded_code(code_of(record, path, allow_changed=allow_changed_task)):
+            components = _rebuild(config, record, task, strategy)
         check_same_task(components.task, task, record, allow=allow_changed_task)
         growth_given = keywords.get("grow") is not None
         resize = describe_resize(components.config, record, components.strategy, grow=growth_given)
@@ -250,7 +256,11 @@ def _rebuild(
 
 
 def load(
-    directory: str | Path, *, task: Task | None = None, data_dir: str | Path | None = None
+    directory: str | Path,
+    *,
+    task: Task | None = None,
+    data_dir: str | Path | None = None,
+    allow_changed_task: bool = False,
 ) -> Result:
     """Open the result of a run as far as it has come; a run in progress is not disturbed.
 
@@ -258,6 +268,8 @@ def load(
         directory: Directory of the run.
         task: The task, if the run was given an instance; needed for the winner and for `test`.
         data_dir: Directory of the data, if it has moved.
+        allow_changed_task: Whether to make the task, for the winner and for `test`, although its source
+            has changed.
 
     Raises:
         RunError: There is no run, or its journal cannot be read.
@@ -282,5 +294,10 @@ def load(
             record, config.model_copy(update={"weights": None}), opened.path, task, "load"
         )
     return Result(
-        record=record, telemetry=telemetry, config=config, run_directory=opened, trained_task=task
+        record=record,
+        telemetry=telemetry,
+        config=config,
+        run_directory=opened,
+        trained_task=task,
+        allow_changed_task=allow_changed_task,
     )

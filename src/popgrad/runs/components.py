@@ -1,7 +1,7 @@
 """The components of a run: task, strategy and executor, made from a resolved configuration."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,12 +36,14 @@ class Components:
         strategy: Makes the plans.
         make_executor: Starts the executor; called with `save`, the function that writes a
             checkpoint.
+        code: SHA-256 of each source that was imported by name for the task, by that name.
     """
 
     config: RunConfig
     task: Task
     strategy: Strategy
     make_executor: Callable[..., Executor]
+    code: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def components(

@@ -46,6 +46,7 @@ class Result:
             needed.
         final_states: Final states that are at hand, by segment.
         journal: Journal of a run in memory, for readings of splits; None = that of the directory.
+        allow_changed_task: Whether to make the task although its source has changed.
 
     Example:
         >>> import popgrad
@@ -63,6 +64,7 @@ class Result:
     trained_task: Task | None = field(default=None, repr=False)
     final_states: Mapping[SegmentId, State] = field(default_factory=dict, repr=False)
     journal: Journal | None = field(default=None, repr=False)
+    allow_changed_task: bool = field(default=False, repr=False)
 
     # --- the record -------------------------------------------------------------------------------
 
@@ -145,7 +147,9 @@ class Result:
             return self.trained_task
         # The initial weights are part of the states since then, and their file may be gone.
         config = self.config.model_copy(update={"weights": None})
-        return reopen_task(self.record, config, self.directory, None, "load")
+        return reopen_task(
+            self.record, config, self.directory, None, "load", allow_changed=self.allow_changed_task
+        )
 
     @cached_property
     def winner(self) -> Winner:
@@ -163,6 +167,7 @@ class Result:
         return {
             "task": None if self.record.given_task else self.config.task,
             "options": self.config.options,
+            "code": dict(self.record.code),
             "made_with": self.config.made_with,
         }
 

@@ -15,13 +15,14 @@ from torch import nn
 
 from popgrad.core.errors import PopgradError, UsageError
 from popgrad.core.population import Hparams, Segment
+from popgrad.gates.code import RecordedCode, check_outside, recorded_code
 from popgrad.record.lineage import schedule
 from popgrad.record.schedule import Schedule
 from popgrad.state import State
 from popgrad.store.atomic import replacing
 from popgrad.tasks.base import Context, Modular, Task
 from popgrad.tasks.evaluation import seeded
-from popgrad.tasks.reference import check_outside, resolve_task
+from popgrad.tasks.reference import resolve_task
 
 
 @dataclass(frozen=True)
@@ -167,8 +168,11 @@ def _task_of(description: dict[str, Any], path: Path) -> Task:
         raise UsageError(
             f"{path.with_suffix('.json')} names no task, since the run was given an instance: pass task=..."
         )
-    check_outside(str(reference), options, path.parent)
-    return resolve_task(reference, options)
+    check_outside((str(reference), options), path.parent)
+    code = description.get("code", {})
+    digests = code.values() if isinstance(code, dict) else ()
+    with recorded_code(RecordedCode(path.parent, {str(digest) for digest in digests})):
+        return resolve_task(reference, options)
 
 
 def _read_description(path: Path) -> dict[str, Any]:

@@ -146,6 +146,8 @@ class Journal:
             config=facts["config"],
             given_task=facts["given_task"],
             task_digest=facts["task_digest"],
+            code=facts.get("code", {}),
+            run_id=facts.get("run_id", ""),
             fingerprint=facts.get("fingerprint", {}),
             stopped=facts["stopped"],
         )
