@@ -24,7 +24,7 @@ from popgrad.runs.winner import Winner
 from popgrad.state import State
 from popgrad.store.directory import Directory
 from popgrad.store.journal import Journal
-from popgrad.tasks.base import Context, Split, Task
+from popgrad.tasks.base import Context, Split, Task, network_bytes
 from popgrad.tasks.evaluation import evaluate
 
 log = logging.getLogger("popgrad")
@@ -189,7 +189,13 @@ class Result:
         digest = self.record.by_id[segment].digest
         if self.stopped == "unfinished":
             checkpoints.wait([digest], _PATIENCE)
-        return checkpoints.load(digest)
+        return checkpoints.load(digest, lambda: self._network_bytes(segment))
+
+    def _network_bytes(self, segment: SegmentId) -> int | None:
+        """Return the bytes of a segment's network; None if the task is not at hand."""
+        if self.trained_task is None and self.record.given_task:
+            return None
+        return network_bytes(self.task, self.record.by_id[segment].hparams)
 
     # --- evaluation -------------------------------------------------------------------------------
 
