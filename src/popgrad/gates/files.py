@@ -93,13 +93,13 @@ def exists(path: Path | str) -> bool:
     return True
 
 
-def check_regular(path: Path | str) -> None:
-    """Refuse anything but a regular file.
+def is_regular(path: Path | str) -> bool:
+    """Return whether a regular file exists at a path.
 
     Raises:
-        OSError: The file is not a regular one, or cannot be read.
+        OSError: That cannot be found out now, for example for lack of a permission.
     """
-    open_regular(path).close()
+    return exists(path) and stat.S_ISREG(os.stat(path).st_mode)
 
 
 def check_own(directory: Path, *, folders: Collection[str] = ()) -> None:

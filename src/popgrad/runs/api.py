@@ -35,7 +35,7 @@ from popgrad.runs.session import run_session
 from popgrad.runs.signature import accepted_keywords, takes_keywords
 from popgrad.store.directory import Directory, open_record
 from popgrad.store.journal import Journal
-from popgrad.store.mirror import check_storage
+from popgrad.store.mirror import claim_storage, confirm_storage
 from popgrad.strategies.base import Strategy
 from popgrad.tasks.base import Task
 from popgrad.tasks.reference import source_digest
@@ -141,10 +141,11 @@ def start(
         raise UsageError(
             f"load: the run in {config.load} is continued by `popgrad resume`, not started"
         )
+    run_id = uuid.uuid4().hex
     if config.storage is not None:
         if directory is None:
             raise UsageError("storage: the run is kept in memory only; choose a directory for it")
-        check_storage(config.storage)
+        claim_storage(config.storage, run_id)
 
     components = components or build(config, task, strategy)
     config = components.config.model_copy(update={"made_with": versions()})
@@ -158,7 +159,7 @@ def start(
             task or components.task, None if task is not None else config.task
         ),
         "code": dict(components.code),
-        "run_id": uuid.uuid4().hex,
+        "run_id": run_id,
         "sizes": [config.population],
         "stopped": "unfinished",
     }
@@ -234,8 +235,14 @@ def resume(
         if resize:
             log.info("%s", resize)
 
+        # A run of an earlier version has no random name yet.
+        run_id = record.run_id or uuid.uuid4().hex
+        if components.config.storage is not None:
+            named = keywords.get("storage") is not None
+            confirm_storage(components.config.storage, run_id, named=named)
+
         facts = {"config": components.config.model_dump(mode="json"), "sizes": list(record.sizes)}
-        journal.set_about(**facts, stopped="unfinished")
+        journal.set_about(**facts, run_id=run_id, stopped="unfinished")
         return run_session(components, journal, opened, Callbacks(on_segment, on_interval))
 
 

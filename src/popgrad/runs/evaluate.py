@@ -1,12 +1,12 @@
 """Evaluation of a trained network on a split: a member of a run, a checkpoint, or a pretrained network."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from popgrad.core.errors import UsageError
+from popgrad.core.errors import RunError, UsageError
 from popgrad.core.population import Segment
+from popgrad.gates.files import exists, is_regular
 from popgrad.runs import pretrained
 from popgrad.runs.api import load
 from popgrad.runs.result import Result
@@ -97,8 +97,11 @@ def _check_single(what: str, member: int | None, best: bool) -> None:
 
 
 def _open(path: Path, data_dir: str | Path | None, allow_changed_task: bool) -> Result:
-    # `Path.is_file` raises if a name is too long.
-    if not os.path.isfile(path / "journal.db"):
+    try:
+        found = is_regular(path / "journal.db")
+    except OSError as error:
+        raise RunError(f"{path / 'journal.db'} cannot be read now: {error.strerror}") from error
+    if not found:
         raise UsageError(
             f"{path} holds no run (there is no journal.db in it); expected the directory of a run, one of "
             f"its checkpoints, or {PREFIX}NAME"
@@ -107,7 +110,7 @@ def _open(path: Path, data_dir: str | Path | None, allow_changed_task: bool) -> 
 
 
 def _find_checkpoint(result: Result, path: Path) -> Segment:
-    if os.path.isfile(path):
+    if exists(path):
         for segment in reversed(result.segments):
             if segment.digest == path.stem:
                 return segment

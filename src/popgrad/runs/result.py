@@ -218,8 +218,10 @@ class Result:
             reader: Name of the caller, for the record.
 
         Raises:
-            RunError: The state is gone.
+            RunError: The state is gone, or a file of the run lies elsewhere.
         """
+        if self.run_directory is not None:
+            self.run_directory.check_own()  # the reading is written there
         recorded = self.record.by_id[segment]
         ctx = Context(
             recorded.member, recorded.interval, recorded.last_step, self._device(), self.config.seed
