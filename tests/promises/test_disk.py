@@ -143,7 +143,9 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run_and_loses_nothing(
 # --- unreadable ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("code", [errno.EIO, errno.EACCES, errno.ENFILE, errno.EMFILE, errno.ESTALE])
+@pytest.mark.parametrize(
+    "code", [errno.EIO, errno.EACCES, errno.ENFILE, errno.EMFILE, errno.ESTALE]
+)
 def test_checkpoints_that_cannot_be_read_now_stop_the_run_and_are_kept(
     code: int, whole: Path, tmp_path: Path
 ) -> None:
@@ -151,7 +153,9 @@ def test_checkpoints_that_cannot_be_read_now_stop_the_run_and_are_kept(
     before = contents(tmp_path / "run" / "checkpoints")
     with failing_reads(code), pytest.raises(RunError, match=os.strerror(code)) as caught:
         go_on(tmp_path / "run")
-    assert re.fullmatch(r"the checkpoint \S+\.safetensors cannot be read now [^\n]*", str(caught.value))
+    assert re.fullmatch(
+        r"the checkpoint \S+\.safetensors cannot be read now [^\n]*", str(caught.value)
+    )
     assert contents(tmp_path / "run" / "checkpoints") == before
     assert go_on(tmp_path / "run").stopped == "finished"
     assert record(tmp_path / "run") == record(whole)

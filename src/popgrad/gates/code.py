@@ -1,4 +1,4 @@
-"""Gate for code: what may be imported because a name in a file or a record says so.
+"""Gate for code: imports that a name in a file or in a record may cause.
 
 A name that a user types, or writes into a configuration, is imported. A name that a record brings
 along may come from any sender of that record. It is imported only if it lies outside of the run's
@@ -26,6 +26,7 @@ from popgrad.gates.sizes import SOURCE
 
 _PUBLIC = ("popgrad.tasks", "popgrad.metrics")
 """Modules of popgrad that a name may lead into."""
+
 
 @dataclass(frozen=True)
 class RecordedCode:
@@ -262,7 +263,7 @@ def _find(name: str, folders: list[str] | None) -> importlib.machinery.ModuleSpe
     try:
         if folders is None:
             return importlib.util.find_spec(name)
-        # `PathFinder` would look for the package among the modules that are loaded.
+        # `PathFinder` would search the loaded modules for the package.
         finders = filter(None, map(pkgutil.get_importer, folders))
         specs = [spec for finder in finders if (spec := finder.find_spec(name)) is not None]
         # Folders without an __init__.py come last.

@@ -5,8 +5,8 @@ import hashlib
 import os
 import stat
 from collections.abc import Collection
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from popgrad.core.errors import RunError
 
@@ -14,7 +14,7 @@ _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 """Errors that mean that nothing exists at a path; any other only means that it cannot be read now."""
 
 
-def open_regular(path: Path | str, *, links: bool = True) -> BinaryIO:
+def open_regular(path: Path | str, *, links: bool = True) -> BufferedReader:
     """Open a regular file for reading; a pipe or a device is not even waited for.
 
     Args:
@@ -43,8 +43,11 @@ def open_regular(path: Path | str, *, links: bool = True) -> BinaryIO:
             raise _not_regular(path) from None
         raise
 
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
         os.close(descriptor)
+        if stat.S_ISDIR(mode):
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         raise _not_regular(path)
     return os.fdopen(descriptor, "rb")
 

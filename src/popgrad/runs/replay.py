@@ -219,8 +219,6 @@ def _reopen(
     # A single model: no member to wait for or to abandon. The copy in storage belongs to the run.
     config = config.model_copy(update={"mode": "sync", "deadline": None, "storage": None})
 
-    reopened = reopen_task(
-        record, config, path, task, "replay", allow_changed=allow_changed_task
-    )
+    reopened = reopen_task(record, config, path, task, "replay", allow_changed=allow_changed_task)
     check_same_task(reopened, task, record, allow=allow_changed_task)
     return record, config, reopened

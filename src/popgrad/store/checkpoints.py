@@ -180,7 +180,9 @@ class Checkpoints:
         except _FORGERY_ERRORS as error:
             if not self.has(digest):
                 raise _missing(path) from None
-            raise RunError(f"{path} is not a checkpoint that can be read: {_reason(error)}") from error
+            raise RunError(
+                f"{path} is not a checkpoint that can be read: {_reason(error)}"
+            ) from error
 
         # The run of this directory has dropped and overwritten it meanwhile.
         if state is None and not self.has(digest):
@@ -250,15 +252,13 @@ def _missing(path: Path) -> RunError:
 
 def _unreadable(path: Path, error: OSError) -> RunError:
     return RunError(
-        f"the checkpoint {path} cannot be read now ({error.strerror or _reason(error)}); it is kept: continue "
-        "once the cause is gone"
+        f"the checkpoint {path} cannot be read now ({error.strerror or _reason(error)}); it is kept: "
+        "continue once the cause is gone"
     )
 
 
 def _damaged(path: Path, error: Exception) -> RunError:
-    return DamagedCheckpointError(
-        f"{path} is not a checkpoint that can be read: {_reason(error)}"
-    )
+    return DamagedCheckpointError(f"{path} is not a checkpoint that can be read: {_reason(error)}")
 
 
 def _reason(error: Exception) -> str:
@@ -287,8 +287,8 @@ def _check_size(path: Path, network_bytes: Callable[[], int | None] | None) -> N
     expected = network_bytes() if network_bytes is not None and size > _SMALL else None
     if expected is not None and size > _SMALL + _STATE_PER_NETWORK * expected:
         raise RunError(
-            f"the checkpoint {path} holds {size >> 20} MiB, but a network of {expected / 2**20:.1f} MiB has no "
-            "state of that size: it is not a checkpoint of this run"
+            f"the checkpoint {path} holds {size >> 20} MiB, but a network of {expected / 2**20:.1f} MiB has "
+            "no state of that size: it is not a checkpoint of this run"
         )
     check_memory(size, path)
 

@@ -159,11 +159,12 @@ def _check_option(hint: Any, name: str, value: Any, what: str) -> Any:
 
 
 def _became_number(value: Any, checked: Any) -> bool:
-    """Whether a boolean was taken for 0 or 1, in a sequence too."""
+    """Whether a boolean was taken for 0 or 1, or digits of another script for a number; in a sequence too."""
     if isinstance(value, list | tuple) and isinstance(checked, list | tuple):
         return any(map(_became_number, value, checked))
     is_number = isinstance(checked, int | float) and not isinstance(checked, bool)
-    return isinstance(value, bool) and is_number
+    foreign_digits = isinstance(value, str) and not value.isascii()
+    return is_number and (isinstance(value, bool) or foreign_digits)
 
 
 def source_digest(task: Task, reference: str | None) -> str:
