@@ -14,17 +14,18 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "popgrad.core": (),
     "popgrad.mini": (),
     "popgrad.state": ("popgrad.core",),
-    "popgrad.lookup": ("popgrad.core",),
+    "popgrad.gates": ("popgrad.core",),
+    "popgrad.lookup": ("popgrad.core", "popgrad.gates"),
     "popgrad.hardware": ("popgrad.core",),
     "popgrad.nn": ("popgrad.core",),
-    "popgrad.metrics": ("popgrad.core", "popgrad.lookup"),
+    "popgrad.metrics": ("popgrad.core", "popgrad.gates", "popgrad.lookup"),
     "popgrad.strategies": ("popgrad.core",),
-    "popgrad.data": ("popgrad.core",),
-    "popgrad.record": ("popgrad.core",),
-    "popgrad.store": ("popgrad.core", "popgrad.state", "popgrad.record"),
+    "popgrad.data": ("popgrad.core", "popgrad.gates"),
+    "popgrad.record": ("popgrad.core", "popgrad.gates"),
+    "popgrad.store": ("popgrad.core", "popgrad.gates", "popgrad.state", "popgrad.record"),
     "popgrad.tasks": (
         *("popgrad.core", "popgrad.state", "popgrad.data", "popgrad.nn", "popgrad.metrics"),
-        "popgrad.lookup",
+        *("popgrad.gates", "popgrad.lookup"),
     ),
     "popgrad.executors": (
         *("popgrad.core", "popgrad.state", "popgrad.hardware"),
@@ -44,7 +45,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         *("popgrad.strategies.base", "popgrad.executors.base", "popgrad.tasks.base"),
     ),
     "popgrad.report": ("popgrad.core", "popgrad.record", "popgrad.store.atomic"),
-    "popgrad.config": ("popgrad.core",),
+    "popgrad.config": ("popgrad.core", "popgrad.gates"),
     "popgrad.runs": (
         *("popgrad.core", "popgrad.state", "popgrad.hardware", "popgrad.config", "popgrad.record"),
         *(
@@ -54,16 +55,16 @@ LAYERS: dict[str, tuple[str, ...]] = {
             "popgrad.executors",
             "popgrad.engine",
         ),
-        "popgrad.report",
+        *("popgrad.gates", "popgrad.report"),
     ),
     "popgrad.doctor": (
         *("popgrad.core", "popgrad.data", "popgrad.hardware", "popgrad.record", "popgrad.store"),
-        *("popgrad.executors", "popgrad.tasks"),
+        *("popgrad.executors", "popgrad.gates", "popgrad.tasks"),
     ),
     "popgrad.cli": (
         *("popgrad.core", "popgrad.config", "popgrad.data", "popgrad.doctor", "popgrad.engine"),
         *("popgrad.record", "popgrad.report", "popgrad.runs", "popgrad.store", "popgrad.tasks"),
-        "popgrad.strategies",
+        *("popgrad.gates", "popgrad.strategies"),
     ),
     "popgrad": (
         *(

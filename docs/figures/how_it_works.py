@@ -49,6 +49,7 @@ ROWS = [
             "hardware: cores, devices",
         ],
     ),
+    ("gates", GREY, ["gates: code, paths and sizes of files that may be foreign"]),
     ("pure", GREY, ["core: population, plan, segment, space, seeds; no files, no clock"]),
 ]
 """Rows from the top: title, colour, and each package with its purpose."""

@@ -12,6 +12,7 @@ from typing import Any
 import cloudpickle
 
 from popgrad.core.errors import PopgradError, UsageError
+from popgrad.gates.code import admit
 
 
 def import_object(reference: str, what: str, known: Mapping[str, Any]) -> Any:
@@ -23,7 +24,8 @@ def import_object(reference: str, what: str, known: Mapping[str, Any]) -> Any:
         known: Objects that need no module, by name.
 
     Raises:
-        UsageError: No such object exists, or its module or file cannot be loaded.
+        UsageError: No such object exists, its module or file cannot be loaded, or the gate for code
+            refuses it.
     """
     if reference in known:
         return known[reference]
@@ -35,7 +37,11 @@ def import_object(reference: str, what: str, known: Mapping[str, Any]) -> Any:
             "module:Name or file.py:Name"
         )
 
-    module = _load_file(Path(source), what) if source.endswith(".py") else _import(source, what)
+    content = admit(reference, what)
+    if source.endswith(".py"):
+        module = _load_file(Path(source), content, what)
+    else:
+        module = _import(source, what)
     try:
         return getattr(module, name)
     except AttributeError:
@@ -58,17 +64,17 @@ def _one_line(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
-def _load_file(path: Path, what: str) -> ModuleType:
+def _load_file(path: Path, content: bytes | None, what: str) -> ModuleType:
     """Load a module from a file, with the file's directory first on the path, as for a script.
 
     It is pickled by value, so that workers need not find it.
+
+    Args:
+        path: The file.
+        content: Its content; None = there is no such file.
+        what: Kind of the object that is looked for, for messages.
     """
-    try:
-        exists = path.is_file()
-    except OSError as error:
-        # The name may be too long for a path, for example.
-        raise UsageError(f"there is no {what} file {str(path)[:80]}: {error.strerror}") from None
-    if not exists:
+    if content is None:
         raise UsageError(f"there is no {what} file {path}")
 
     path = path.resolve()
@@ -82,7 +88,8 @@ def _load_file(path: Path, what: str) -> ModuleType:
     sys.modules[name] = module
 
     try:
-        spec.loader.exec_module(module)
+        # What is executed is what the gate has compared, and no compiled file beside it.
+        exec(compile(content, path, "exec", dont_inherit=True), module.__dict__)
     except PopgradError:
         raise
     except (Exception, SystemExit) as error:

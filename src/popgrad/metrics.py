@@ -1,12 +1,14 @@
 """Metrics of a whole split: functions (outputs [n, ...], targets [n, ...]) -> number."""
 
 import math
+import typing
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch.nn import functional
 
 from popgrad.core.errors import UsageError
+from popgrad.gates.code import is_own_module
 from popgrad.lookup import import_object
 
 Metric = Callable[[torch.Tensor, torch.Tensor], float]
@@ -128,14 +130,28 @@ def metric_named(name: str) -> Metric:
             "file.py:function".
 
     Raises:
-        UsageError: No such metric exists, or it is not a function.
+        UsageError: No such metric exists, it is not a function, or it is one of a library.
     """
     metric = import_object(name, "metric", METRICS)
     if not callable(metric):
         raise UsageError(
             f"metric {name}: expected a function (outputs, targets) -> number, got {metric!r}"
         )
+    place = name.rpartition(":")[0]
+    own = not place or place.endswith(".py") or is_own_module(place)
+    if not own and not _declares_number(metric):
+        raise UsageError(
+            f"metric {name}: expected a function of your own, got one of a library, which does not declare "
+            "that it returns a float; call it in a function of your own"
+        )
     return metric  # type: ignore[no-any-return]
+
+
+def _declares_number(metric: Callable[..., object]) -> bool:
+    try:
+        return typing.get_type_hints(metric).get("return") in (float, int)
+    except (NameError, TypeError):
+        return False
 
 
 def label(name: str) -> str:

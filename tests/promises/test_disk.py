@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import re
 import shutil
 import sqlite3
 from pathlib import Path
@@ -15,6 +16,7 @@ from faults.controllers import Traced
 from faults.disk import can_mount, failing_reads, failing_writes, small_disk
 from popgrad import RunError
 from popgrad.core.errors import PopgradError
+from program import contents
 from program import popgrad as program
 from spies import read, record
 from store.test_journal import forbid_writing, read_only_folder
@@ -141,18 +143,22 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run_and_loses_nothing(
 # --- unreadable ------------------------------------------------------------------------------------------
 
 
-def test_checkpoints_that_cannot_be_read_are_trained_again(
-    whole: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    "code", [errno.EIO, errno.EACCES, errno.ENFILE, errno.EMFILE, errno.ESTALE]
+)
+def test_checkpoints_that_cannot_be_read_now_stop_the_run_and_are_kept(
+    code: int, whole: Path, tmp_path: Path
 ) -> None:
-    """Each is deleted, and written again when it is due: what a disk cannot read today is not relied upon."""
     stopped(tmp_path / "run")
-    with failing_reads(), caplog.at_level(logging.WARNING, "popgrad"):
+    before = contents(tmp_path / "run" / "checkpoints")
+    with failing_reads(code), pytest.raises(RunError, match=os.strerror(code)) as caught:
         go_on(tmp_path / "run")
-    assert "Input/output error" in caplog.text
-    assert "the file is deleted, and its segment is retrained" in caplog.text
-    assert "have no checkpoint and are retrained" in caplog.text
+    assert re.fullmatch(
+        r"the checkpoint \S+\.safetensors cannot be read now [^\n]*", str(caught.value)
+    )
+    assert contents(tmp_path / "run" / "checkpoints") == before
+    assert go_on(tmp_path / "run").stopped == "finished"
     assert record(tmp_path / "run") == record(whole)
-    popgrad.load(tmp_path / "run", task=Traced()).winner.state  # noqa: B018  # compared with its digest
 
 
 # --- not to be written to --------------------------------------------------------------------------------

@@ -56,8 +56,22 @@ def _guard(function: Callable[..., None]) -> Callable[..., None]:
             separator = "\n" if "\n" in message else "; "  # a task's traceback has many lines
             printing.complain(separator.join([message, *getattr(error, "__notes__", [])]))
             raise typer.Exit(_exit_code(error)) from None
+        except (MemoryError, RuntimeError) as error:
+            if not _lacks_memory(error):
+                raise
+            reason = " ".join(str(error).split())[:200]
+            printing.complain(f"the memory does not suffice{': ' if reason else ''}{reason}")
+            raise typer.Exit(1) from None
 
     return guarded
+
+
+def _lacks_memory(error: BaseException) -> bool:
+    """Return whether an error states that memory could not be had; torch has no type of it on the CPU."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    text = str(error)
+    return "can't allocate memory" in text or "not enough memory" in text
 
 
 def _exit_code(error: BaseException) -> int:

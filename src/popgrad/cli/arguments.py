@@ -1,7 +1,5 @@
 """Arguments of the command line: a configuration, an existing run, the directory of a new one."""
 
-import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -11,6 +9,8 @@ from popgrad import config as configuration
 from popgrad.config import RunConfig
 from popgrad.config.original import convert, is_original
 from popgrad.core.errors import UsageError
+from popgrad.gates.files import read_bytes
+from popgrad.gates.sizes import TEXT, parse_json, parse_toml
 from popgrad.runs.api import load
 from popgrad.runs.result import Result
 from popgrad.store.directory import find_run
@@ -83,9 +83,11 @@ def read_initial(path: Path) -> list[Any]:
         UsageError: The file cannot be read, or holds something else.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        values = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
-    except (OSError, ValueError, RecursionError) as error:
+        text = read_bytes(path, TEXT).decode()
+        values = parse_toml(text) if path.suffix == ".toml" else parse_json(text)
+    except OSError as error:
+        raise UsageError(f"--initial: cannot read {path}: {error.strerror or error}") from None
+    except ValueError as error:
         raise UsageError(f"--initial: cannot read {path}: {error}") from None
 
     if isinstance(values, dict):

@@ -47,12 +47,19 @@ def test(
     best: options.Best = False,  # noqa: PT028
     validation: options.Validation = False,  # noqa: PT028
     data: options.DataDir = None,  # noqa: PT028
+    allow_changed_task: options.AllowChangedTask = False,  # noqa: PT028
     as_json: options.Json = False,  # noqa: PT028
 ) -> None:
     """Test a run's winner, one of its members or checkpoints, or a pretrained network."""
     split: Split = "validation" if validation else "test"
     evaluation = evaluate_split(
-        what, split=split, member=member, best=best, data_dir=data, reader="popgrad test"
+        what,
+        split=split,
+        member=member,
+        best=best,
+        data_dir=data,
+        reader="popgrad test",
+        allow_changed_task=allow_changed_task,
     )
     reports.show_evaluation(evaluation, as_json)
 

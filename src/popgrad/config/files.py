@@ -1,8 +1,6 @@
 """Configurations as files: read from TOML and JSON, written as TOML, changed by `--set` settings."""
 
 import copy
-import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +10,8 @@ import tomli_w
 from popgrad.config.model import RunConfig
 from popgrad.config.values import plain
 from popgrad.core.errors import UsageError
-
-_LARGEST = 16 << 20
-"""Largest size of a file in bytes; hyperparameters of 100,000 members take less."""
+from popgrad.gates.files import read_bytes
+from popgrad.gates.sizes import TEXT, parse_json, parse_toml
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -26,9 +23,9 @@ def read(path: Path) -> dict[str, Any]:
     text = _read_text(path)
     kind = "JSON" if path.suffix == ".json" else "TOML"
     try:
-        values = json.loads(text) if kind == "JSON" else tomllib.loads(text)
+        values = parse_json(text) if kind == "JSON" else parse_toml(text)
     # Beside its own errors, a ValueError is raised for an integer of thousands of digits.
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise UsageError(f"{path} is not {kind}: {error}") from None
 
     if not isinstance(values, dict):
@@ -38,16 +35,10 @@ def read(path: Path) -> dict[str, Any]:
 
 def _read_text(path: Path) -> str:
     try:
-        if path.exists() and not path.is_file():  # a pipe or a device may never end
-            raise UsageError(f"cannot read {path}: it is not a file")
-        with path.open("rb") as file:
-            content = file.read(_LARGEST + 1)
-        if len(content) > _LARGEST:
-            raise UsageError(f"cannot read {path}: it is larger than {_LARGEST >> 20} MiB")
-        return content.decode()
-    except UsageError:
-        raise
-    except (OSError, ValueError) as error:
+        return read_bytes(path, TEXT).decode()
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
         raise UsageError(f"cannot read {path}: {error}") from None
 
 
@@ -96,6 +87,6 @@ def override(values: Mapping[str, Any], settings: Sequence[str]) -> dict[str, An
 
 def _read_value(text: str) -> Any:
     try:
-        return tomllib.loads(f"x = {text}")["x"]
-    except (ValueError, RecursionError):
+        return parse_toml(f"x = {text}")["x"]
+    except ValueError:
         return text

@@ -16,6 +16,12 @@ from popgrad.core.interval import parse_interval
 _DEPTH = 16
 """Deepest nesting of tables and lists; the deepest known value, an option of a dimension, has 4."""
 
+_MOST_ITEMS = 100_000
+"""Most entries of a list: hyperparameters of the members, or phases of a schedule."""
+
+_MOST_KEYS = 1_000
+"""Most keys of a table."""
+
 _HUGE = 2**64
 """Bound of integers. Larger ones count nothing, and Python may refuse to print them."""
 
@@ -29,6 +35,12 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 def _refuse_boolean(value: object) -> object:
     if isinstance(value, bool):  # Python takes it for 0 or 1
         raise ValueError("a number")
+    return _refuse_foreign_digits(value)
+
+
+def _refuse_foreign_digits(value: object) -> object:
+    if isinstance(value, str) and not value.isascii():  # Python reads the digits of any script
+        raise ValueError("a number in the digits 0 to 9")
     return value
 
 
@@ -49,11 +61,11 @@ def _to_seconds(value: object) -> object:
     if not isinstance(value, str):
         return value
 
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", value)
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([smhd]?)\s*", value)
     if match is not None:
         return float(match[1]) * _UNITS[match[2] or "s"]
     try:
-        return float(value)
+        return float(_refuse_foreign_digits(value))  # type: ignore[arg-type]
     except ValueError:
         raise ValueError('a number of seconds, or a time such as "90s", "10m", "2h"') from None
 
@@ -109,6 +121,7 @@ def plain(value: Any, where: str, depth: int = 0) -> Any:
     if isinstance(value, Mapping):
         return _plain_table(value, where, depth)
     if isinstance(value, list | tuple):
+        _check_count(len(value), _MOST_ITEMS, where)
         return [plain(item, f"{where}[{i}]", depth + 1) for i, item in enumerate(value)]
     if isinstance(value, str):
         _check_characters(value, where)
@@ -125,6 +138,7 @@ def plain(value: Any, where: str, depth: int = 0) -> Any:
 
 
 def _plain_table(table: Mapping[Any, Any], where: str, depth: int) -> dict[str, Any]:
+    _check_count(len(table), _MOST_KEYS, where)
     for key in table:
         if not isinstance(key, str):
             raise UsageError(f"{where}: expected strings as keys, got {key!r}")
@@ -136,6 +150,11 @@ def _plain_table(table: Mapping[Any, Any], where: str, depth: int) -> dict[str, 
             path = f"{where}.{key_text(key)}" if depth else key_text(key)
             result[key] = plain(value, path, depth + 1)
     return result
+
+
+def _check_count(count: int, most: int, where: str) -> None:
+    if count > most:
+        raise UsageError(f"{where[:80]}: expected at most {most:,} entries, got {count:,}")
 
 
 def _check_characters(text: str, where: str) -> None:

@@ -14,6 +14,9 @@ from popgrad.core.population import Value
 EXACT = 2**53
 """Largest magnitude of a bound: integers beyond it have no exact float."""
 
+_MOST_OPTIONS = 1_000
+"""Most options of a dimension; each is compared, and listed in messages."""
+
 _T = TypeVar("_T", int, float)
 
 
@@ -74,6 +77,11 @@ def set_options(dimension: Any) -> None:
     options = dimension.options
     if isinstance(options, str) or not isinstance(options, Sequence) or not options:
         raise UsageError(f"options: expected a list with at least one option, got {options!r}")
+
+    if len(options) > _MOST_OPTIONS:
+        raise UsageError(
+            f"options: expected at most {_MOST_OPTIONS:,}, got {len(options):,}; use a range for numbers"
+        )
 
     scalars = tuple(scalar("options", option) for option in options)
     if len({(type(option), option) for option in scalars}) < len(scalars):

@@ -12,6 +12,7 @@ from popgrad.core.errors import DataError, UsageError
 from popgrad.data.folders import class_names, read_folder
 from popgrad.data.idx import content_md5, read_idx
 from popgrad.data.splits import Splits, stratified
+from popgrad.gates.files import is_regular
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 
@@ -137,11 +138,19 @@ def data_dir(directory: Path | str | None = None) -> Path:
 
 
 def find_file(folder: Path, name: str) -> Path | None:
-    """Return the file of that name in any spelling, compressed first, as a download writes it."""
+    """Return the file of that name in any spelling, compressed first, as a download writes it.
+
+    Raises:
+        DataError: The folder cannot be read now.
+    """
     dotted = name.replace("-idx", ".idx")
     spellings = (f"{name}.gz", name, f"{dotted}.gz", dotted)
     paths = (folder / spelling for spelling in spellings)
-    return next((path for path in paths if os.path.isfile(path)), None)
+    try:
+        return next((path for path in paths if is_regular(path)), None)
+    except OSError as error:
+        # Not to be taken for a file that is missing.
+        raise DataError(f"{folder}: cannot be read ({error.strerror or error})") from None
 
 
 def load(dataset: str | Dataset, directory: Path | str | None = None) -> Raw:

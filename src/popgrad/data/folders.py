@@ -13,6 +13,8 @@ import torch
 from PIL import Image
 
 from popgrad.core.errors import DataError
+from popgrad.gates.files import open_regular
+from popgrad.gates.sizes import DATA, SAMPLES
 
 _READ_AS = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB"}
 """Mode to convert a PNG to, by its own: black-and-white to grey, a palette to its colours."""
@@ -27,11 +29,20 @@ def _visible(folder: Path) -> list[Path]:
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
-        raise DataError(f"{folder}: cannot be read ({error.strerror or error})") from None
+        raise _unreadable(folder, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> DataError:
+    return DataError(f"{path}: cannot be read ({error.strerror or error})")
 
 
 def _pngs(folder: Path) -> list[Path]:
-    return [path for path in _visible(folder) if path.suffix.lower() == ".png" and path.is_file()]
+    try:
+        return [
+            path for path in _visible(folder) if path.suffix.lower() == ".png" and path.is_file()
+        ]
+    except OSError as error:
+        raise _unreadable(folder, error) from None
 
 
 def _numeric(name: str) -> bool:
@@ -59,8 +70,15 @@ def _flat(files: Sequence[Path]) -> list[tuple[Path, int]]:
             raise DataError(
                 f"{file}: expected a name that ends in _<label>.png, such as 00017_3.png"
             )
-        labelled.append((file, int(match[1])))
+        labelled.append((file, _label(file, match[1])))
     return labelled
+
+
+def _label(path: Path, digits: str) -> int:
+    label = int(digits)
+    if label > SAMPLES:
+        raise DataError(f"{path}: expected a label of at most {SAMPLES:,}, got {digits}")
+    return label
 
 
 def _classes(folders: Sequence[Path], classes: Sequence[str] | None) -> list[tuple[Path, int]]:
@@ -71,7 +89,7 @@ def _classes(folders: Sequence[Path], classes: Sequence[str] | None) -> list[tup
                 f"{folder}: expected one of the classes {', '.join(classes)}, got {folder.name}"
             )
 
-        label = int(folder.name) if classes is None else classes.index(folder.name)
+        label = _label(folder, folder.name) if classes is None else classes.index(folder.name)
         files = _pngs(folder)
         if not files:
             raise DataError(f"{folder}: a class folder without PNG files; fill or remove it")
@@ -85,7 +103,7 @@ def _read_png(file: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     The size is checked before the image is decoded: a small file can hold a huge image.
     """
     try:
-        with file.open("rb") as stream:
+        with open_regular(file) as stream:
             start = stream.read(24)
             if len(start) < 24 or start[:8] != _SIGNATURE or start[12:16] != b"IHDR":
                 raise DataError(f"{file}: not a PNG image")
@@ -147,6 +165,11 @@ def read_folder(
 
     # All images have the shape of the first.
     first = _read_png(labelled[0][0])
+    if len(labelled) * first.nbytes > DATA:
+        raise DataError(
+            f"{path}: {len(labelled)} images of {list(first.shape)} take more than {DATA >> 20} MiB, and do "
+            "not fit into memory as this data is held"
+        )
     try:
         images = np.empty((len(labelled), *first.shape), np.uint8)
     except MemoryError:

@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import io
 import math
+import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ import numpy as np
 import torch
 
 from popgrad.core.errors import DataError
+from popgrad.gates.files import open_regular
+from popgrad.gates.sizes import DATA
 
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 # RFC 1952. No IDX file starts with these bytes, since its first two are zero.
@@ -32,8 +35,8 @@ _CHUNK = 1 << 20
 def _content(path: Path) -> Iterator[tuple[io.BufferedIOBase, int]]:
     """Open a file, uncompressed, with an upper bound of its bytes. All errors are DataErrors."""
     try:
-        with path.open("rb") as raw:
-            size = path.stat().st_size
+        with open_regular(path) as raw:
+            size = os.fstat(raw.fileno()).st_size
             compressed = raw.peek(2)[:2] == _GZIP
             if compressed:
                 with gzip.GzipFile(fileobj=raw) as stream:
@@ -53,19 +56,31 @@ def _content(path: Path) -> Iterator[tuple[io.BufferedIOBase, int]]:
 def content_md5(path: Path | str) -> str:
     """Return the MD5 of a file's content, decompressed if it is gzip.
 
-    Compressors differ, content does not.
+    Compressors differ, content does not. No more is read than a data set can have.
 
     Returns:
         32 hexadecimal digits, in lower case.
 
     Raises:
-        DataError: The file cannot be read, or its gzip data is truncated or damaged.
+        DataError: The file cannot be read, its gzip data is truncated or damaged, or it unpacks to more
+            than a data set has.
     """
     digest = hashlib.md5(usedforsecurity=False)
+    size = 0
     with _content(Path(path)) as (stream, _):
         while chunk := stream.read(_CHUNK):
+            size += len(chunk)
+            if size > DATA:
+                raise _too_large(Path(path), size)
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def _too_large(path: Path, size: int) -> DataError:
+    return DataError(
+        f"{path}: expected at most {DATA >> 20} MiB, got {size >> 20} MiB or more; this data is held in "
+        "memory, larger data needs a task of your own"
+    )
 
 
 def _read_up_to(stream: io.BufferedIOBase, most: int) -> bytearray:
@@ -111,6 +126,8 @@ def read_idx(path: Path | str) -> torch.Tensor:
     with _content(path) as (stream, most):
         dtype, shape = _header(stream, path)
         expected = math.prod(shape) * dtype.itemsize
+        if DATA < expected <= most:
+            raise _too_large(path, expected)
         # One byte more than promised: it reveals a longer file, and reads gzip to its checksum.
         values = _read_up_to(stream, expected + 1) if expected <= most else bytearray()
 

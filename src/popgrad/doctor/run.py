@@ -1,14 +1,16 @@
 """Examination of a run: the journal in itself, and the checkpoints against it."""
 
-import hashlib
 from itertools import islice
 from pathlib import Path
 
 from popgrad.core.errors import RunError
 from popgrad.doctor.finding import Finding, size
 from popgrad.executors.fingerprint import fingerprint_with
+from popgrad.gates.files import file_digest
+from popgrad.gates.sizes import SOURCE
 from popgrad.record.check import contradictions, problems
 from popgrad.record.record import Record
+from popgrad.store.checkpoints import DamagedCheckpointError
 from popgrad.store.directory import Directory
 from popgrad.store.filesystem import check_local
 from popgrad.store.retention import needed
@@ -58,17 +60,30 @@ def examine_run(path: Path) -> list[Finding]:
 def _examine_checkpoints(directory: Directory, record: Record) -> Finding:
     """Read each checkpoint that is needed, and compare its content with its name."""
     checkpoints = directory.checkpoints
-    existing = [
-        digest for digest in sorted(needed(record, checkpoints) - {""}) if checkpoints.has(digest)
-    ]
+    try:
+        existing = [
+            digest
+            for digest in sorted(needed(record, checkpoints) - {""})
+            if checkpoints.has(digest)
+        ]
+    except RunError as error:
+        return Finding("checkpoints", "problem", str(error), "remove the cause")
     damaged = []
+    unreadable = []
     for digest in existing:
         try:
             checkpoints.load(digest)
-        except RunError as error:
+        except DamagedCheckpointError as error:
             damaged.append(str(error))
+        except RunError as error:
+            unreadable.append(str(error))
 
     retrains = "popgrad resume retrains what is missing"
+    if unreadable:
+        text = f"{len(unreadable)} cannot be read: {unreadable[0]}"
+        return Finding(
+            "checkpoints", "problem", text, "remove the cause; nothing is deleted for it"
+        )
     if damaged:
         return Finding("checkpoints", "problem", f"{len(damaged)} damaged: {damaged[0]}", retrains)
 
@@ -82,7 +97,10 @@ def _examine_checkpoints(directory: Directory, record: Record) -> Finding:
 
 def _examine_garbage(directory: Directory, record: Record) -> Finding:
     checkpoints = directory.checkpoints
-    files = checkpoints.unneeded(needed(record, checkpoints)) + checkpoints.leftovers()
+    try:
+        files = checkpoints.unneeded(needed(record, checkpoints)) + checkpoints.leftovers()
+    except RunError as error:
+        return Finding("space", "problem", str(error), "remove the cause")
     # A run in progress collects its files by itself.
     if not files or directory.holder():
         return Finding("space", "ok", "nothing to collect")
@@ -110,11 +128,14 @@ def _examine_task(record: Record) -> Finding:
         return Finding("task", "ok", "named by a module")
 
     try:
-        digest = hashlib.sha256(Path(place).read_bytes()).hexdigest()
-    except OSError:
+        digest = file_digest(place, SOURCE)
+    except FileNotFoundError:
         return Finding(
             "task", "problem", f"{place} does not exist", "put it back to continue the run"
         )
+    except OSError as error:
+        text = f"{place} cannot be read: {error.strerror}"
+        return Finding("task", "problem", text, "the run can be continued once it can be read")
     if digest != record.task_digest:
         advice = "undo the change, or resume with --allow-changed-task"
         return Finding("task", "problem", f"{place} has changed since the run started", advice)

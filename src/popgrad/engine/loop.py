@@ -94,7 +94,7 @@ class Engine:
         self._decided = len(decisions)  # decisions made
         self._memory = decisions[-1].memory if decisions else strategy.init()
         self._progress = progress_after(first, decisions, self._segments)
-        self._states = StateSource(make_executor, checkpoints, journal, self._segments)
+        self._states = StateSource(make_executor, checkpoints, journal, self._segments, task)
         self._members = MemberTable.of(self._progress, self._segments)
 
         # The work ahead: every member's newest segment is pending, in training, or done.

@@ -8,7 +8,12 @@ from popgrad.core.errors import RunError
 from popgrad.core.population import Outcome, Segment, SegmentId
 from popgrad.executors.base import Executor
 from popgrad.state import State
-from popgrad.store.checkpoints import Checkpoints
+from popgrad.store.checkpoints import (
+    Checkpoints,
+    DamagedCheckpointError,
+    MissingCheckpointError,
+)
+from popgrad.tasks.base import Task, network_bytes
 
 log = logging.getLogger("popgrad")
 
@@ -20,6 +25,7 @@ def restore(
     wanted: Iterable[SegmentId],
     *,
     exact: bool = True,
+    task: Task | None = None,
 ) -> None:
     """Give an executor the final states of segments.
 
@@ -32,12 +38,14 @@ def restore(
         segments: The record.
         wanted: Segments with a final state.
         exact: Whether a state that differs from the record is an error; else it is logged.
+        task: Task of the run, as in `load_checkpoint`.
 
     Raises:
-        RunError: A retrained segment fails, or differs from the record.
+        RunError: A retrained segment fails, or differs from the record; or a checkpoint cannot be read
+            now.
     """
     wanted = set(wanted)
-    missing = _put_checkpoints(executor, checkpoints, segments, wanted)
+    missing = _put_checkpoints(executor, checkpoints, segments, wanted, task)
     if missing:
         log.warning("%d segments have no checkpoint and are retrained", len(missing))
 
@@ -63,6 +71,7 @@ def _put_checkpoints(
     checkpoints: Checkpoints | None,
     segments: Mapping[SegmentId, Segment],
     wanted: Iterable[SegmentId],
+    task: Task | None,
 ) -> dict[SegmentId, Segment]:
     """Put the nearest checkpoints behind the wanted segments, and return the segments to retrain."""
     missing: dict[SegmentId, Segment] = {}
@@ -71,7 +80,7 @@ def _put_checkpoints(
         while segment is not None and segment not in missing and not executor.holds(segment):
             state = None
             if checkpoints is not None:
-                state = load_checkpoint(checkpoints, segments[segment].digest)
+                state = load_checkpoint(checkpoints, segments[segment], task)
             if state is not None:
                 executor.put(segment, state)
                 break
@@ -81,18 +90,32 @@ def _put_checkpoints(
     return missing
 
 
-def load_checkpoint(checkpoints: Checkpoints, digest: str) -> State | None:
-    """Return the state of a digest, or None if there is no file. A damaged file is deleted."""
-    if not checkpoints.has(digest):
-        return None
+def load_checkpoint(
+    checkpoints: Checkpoints, segment: Segment, task: Task | None = None
+) -> State | None:
+    """Return the final state of a segment from its checkpoint; None = there is none.
 
+    A file is deleted only if its content is proven to be another than its name states.
+
+    Args:
+        checkpoints: Checkpoints of the run.
+        segment: The segment.
+        task: Task of the run, with whose network a large file is compared; None = with none.
+
+    Raises:
+        RunError: The file cannot be read now; it stays.
+    """
     try:
-        return checkpoints.load(digest)
-    except RunError as error:
+        return checkpoints.load(
+            segment.digest, lambda: None if task is None else network_bytes(task, segment.hparams)
+        )
+    except MissingCheckpointError:
+        return None
+    except DamagedCheckpointError as error:
         log.warning("%s; the file is deleted, and its segment is retrained", error)
-        # A directory of that name stays, and the segment is retrained each time.
+        # A file that cannot be deleted stays, and the segment is retrained each time.
         with suppress(OSError):
-            checkpoints.path(digest).unlink()
+            checkpoints.path(segment.digest).unlink()
         return None
 
 

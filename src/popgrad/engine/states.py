@@ -10,6 +10,7 @@ from popgrad.state import State, flatten
 from popgrad.store.checkpoints import Checkpoints
 from popgrad.store.journal import Journal
 from popgrad.store.retention import restorable_from
+from popgrad.tasks.base import Task
 
 log = logging.getLogger("popgrad")
 
@@ -22,6 +23,7 @@ class StateSource:
         checkpoints: Checkpoints of the run; None = there are none.
         journal: Journal of the run; it holds the fingerprint of the machine that started it.
         segments: The record; it grows during the run.
+        task: Task of the run.
     """
 
     def __init__(
@@ -30,7 +32,9 @@ class StateSource:
         checkpoints: Checkpoints | None,
         journal: Journal,
         segments: Mapping[SegmentId, Segment],
+        task: Task,
     ) -> None:
+        self._task = task
         self._make_executor = make_executor
         self._checkpoints = checkpoints
         self._journal = journal
@@ -46,7 +50,14 @@ class StateSource:
             self._check_fingerprint(self._executor.fingerprint)
 
         if not all(map(self._executor.holds, held)):
-            restore(self._executor, self._checkpoints, self._segments, held, exact=self._exact)
+            restore(
+                self._executor,
+                self._checkpoints,
+                self._segments,
+                held,
+                exact=self._exact,
+                task=self._task,
+            )
         return self._executor
 
     def _check_fingerprint(self, fingerprint: dict[str, object]) -> None:
@@ -74,7 +85,7 @@ class StateSource:
         """Return the final state of a segment; the executor is only started if no checkpoint has it."""
         # A finished run that is loaded needs no executor if its last states are on disk.
         if self._executor is None and self._checkpoints is not None:
-            state = load_checkpoint(self._checkpoints, self._segments[segment].digest)
+            state = load_checkpoint(self._checkpoints, self._segments[segment], self._task)
             if state is not None:
                 return state
         return self.executor([segment]).state(segment)

@@ -40,8 +40,14 @@ def check_facts(facts: Mapping[str, Any]) -> None:
         raise _damaged("sizes", sizes)
     if not all(type(size) is int and 0 < size <= _MAX_MEMBERS for size in sizes):
         raise _damaged("sizes", sizes)
+    # A run records the others only once they are known, or did not in earlier versions.
     if not isinstance(facts.get("fingerprint", {}), dict):
         raise _damaged("fingerprint", facts["fingerprint"])
+    if not isinstance(facts.get("run_id", ""), str):
+        raise _damaged("run_id", facts["run_id"])
+    code = facts.get("code", {})
+    if not isinstance(code, dict) or not all(isinstance(digest, str) for digest in code.values()):
+        raise _damaged("code", code)
 
 
 def _damaged(key: str, value: object) -> RunError:

@@ -27,6 +27,8 @@ class Record:
         given_task: Whether the run was given a task instance, which a configuration cannot name.
         task_digest: SHA-256 of the task's source; "" = the task is built in, or its source cannot
             be read.
+        code: SHA-256 of each source that was imported by name when the run was started, by that name.
+        run_id: Random name of the run, also of its copies; "" = not recorded.
         fingerprint: Arithmetic of the machine that started the run; empty = nothing has trained
             yet.
         stopped: Reason the run ended: "finished", "target score", "time", or "unfinished".
@@ -40,6 +42,8 @@ class Record:
     config: Mapping[str, Any] = field(default_factory=dict, repr=False)
     given_task: bool = False
     task_digest: str = ""
+    code: Mapping[str, str] = field(default_factory=dict, repr=False)
+    run_id: str = ""
     fingerprint: Mapping[str, object] = field(default_factory=dict, repr=False)
     stopped: str = "unfinished"
 

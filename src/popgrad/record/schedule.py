@@ -11,6 +11,8 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from popgrad.core.errors import UsageError
 from popgrad.core.population import Hparams
+from popgrad.gates.files import read_bytes
+from popgrad.gates.sizes import TEXT
 from popgrad.record import schedule_text
 from popgrad.record.scheduler import Scheduler
 
@@ -201,6 +203,10 @@ class Schedule:
         if parse is None:
             raise UsageError(f"schedule: expected a .json or .csv file, got {path}")
         try:
-            return parse(path.read_text(encoding="utf-8-sig"))
-        except (OSError, ValueError) as error:
+            return parse(read_bytes(path, TEXT).decode("utf-8-sig"))
+        except OSError as error:
+            raise UsageError(
+                f"cannot read a schedule from {path}: {error.strerror or error}"
+            ) from None
+        except ValueError as error:
             raise UsageError(f"cannot read a schedule from {path}: {error}") from None

@@ -9,6 +9,7 @@ from typing import Any
 
 from popgrad.core.errors import UsageError
 from popgrad.core.population import Value
+from popgrad.gates.sizes import parse_json
 
 Row = Mapping[str, Any]
 """A phase: "first_step", "steps", and "hparams", a mapping of names to values."""
@@ -54,8 +55,8 @@ def to_json(rows: Sequence[Row]) -> str:
 def from_json(text: str) -> list[Row]:
     """Return the rows of a JSON string. Raises `UsageError` that names what is wrong."""
     try:
-        rows = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        rows = parse_json(text)
+    except ValueError as error:
         raise UsageError(f"the schedule is not JSON: {error}") from None
     if not isinstance(rows, list):
         raise UsageError(f"schedule: expected a JSON list of phases, got a {type(rows).__name__}")
@@ -122,6 +123,7 @@ def _value(cell: str) -> Value:
     if cell.lower() in ("true", "false"):
         return cell.lower() == "true"
     for number in (int, float):
+        # Python would read the digits of any script.
         with suppress(ValueError):
-            return number(cell)
+            return number(cell) if cell.isascii() else cell
     return cell

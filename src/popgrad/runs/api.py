@@ -1,6 +1,7 @@
 """The functions that start, continue and open runs."""
 
 import logging
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -13,6 +14,7 @@ from popgrad.core.errors import UsageError
 from popgrad.core.population import Hparams, Segment
 from popgrad.core.space import DIMENSIONS, Dimension, Space
 from popgrad.engine.callbacks import Callbacks, IntervalEnd
+from popgrad.gates.code import recorded_code
 from popgrad.hardware import versions
 from popgrad.record.check import check_record
 from popgrad.record.record import Record
@@ -23,6 +25,7 @@ from popgrad.runs.reopen import (
     check_given,
     check_intervals,
     check_same_task,
+    code_of,
     describe_resize,
     recorded_config,
     reopen_task,
@@ -32,7 +35,7 @@ from popgrad.runs.session import run_session
 from popgrad.runs.signature import accepted_keywords, takes_keywords
 from popgrad.store.directory import Directory, open_record
 from popgrad.store.journal import Journal
-from popgrad.store.mirror import check_storage
+from popgrad.store.mirror import claim_storage, confirm_storage
 from popgrad.strategies.base import Strategy
 from popgrad.tasks.base import Task
 from popgrad.tasks.reference import source_digest
@@ -138,10 +141,11 @@ def start(
         raise UsageError(
             f"load: the run in {config.load} is continued by `popgrad resume`, not started"
         )
+    run_id = uuid.uuid4().hex
     if config.storage is not None:
         if directory is None:
             raise UsageError("storage: the run is kept in memory only; choose a directory for it")
-        check_storage(config.storage)
+        claim_storage(config.storage, run_id)
 
     components = components or build(config, task, strategy)
     config = components.config.model_copy(update={"made_with": versions()})
@@ -154,6 +158,8 @@ def start(
         "task_digest": source_digest(
             task or components.task, None if task is not None else config.task
         ),
+        "code": dict(components.code),
+        "run_id": run_id,
         "sizes": [config.population],
         "stopped": "unfinished",
     }
@@ -221,15 +227,22 @@ def resume(
         check_intervals(config, record)
         check_given(record, config, path, task, "resume")
 
-        components = _rebuild(config, record, task, strategy)
+        with recorded_code(code_of(record, path, allow_changed=allow_changed_task)):
+            components = _rebuild(config, record, task, strategy)
         check_same_task(components.task, task, record, allow=allow_changed_task)
         growth_given = keywords.get("grow") is not None
         resize = describe_resize(components.config, record, components.strategy, grow=growth_given)
         if resize:
             log.info("%s", resize)
 
+        # A run of an earlier version has no random name yet.
+        run_id = record.run_id or uuid.uuid4().hex
+        if components.config.storage is not None:
+            named = keywords.get("storage") is not None
+            confirm_storage(components.config.storage, run_id, named=named)
+
         facts = {"config": components.config.model_dump(mode="json"), "sizes": list(record.sizes)}
-        journal.set_about(**facts, stopped="unfinished")
+        journal.set_about(**facts, run_id=run_id, stopped="unfinished")
         return run_session(components, journal, opened, Callbacks(on_segment, on_interval))
 
 
@@ -250,7 +263,11 @@ def _rebuild(
 
 
 def load(
-    directory: str | Path, *, task: Task | None = None, data_dir: str | Path | None = None
+    directory: str | Path,
+    *,
+    task: Task | None = None,
+    data_dir: str | Path | None = None,
+    allow_changed_task: bool = False,
 ) -> Result:
     """Open the result of a run as far as it has come; a run in progress is not disturbed.
 
@@ -258,6 +275,8 @@ def load(
         directory: Directory of the run.
         task: The task, if the run was given an instance; needed for the winner and for `test`.
         data_dir: Directory of the data, if it has moved.
+        allow_changed_task: Whether to make the task, for the winner and for `test`, although its source
+            has changed.
 
     Raises:
         RunError: There is no run, or its journal cannot be read.
@@ -282,5 +301,10 @@ def load(
             record, config.model_copy(update={"weights": None}), opened.path, task, "load"
         )
     return Result(
-        record=record, telemetry=telemetry, config=config, run_directory=opened, trained_task=task
+        record=record,
+        telemetry=telemetry,
+        config=config,
+        run_directory=opened,
+        trained_task=task,
+        allow_changed_task=allow_changed_task,
     )

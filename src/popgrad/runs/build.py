@@ -5,6 +5,7 @@ Nothing is written here.
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from popgrad.core.interval import parse_interval
 from popgrad.core.population import Assignment, Hparams
 from popgrad.core.seeding import Rng
 from popgrad.executors.auto import fastest
+from popgrad.gates.code import imported_code
 from popgrad.hardware import available_cores
 from popgrad.runs.components import (
     Components,
@@ -57,9 +59,10 @@ def build(
         UsageError: The configuration requests something that does not exist or does not fit
             together.
     """
-    task = make_task(config, task)
+    with imported_code() as code:
+        task = make_task(config, task)
     config = resolve(config, task, strategy, sizes=sizes)
-    return components(config, task, strategy, sizes=sizes)
+    return replace(components(config, task, strategy, sizes=sizes), code=code)
 
 
 def resolve(

@@ -1,7 +1,7 @@
 """The components of a run: task, strategy and executor, made from a resolved configuration."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,8 @@ import torch
 
 from popgrad.config import RunConfig
 from popgrad.core.errors import UsageError
+from popgrad.core.initial import first_hparams
+from popgrad.core.seeding import Rng
 from popgrad.core.space import Space, dimension
 from popgrad.executors import EXECUTORS
 from popgrad.executors.base import Executor
@@ -19,7 +21,7 @@ from popgrad.hardware import resolve_devices
 from popgrad.runs.winner import load_weights
 from popgrad.strategies import STRATEGIES
 from popgrad.strategies.base import Strategy
-from popgrad.tasks.base import Task
+from popgrad.tasks.base import Task, network_bytes
 from popgrad.tasks.reference import check_options, resolve_task
 from popgrad.tasks.torch_task import TorchTask
 
@@ -36,12 +38,14 @@ class Components:
         strategy: Makes the plans.
         make_executor: Starts the executor; called with `save`, the function that writes a
             checkpoint.
+        code: SHA-256 of each source that was imported by name for the task, by that name.
     """
 
     config: RunConfig
     task: Task
     strategy: Strategy
     make_executor: Callable[..., Executor]
+    code: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def components(
@@ -99,8 +103,19 @@ def make_task(config: RunConfig, task: Task | None = None) -> Task:
             raise UsageError(
                 f"weights: only a TorchTask can start from weights, got a {type(task).__name__}"
             )
-        task = _replace(task, "weights", load_weights(Path(config.weights)))
+        task = _replace(task, "weights", _read_weights(config, task))
     return task
+
+
+def _read_weights(config: RunConfig, task: Task) -> dict[str, torch.Tensor]:
+    """Return the configured weights, which are compared with the network of the first member."""
+
+    def size() -> int | None:
+        hparams, _ = first_hparams(task.space, Rng(config.seed), 1, config.initial[:1])
+        return network_bytes(task, hparams[0])
+
+    assert config.weights is not None
+    return load_weights(Path(config.weights), size)
 
 
 def make_strategy(config: RunConfig, space: Space) -> Strategy:

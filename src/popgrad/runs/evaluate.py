@@ -1,12 +1,12 @@
 """Evaluation of a trained network on a split: a member of a run, a checkpoint, or a pretrained network."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from popgrad.core.errors import UsageError
+from popgrad.core.errors import RunError, UsageError
 from popgrad.core.population import Segment
+from popgrad.gates.files import exists, is_regular
 from popgrad.runs import pretrained
 from popgrad.runs.api import load
 from popgrad.runs.result import Result
@@ -44,6 +44,7 @@ def evaluate_split(
     best: bool = False,
     data_dir: str | Path | None = None,
     reader: str,
+    allow_changed_task: bool = False,
 ) -> Evaluation:
     """Evaluate a network on a split, with its recorded task, options and hyperparameters.
 
@@ -54,6 +55,7 @@ def evaluate_split(
         best: Whether to take the member's best state so far instead of its last one.
         data_dir: Directory of the data, if it has moved.
         reader: Name of the caller, for the run's record.
+        allow_changed_task: Whether to continue if the source of the task has changed.
 
     Raises:
         UsageError: There is no such network.
@@ -66,11 +68,11 @@ def evaluate_split(
     path = Path(what)
     if path.suffix == SUFFIX and path.absolute().parent.name == "checkpoints":
         _check_single(what, member, best)
-        result = _open(path.absolute().parent.parent, data_dir)
+        result = _open(path.absolute().parent.parent, data_dir, allow_changed_task)
         segment = _find_checkpoint(result, path)
         subject = f"checkpoint of member {segment.member}, interval {segment.interval}"
     else:
-        result = _open(path, data_dir)
+        result = _open(path, data_dir, allow_changed_task)
         segment = result.record.winner if member is None else result.lineage(member)[-1]
         subject = (
             f"member {segment.member}" if member is not None else f"winner, member {segment.member}"
@@ -94,18 +96,21 @@ def _check_single(what: str, member: int | None, best: bool) -> None:
         )
 
 
-def _open(path: Path, data_dir: str | Path | None) -> Result:
-    # `Path.is_file` raises if a name is too long.
-    if not os.path.isfile(path / "journal.db"):
+def _open(path: Path, data_dir: str | Path | None, allow_changed_task: bool) -> Result:
+    try:
+        found = is_regular(path / "journal.db")
+    except OSError as error:
+        raise RunError(f"{path / 'journal.db'} cannot be read now: {error.strerror}") from error
+    if not found:
         raise UsageError(
             f"{path} holds no run (there is no journal.db in it); expected the directory of a run, one of "
             f"its checkpoints, or {PREFIX}NAME"
         )
-    return load(path, data_dir=data_dir)
+    return load(path, data_dir=data_dir, allow_changed_task=allow_changed_task)
 
 
 def _find_checkpoint(result: Result, path: Path) -> Segment:
-    if os.path.isfile(path):
+    if exists(path):
         for segment in reversed(result.segments):
             if segment.digest == path.stem:
                 return segment

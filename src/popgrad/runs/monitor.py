@@ -104,6 +104,7 @@ class Monitor:
             for segment in result.segments
             if segment.id in tests
         ]
+        self._directory.check_own()
         write_csv(self._directory.tests, rows)
 
 

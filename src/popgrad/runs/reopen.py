@@ -6,12 +6,13 @@ from typing import Any
 
 from popgrad.config import RunConfig, parse
 from popgrad.core.errors import UsageError
+from popgrad.gates.code import RecordedCode, check_outside, recorded_code
 from popgrad.record.progress import Progress
 from popgrad.record.record import Record
 from popgrad.runs.components import make_task
 from popgrad.strategies.base import Strategy
 from popgrad.tasks.base import Task
-from popgrad.tasks.reference import check_outside, source_digest
+from popgrad.tasks.reference import source_digest
 
 
 def recorded_config(record: Record, changes: Mapping[str, Any] | None = None) -> RunConfig:
@@ -29,7 +30,13 @@ def recorded_config(record: Record, changes: Mapping[str, Any] | None = None) ->
 
 
 def reopen_task(
-    record: Record, config: RunConfig, directory: Path | None, task: Task | None, function: str
+    record: Record,
+    config: RunConfig,
+    directory: Path | None,
+    task: Task | None,
+    function: str,
+    *,
+    allow_changed: bool = False,
 ) -> Task:
     """Return the task of a recorded run.
 
@@ -39,12 +46,21 @@ def reopen_task(
         directory: Directory of the run; code in it is not executed. None = in memory only.
         task: The task, if the run was given an instance.
         function: Public function that the task would have to be passed to, for the message.
+        allow_changed: Whether the source of the task may have changed.
 
     Raises:
-        UsageError: The task has to be passed again, or cannot be made.
+        UsageError: The task has to be passed again, cannot be made, or the gate for code refuses it.
     """
     check_given(record, config, directory, task, function)
-    return make_task(config if task is None else config.model_copy(update={"options": {}}), task)
+    if task is not None:
+        config = config.model_copy(update={"options": {}})
+    with recorded_code(code_of(record, directory, allow_changed=allow_changed)):
+        return make_task(config, task)
+
+
+def code_of(record: Record, directory: Path | None, *, allow_changed: bool) -> RecordedCode:
+    """Return the code that a record may name; the arguments are those of `reopen_task`."""
+    return RecordedCode(directory, {*record.code.values(), record.task_digest}, allow_changed)
 
 
 def check_given(
@@ -64,7 +80,7 @@ def check_given(
             f"task: the run was given a task instance; pass it again, popgrad.{function}(directory, task=...)"
         )
     if directory is not None:
-        check_outside(config.task, config.options, directory)
+        check_outside((config.task, config.options), directory)
 
 
 def check_same_task(task: Task, given: Task | None, record: Record, *, allow: bool) -> None:

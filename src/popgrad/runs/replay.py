@@ -10,11 +10,13 @@ from popgrad.core.population import Segment, SegmentId
 from popgrad.engine.callbacks import Callbacks
 from popgrad.engine.restore import compare
 from popgrad.executors.base import Executor
+from popgrad.gates.code import recorded_code
 from popgrad.record.check import check_record
 from popgrad.record.record import Record
 from popgrad.runs.api import start
+from popgrad.runs.build import build
 from popgrad.runs.components import executor_factory
-from popgrad.runs.reopen import check_same_task, recorded_config, reopen_task
+from popgrad.runs.reopen import check_same_task, code_of, recorded_config, reopen_task
 from popgrad.runs.result import Result
 from popgrad.runs.winner import Winner
 from popgrad.store.directory import open_record
@@ -186,9 +188,14 @@ def replay_schedule(
         }
     )
 
+    config = parse(config.model_dump(mode="json"))
+    path = Path(directory).absolute()
+    with recorded_code(code_of(record, path, allow_changed=allow_changed_task)):
+        components = build(config, task)
     return start(
-        parse(config.model_dump(mode="json")),
+        config,
         task=task,
+        components=components,
         directory=None if keep is None else Path(keep),
         callbacks=callbacks,
     )
@@ -212,6 +219,6 @@ def _reopen(
     # A single model: no member to wait for or to abandon. The copy in storage belongs to the run.
     config = config.model_copy(update={"mode": "sync", "deadline": None, "storage": None})
 
-    reopened = reopen_task(record, config, path, task, "replay")
+    reopened = reopen_task(record, config, path, task, "replay", allow_changed=allow_changed_task)
     check_same_task(reopened, task, record, allow=allow_changed_task)
     return record, config, reopened

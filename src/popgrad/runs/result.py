@@ -24,7 +24,7 @@ from popgrad.runs.winner import Winner
 from popgrad.state import State
 from popgrad.store.directory import Directory
 from popgrad.store.journal import Journal
-from popgrad.tasks.base import Context, Split, Task
+from popgrad.tasks.base import Context, Split, Task, network_bytes
 from popgrad.tasks.evaluation import evaluate
 
 log = logging.getLogger("popgrad")
@@ -46,6 +46,7 @@ class Result:
             needed.
         final_states: Final states that are at hand, by segment.
         journal: Journal of a run in memory, for readings of splits; None = that of the directory.
+        allow_changed_task: Whether to make the task although its source has changed.
 
     Example:
         >>> import popgrad
@@ -63,6 +64,7 @@ class Result:
     trained_task: Task | None = field(default=None, repr=False)
     final_states: Mapping[SegmentId, State] = field(default_factory=dict, repr=False)
     journal: Journal | None = field(default=None, repr=False)
+    allow_changed_task: bool = field(default=False, repr=False)
 
     # --- the record -------------------------------------------------------------------------------
 
@@ -145,7 +147,9 @@ class Result:
             return self.trained_task
         # The initial weights are part of the states since then, and their file may be gone.
         config = self.config.model_copy(update={"weights": None})
-        return reopen_task(self.record, config, self.directory, None, "load")
+        return reopen_task(
+            self.record, config, self.directory, None, "load", allow_changed=self.allow_changed_task
+        )
 
     @cached_property
     def winner(self) -> Winner:
@@ -163,6 +167,7 @@ class Result:
         return {
             "task": None if self.record.given_task else self.config.task,
             "options": self.config.options,
+            "code": dict(self.record.code),
             "made_with": self.config.made_with,
         }
 
@@ -184,7 +189,13 @@ class Result:
         digest = self.record.by_id[segment].digest
         if self.stopped == "unfinished":
             checkpoints.wait([digest], _PATIENCE)
-        return checkpoints.load(digest)
+        return checkpoints.load(digest, lambda: self._network_bytes(segment))
+
+    def _network_bytes(self, segment: SegmentId) -> int | None:
+        """Return the bytes of a segment's network; None if the task is not at hand."""
+        if self.trained_task is None and self.record.given_task:
+            return None
+        return network_bytes(self.task, self.record.by_id[segment].hparams)
 
     # --- evaluation -------------------------------------------------------------------------------
 
@@ -207,8 +218,10 @@ class Result:
             reader: Name of the caller, for the record.
 
         Raises:
-            RunError: The state is gone.
+            RunError: The state is gone, or a file of the run lies elsewhere.
         """
+        if self.run_directory is not None:
+            self.run_directory.check_own()  # the reading is written there
         recorded = self.record.by_id[segment]
         ctx = Context(
             recorded.member, recorded.interval, recorded.last_step, self._device(), self.config.seed

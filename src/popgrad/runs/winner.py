@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,14 +16,23 @@ from torch import nn
 
 from popgrad.core.errors import PopgradError, UsageError
 from popgrad.core.population import Hparams, Segment
+from popgrad.gates.code import RecordedCode, check_outside, recorded_code
+from popgrad.gates.files import read_bytes
+from popgrad.gates.sizes import TEXT, check_memory, parse_json, read_tensor_header
 from popgrad.record.lineage import schedule
 from popgrad.record.schedule import Schedule
 from popgrad.state import State
 from popgrad.store.atomic import replacing
-from popgrad.tasks.base import Context, Modular, Task
+from popgrad.tasks.base import Context, Modular, Task, network_bytes
 from popgrad.tasks.evaluation import seeded
-from popgrad.tasks.reference import check_outside, resolve_task
+from popgrad.tasks.reference import resolve_task
 from popgrad.tasks.tensors import hparam_buffers
+
+_SMALL = 256 << 20
+"""Bytes of weights that are loaded without comparing them with the network."""
+
+_WEIGHTS_PER_NETWORK = 4
+"""Most bytes of weights for a byte of the network, which may have a shorter type."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +158,8 @@ def load_model(
     if not isinstance(task, Modular):
         raise UsageError(f"a {type(task).__name__} trains no torch module")
     _check_hparams(task, description["hparams"], path)
-    tensors = load_weights(path)
+    hparams = description["hparams"]
+    tensors = load_weights(path, lambda: network_bytes(task, hparams))
 
     try:
         with seeded(Context()):
@@ -171,16 +182,20 @@ def _task_of(description: dict[str, Any], path: Path) -> Task:
         raise UsageError(
             f"{path.with_suffix('.json')} names no task, since the run was given an instance: pass task=..."
         )
-    check_outside(str(reference), options, path.parent)
-    return resolve_task(reference, options)
+    check_outside((str(reference), options), path.parent)
+    code = description.get("code", {})
+    digests = code.values() if isinstance(code, dict) else ()
+    with recorded_code(RecordedCode(path.parent, {str(digest) for digest in digests})):
+        return resolve_task(reference, options)
 
 
 def _read_description(path: Path) -> dict[str, Any]:
     try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        description = parse_json(read_bytes(path, TEXT))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise UsageError(
-            f"cannot read {path}, which describes how to rebuild the network: {error}"
+            f"cannot read {path}, which describes how to rebuild the network: {reason}"
         ) from None
 
     is_mapping = isinstance(description, dict)
@@ -199,21 +214,33 @@ def _check_hparams(task: Task, hparams: Hparams, path: Path) -> None:
         )
 
 
-def load_weights(path: Path) -> dict[str, torch.Tensor]:
+def load_weights(
+    path: Path, network_bytes: Callable[[], int | None] | None = None
+) -> dict[str, torch.Tensor]:
     """Load tensors by name from a safetensors file, into torch's own memory.
 
     Args:
         path: Path of the file, or a run directory, whose winner is meant.
+        network_bytes: Returns the bytes of the network that they are for, None = unknown. It is called for
+            a large file, which is compared with it before it is loaded.
 
     Raises:
-        UsageError: The file does not exist, or is not a safetensors file.
+        UsageError: The file does not exist, is not a safetensors file, or is too large.
     """
     path = path / "best.safetensors" if os.path.isdir(path) else path
-    # A pipe would keep its reader waiting.
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise UsageError(f"cannot read weights from {path}: it is not a file")
     try:
+        size = read_tensor_header(path).size
+        expected = network_bytes() if network_bytes is not None and size > _SMALL else None
+        if expected is not None and size > _SMALL + _WEIGHTS_PER_NETWORK * expected:
+            raise ValueError(
+                f"it holds {size >> 20} MiB, the network takes {expected / 2**20:.1f} MiB"
+            )
+        check_memory(size, path)
         # A loaded file is mapped into memory: an edit in place would change the tensors.
         return {name: tensor.clone() for name, tensor in load_file(path).items()}
-    except (OSError, SafetensorError, ValueError, LookupError, RuntimeError) as error:
+    except OSError as error:
+        raise UsageError(f"cannot read weights from {path}: {error.strerror or error}") from None
+    except PopgradError:
+        raise
+    except (SafetensorError, ValueError, LookupError, RuntimeError) as error:
         raise UsageError(f"cannot read weights from {path}: {error}") from None

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_ASIDE = re.compile(r"\.(\d+)\..+")
+_ASIDE = re.compile(r"\.([0-9]+)\..+")
 """Name of a temporary file: a dot, the number of the process that writes it, and the name of the file."""
 
 
@@ -19,6 +19,9 @@ def replacing(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays, since it may name the format.
     aside = path.with_name(f".{os.getpid()}.{path.name}")
+    # A link that waits there under this name is removed, not followed.
+    aside.unlink(missing_ok=True)
+    os.close(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
     try:
         yield aside
         os.replace(aside, path)
@@ -53,8 +56,12 @@ def overwrite(path: Path, content: bytes) -> None:
     """Write a file in place, over its old content if it exists.
 
     Its pages are in memory then; new pages can cost the system ten times as much as the copy.
+
+    Raises:
+        OSError: The file cannot be written, or the path is a link.
     """
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o666), "wb") as file:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, 0o666), "wb") as file:
         file.write(content)
         file.truncate()
 

@@ -6,7 +6,7 @@ import re
 import time
 import uuid
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 
 from popgrad.core.errors import RunError
+from popgrad.gates.files import exists
+from popgrad.gates.sizes import check_memory, parse_json, read_tensor_header
 from popgrad.state import State, Tree, digest_leaves, flatten, unflatten
 from popgrad.store.atomic import flush, overwrite
 from popgrad.store.spares import SUFFIX as ASIDE
@@ -25,15 +27,29 @@ SUFFIX = ".safetensors"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _WRITING = re.compile(rf"\.[0-9a-f]+{re.escape(ASIDE)}")
 _FORGERY_ERRORS = (
-    OSError,
     LookupError,
     TypeError,
     ValueError,
     OverflowError,
     RecursionError,
     RuntimeError,
+    MemoryError,
 )
 """Errors that a forged file can cause while it is read."""
+
+_SMALL = 256 << 20
+"""Bytes of a state that are loaded without comparing them with the network."""
+
+_STATE_PER_NETWORK = 256
+"""Most bytes of a state for a byte of its network: some optimizers keep a hundred earlier gradients."""
+
+
+class MissingCheckpointError(RunError):
+    """A checkpoint that is not there."""
+
+
+class DamagedCheckpointError(RunError):
+    """A checkpoint whose content is proven to be another than its name states."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +74,16 @@ class Checkpoints:
         return self.folder / f"{digest}{SUFFIX}"
 
     def has(self, digest: str) -> bool:
-        """Return whether the file of a digest exists."""
-        return self.path(digest).exists()
+        """Return whether the file of a digest exists.
+
+        Raises:
+            RunError: That cannot be found out now, for example for lack of a permission.
+        """
+        path = self.path(digest)
+        try:
+            return exists(path)
+        except OSError as error:
+            raise _unreadable(path, error) from error
 
     def wait(self, digests: Iterable[str], seconds: float) -> None:
         """Wait until files exist that are still being written, for at most `seconds` in all."""
@@ -80,7 +104,7 @@ class Checkpoints:
             RunError: The folder cannot be written, or the disk is full; no file is left behind.
         """
         path = self.path(digest)
-        if path.exists():
+        if self.has(digest):
             # The file may come from a process that was killed before it flushed it.
             if self.durable:
                 self._flush(path)
@@ -123,33 +147,48 @@ class Checkpoints:
         self.write(digest, tree, leaves)
         return digest
 
-    def load(self, digest: str) -> State:
+    def load(self, digest: str, network_bytes: Callable[[], int | None] | None = None) -> State:
         """Return the state of a digest, in torch's own memory.
 
+        Args:
+            digest: Digest of the state.
+            network_bytes: Returns the bytes of the network that the state belongs to, None = unknown. It is
+                called for a large file, which is compared with it before it is loaded.
+
         Raises:
-            RunError: The file is missing, is not a checkpoint, or its content differs from its
-                name.
+            MissingCheckpointError: There is no such file.
+            DamagedCheckpointError: It is no whole checkpoint, or its content differs from its name.
+            RunError: It cannot be read now, or holds what no state of this network can.
         """
         path = self.path(digest)
-        if not path.exists():
+        if not self.has(digest):
             raise _missing(path)
 
         try:
+            _check_size(path, network_bytes)
             tree, leaves = _read(path)
             content_digest = digest_leaves(tree, leaves)
             state = _whole(tree, leaves) if content_digest == digest else None
-        except (*_FORGERY_ERRORS, SafetensorError) as error:
-            if not path.exists():
+        except DamagedCheckpointError:
+            if not self.has(digest):
                 raise _missing(path) from None
-            # The message may quote the content of the file, which can be long.
-            reason = " ".join(str(error).split())[:200]
-            raise RunError(f"{path} is not a checkpoint that can be read: {reason}") from error
+            raise
+        except OSError as error:
+            if not self.has(digest):
+                raise _missing(path) from None
+            raise _unreadable(path, error) from error
+        except _FORGERY_ERRORS as error:
+            if not self.has(digest):
+                raise _missing(path) from None
+            raise RunError(
+                f"{path} is not a checkpoint that can be read: {_reason(error)}"
+            ) from error
 
         # The run of this directory has dropped and overwritten it meanwhile.
-        if state is None and not path.exists():
+        if state is None and not self.has(digest):
             raise _missing(path)
         if state is None:
-            raise RunError(
+            raise DamagedCheckpointError(
                 f"the checkpoint {path} was altered: its content has the digest "
                 f"{content_digest[:12]}…"
             )
@@ -165,7 +204,12 @@ class Checkpoints:
         return [path for path in self._files() if _WRITING.fullmatch(path.name)]
 
     def _files(self) -> list[Path]:
-        return sorted(self.folder.iterdir()) if self.folder.is_dir() else []
+        try:
+            return sorted(self.folder.iterdir())
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise RunError(f"{self.folder} cannot be read now: {error.strerror}") from error
 
     def retain(self, digests: Collection[str]) -> None:
         """Delete the files of all other states. Other processes may write meanwhile.
@@ -203,7 +247,23 @@ def _apart(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def _missing(path: Path) -> RunError:
-    return RunError(f"the checkpoint {path} is missing")
+    return MissingCheckpointError(f"the checkpoint {path} is missing")
+
+
+def _unreadable(path: Path, error: OSError) -> RunError:
+    return RunError(
+        f"the checkpoint {path} cannot be read now ({error.strerror or _reason(error)}); it is kept: "
+        "continue once the cause is gone"
+    )
+
+
+def _damaged(path: Path, error: Exception) -> RunError:
+    return DamagedCheckpointError(f"{path} is not a checkpoint that can be read: {_reason(error)}")
+
+
+def _reason(error: Exception) -> str:
+    """Return the message of an error in one line; it may quote the content of a file, which can be long."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _is_ours(path: Path) -> bool:
@@ -211,17 +271,42 @@ def _is_ours(path: Path) -> bool:
     return path.suffix == SUFFIX and _DIGEST.fullmatch(path.stem) is not None
 
 
-def _read(path: Path) -> tuple[Tree, list[torch.Tensor]]:
-    """Return the tree that a file holds, which may be anything, and its leaves."""
-    # A pipe would keep its reader waiting.
-    if not path.is_file():
-        raise ValueError("it is not a file")
+def _check_size(path: Path, network_bytes: Callable[[], int | None] | None) -> None:
+    """Refuse a file that is not whole, or that holds more than a state of its network can.
 
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata()
-        tree = json.loads(metadata["tree"])
-        complex_leaves = json.loads(metadata["complex"])
-        leaves = [file.get_tensor(str(i)).clone() for i in range(len(file.keys()))]
+    Raises:
+        OSError: The file cannot be read now, or does not fit into memory.
+        DamagedCheckpointError: It is not a whole file of tensors.
+        RunError: It is too large.
+    """
+    try:
+        size = read_tensor_header(path).size
+    except ValueError as error:
+        raise _damaged(path, error) from None
+
+    expected = network_bytes() if network_bytes is not None and size > _SMALL else None
+    if expected is not None and size > _SMALL + _STATE_PER_NETWORK * expected:
+        raise RunError(
+            f"the checkpoint {path} holds {size >> 20} MiB, but a network of {expected / 2**20:.1f} MiB has "
+            "no state of that size: it is not a checkpoint of this run"
+        )
+    check_memory(size, path)
+
+
+def _read(path: Path) -> tuple[Tree, list[torch.Tensor]]:
+    """Return the tree that a file holds, which may be anything, and its leaves.
+
+    Raises:
+        DamagedCheckpointError: The file does not describe a state.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata()
+            tree = parse_json(metadata["tree"])
+            complex_leaves = set(parse_json(metadata["complex"]))
+            leaves = [file.get_tensor(str(i)).clone() for i in range(len(file.keys()))]
+    except (SafetensorError, LookupError, TypeError, ValueError) as error:
+        raise _damaged(path, error) from None
     return tree, [
         torch.view_as_complex(leaf) if i in complex_leaves else leaf
         for i, leaf in enumerate(leaves)

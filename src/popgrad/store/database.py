@@ -1,20 +1,27 @@
 """The database file of a journal: created as a whole, checked, and copied for readers."""
 
 import os
+import re
 import shutil
 import sqlite3
+import stat
 import tempfile
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
 from popgrad.core.errors import RunError
+from popgrad.gates.files import exists, open_regular
+from popgrad.gates.sizes import JOURNAL
 from popgrad.store.atomic import flush
 
 FORMAT = 2
 """Format of the tables; 1 was never released."""
 
 _ABOUT = "CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL)"
+_PLAIN_ABOUT = re.compile(r"CREATE TABLE about ?\((?:(?!\bAS\b|\bGENERATED\b).)*\)", re.I | re.S)
+"""Table of facts in any format."""
+
 _SEGMENTS = """CREATE TABLE segments (
     interval INTEGER NOT NULL, member INTEGER NOT NULL, source_member INTEGER, source_interval INTEGER,
     seed INTEGER NOT NULL, first_step INTEGER NOT NULL, steps INTEGER NOT NULL, samples INTEGER NOT NULL,
@@ -37,6 +44,14 @@ _FAILURES = (
     "error TEXT NOT NULL)"
 )
 _TABLES = (_ABOUT, _SEGMENTS, _DECISIONS, _TELEMETRY, _READINGS, _FAILURES)
+
+_SPARSE = 64 << 20
+_COMPRESSION = 32
+"""A file of more than `_SPARSE` bytes that takes less than this part of its size on the disk has holes:
+file systems that compress do not save as much on digests of states."""
+
+_SUPER_JOURNAL = bytes.fromhex("d9d505f920a163d7")
+"""End of a rollback journal that names a further file (https://sqlite.org/fileformat2.html)."""
 
 _COPY_ATTEMPTS = 20
 """Attempts to copy a journal that a run has just started to write to.
@@ -84,6 +99,48 @@ def _fill(database: sqlite3.Connection, about: Mapping[str, str]) -> None:
             database.execute(table)
         rows = {"format": str(FORMAT), **about}
         database.executemany("INSERT INTO about VALUES (?, ?)", rows.items())
+
+
+def check_file(path: Path) -> None:
+    """Refuse what cannot be the file of a journal, before SQLite opens it.
+
+    The files are not opened here: closing them would release SQLite's locks of this process.
+
+    Raises:
+        RunError: A file is not a regular one, is larger than any journal, or cannot be read.
+    """
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        file = path.with_name(f"{path.name}{suffix}")
+        try:
+            if not exists(file):
+                continue
+            status = file.stat()
+        except OSError as error:
+            raise RunError(f"the journal {file} cannot be read now: {error.strerror}") from error
+
+        if not stat.S_ISREG(status.st_mode):
+            raise RunError(f"the journal {file} is not a regular file")
+        allocated = status.st_blocks * 512
+        is_sparse = status.st_size > _SPARSE and allocated * _COMPRESSION < status.st_size
+        if status.st_size > JOURNAL or is_sparse:
+            raise RunError(
+                f"the journal {file} has {status.st_size >> 20} MiB, which no run has written"
+            )
+    _check_rollback(path.with_name(f"{path.name}-journal"))
+
+
+def _check_rollback(file: Path) -> None:
+    """Refuse a rollback journal that names a further file, which SQLite would delete."""
+    try:
+        with open_regular(file) as opened:
+            opened.seek(max(0, opened.seek(0, os.SEEK_END) - len(_SUPER_JOURNAL)))
+            end = opened.read()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise RunError(f"the journal {file} cannot be read now: {error.strerror}") from error
+    if end == _SUPER_JOURNAL:
+        raise RunError(f"the journal {file} was not written by popgrad: move it away")
 
 
 def connect(path: Path, *, durable: bool = False) -> sqlite3.Connection:
@@ -153,6 +210,10 @@ def check(database: sqlite3.Connection, path: Path | None) -> None:
         RunError: The file has another format, or tables other than those of a journal.
     """
     database.execute("PRAGMA trusted_schema=OFF")
+    tables = _schema(database)
+    # Nothing is read from a view or computed column, which may be without end.
+    if not any(map(_PLAIN_ABOUT.fullmatch, tables)):
+        raise _not_ours(path)
     version = _format(database, path)
     if version != FORMAT:
         writer = (
@@ -164,10 +225,31 @@ def check(database: sqlite3.Connection, path: Path | None) -> None:
             f"{path} has format {version}, expected {FORMAT}: it was written by {writer}"
         )
 
-    if _schema(database) != set(_TABLES):
-        raise RunError(
-            f"{path} has other tables than the journal of a run: it is damaged, or not a journal"
-        )
+    if tables != sorted(_TABLES):
+        raise _not_ours(path)
+
+
+def _not_ours(path: Path | None) -> RunError:
+    return RunError(
+        f"{path} has other tables than the journal of a run: it is damaged, or not a journal"
+    )
+
+
+def bound(database: sqlite3.Connection, cell: int) -> None:
+    """Refuse longer cells from now on, before they are read.
+
+    Args:
+        database: An open database.
+        cell: Largest cell in bytes.
+    """
+    database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, cell)
+
+
+def content_size(database: sqlite3.Connection) -> int:
+    """Return the bytes of all pages, more than which no table holds."""
+    (pages,) = database.execute("PRAGMA page_count").fetchone()
+    (size,) = database.execute("PRAGMA page_size").fetchone()
+    return int(pages) * int(size)
 
 
 def _format(database: sqlite3.Connection, path: Path | None) -> int:
@@ -180,7 +262,9 @@ def _format(database: sqlite3.Connection, path: Path | None) -> int:
         ) from None
 
 
-def _schema(database: sqlite3.Connection) -> set[str]:
+def _schema(database: sqlite3.Connection) -> list[str]:
     """Return the statements that created the file's content: triggers and views, if it has any, too."""
-    rows = database.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")
-    return {str(sql) for (sql,) in rows}
+    rows = database.execute(
+        "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL LIMIT ?", (len(_TABLES) + 1,)
+    )
+    return sorted(str(sql) for (sql,) in rows)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from popgrad.core.errors import RunError, UsageError
+from popgrad.gates.files import check_own, is_regular, open_regular
 from popgrad.record.record import Record
 from popgrad.store.atomic import flush
 from popgrad.store.checkpoints import Checkpoints
@@ -17,6 +18,9 @@ from popgrad.store.journal import Journal
 
 _UNSTARTED = {"lock", ".journal.db.part", ".journal.db.part-journal"}
 """Files of a run that was killed before it had a journal."""
+
+_PROCESS_DIGITS = 32
+"""Most characters of a process's number."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,15 @@ class Directory:
         """Return the path of a figure."""
         return self.path / f"{name}.png"
 
+    def check_own(self) -> None:
+        """Refuse to write to a directory in which a file lies elsewhere.
+
+        Raises:
+            RunError: Something in it is a link, or not a regular file; names it.
+        """
+        check_own(self.path, folders=("checkpoints", "events"))
+        check_own(self.events)
+
     @contextmanager
     def reading(self) -> Iterator[Journal]:
         """Open the journal for reading; a run in progress is not disturbed.
@@ -124,11 +137,12 @@ class Directory:
     def holder(self) -> str:
         """Return the number of the process that works on the run; "" = none does."""
         try:
-            with open(self.path / "lock") as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            with open_regular(self.path / "lock") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return file.read(_PROCESS_DIGITS).decode(errors="replace") or "?"
                 return ""
-        except BlockingIOError:
-            return (self.path / "lock").read_text() or "?"
         except OSError:
             # Without a lock file no process has ever worked on the run, or it is a copy.
             return ""
@@ -146,16 +160,19 @@ class Directory:
         """Hold the lock of the run; it is released however the process ends.
 
         Raises:
-            RunError: Another process holds the lock, or the run lies on a network file system.
+            RunError: Another process holds the lock, the run lies on a network file system, or a file in
+                it lies elsewhere.
         """
         check_local(self.path)
+        self.check_own()
         with self._open_lock() as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 file.seek(0)
+                holder = file.read(_PROCESS_DIGITS) or "?"
                 raise RunError(
-                    f"process {file.read() or '?'} is at work on {self.path}; wait for it, or stop it"
+                    f"process {holder} is at work on {self.path}; wait for it, or stop it"
                 ) from None
 
             file.truncate(0)
@@ -179,10 +196,14 @@ def find_run(path: Path, key: str) -> Directory:
 
     Raises:
         UsageError: The path holds no run.
+        RunError: That cannot be found out now.
     """
     directory = Directory(path.absolute())
-    # `Path.is_file` raises if a name is too long.
-    if not os.path.isfile(directory.journal):
+    try:
+        found = is_regular(directory.journal)
+    except OSError as error:
+        raise RunError(f"{directory.journal} cannot be read now: {error.strerror}") from error
+    if not found:
         raise UsageError(f"{key}: {str(path)[:200]} holds no run (there is no journal.db in it)")
     return directory
 

@@ -15,6 +15,8 @@ from typing import Any
 from popgrad.core.errors import RunError, UsageError
 from popgrad.core.population import Decision, Segment, SegmentId, Telemetry
 from popgrad.core.space import Space
+from popgrad.gates.files import exists
+from popgrad.gates.sizes import CELL
 from popgrad.record.check import check_facts
 from popgrad.record.record import Record
 from popgrad.store import database, rows
@@ -22,6 +24,9 @@ from popgrad.store import database, rows
 _INSERT = (
     f"INSERT INTO segments VALUES ({', '.join('?' * len(rows.COLUMNS))}) ON CONFLICT DO NOTHING"
 )
+_PLAN_PER_MEMBER = 16 << 10
+"""Most bytes of a plan for a member: values, and what was done to each."""
+
 _SELECT = f"SELECT {', '.join(rows.COLUMNS)} FROM segments"
 
 
@@ -51,14 +56,17 @@ class Journal:
         readonly: bool = False,
     ) -> None:
         self._path = path
-        exists = path is not None and path.exists()
-        if create and exists:
+        self._readonly = readonly
+        found = path is not None and self._is_there(path)
+        if create and found:
             raise RunError(
                 f"there is a journal at {path} already: resume that run, or choose another directory"
             )
-        if not create and path is not None and not exists:
+        if not create and path is not None and not found:
             raise RunError(f"there is no journal at {path}: this is not the directory of a run")
 
+        if path is not None and not create:
+            database.check_file(path)
         with self._errors():
             if create or path is None:
                 facts = {key: json.dumps(value) for key, value in (about or {}).items()}
@@ -69,10 +77,19 @@ class Journal:
                 self._db = database.connect(path, durable=durable)
         try:
             with self._errors():
+                if readonly:
+                    database.bound(self._db, CELL)
                 database.check(self._db, path)
         except BaseException:
             self._db.close()
             raise
+
+    @staticmethod
+    def _is_there(path: Path) -> bool:
+        try:
+            return exists(path)
+        except OSError as error:
+            raise RunError(f"the journal {path} cannot be read now: {error.strerror}") from error
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -86,7 +103,21 @@ class Journal:
 
     def _rows(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         with self._errors():
-            return self._db.execute(query, parameters).fetchall()
+            cursor = self._db.execute(query, parameters)
+            return self._bounded(cursor) if self._readonly else cursor.fetchall()
+
+    def _bounded(self, cursor: sqlite3.Cursor) -> list[tuple[Any, ...]]:
+        """Return the rows of a file of unknown origin, which may lead in circles."""
+        left = database.content_size(self._db)
+        found = []
+        for row in cursor:
+            left -= sum(len(cell) if isinstance(cell, str | bytes) else 1 for cell in row)
+            if left < 0:
+                raise RunError(
+                    f"the journal {self._path} is damaged: it has more rows than its size allows"
+                )
+            found.append(row)
+        return found
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -146,6 +177,8 @@ class Journal:
             config=facts["config"],
             given_task=facts["given_task"],
             task_digest=facts["task_digest"],
+            code=facts.get("code", {}),
+            run_id=facts.get("run_id", ""),
             fingerprint=facts.get("fingerprint", {}),
             stopped=facts["stopped"],
         )
@@ -235,6 +268,9 @@ class Journal:
     def decisions(self) -> list[Decision]:
         """Return every decision, in order."""
         query = "SELECT number, plan, memory FROM decisions ORDER BY number"
+        if self._readonly:
+            members = max(self.sizes(), default=0)
+            database.bound(self._db, CELL + members * _PLAN_PER_MEMBER)
         return [rows.decision_of(row) for row in self._rows(query)]
 
     def telemetry(self) -> dict[SegmentId, Telemetry]:

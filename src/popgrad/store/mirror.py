@@ -15,7 +15,9 @@ from popgrad.store.retention import needed
 from popgrad.store.storage import Storage
 
 _JOURNAL = "journal.db"
-_TRIAL = ".trial"
+_IDENTITY = "run-id"
+"""Name of the file that states which run's copy lies in a storage."""
+
 _CHECKPOINTS = "checkpoints/"
 _PARALLEL = 8
 """Files that are copied at the same time: an object store answers each in tens of milliseconds."""
@@ -72,8 +74,12 @@ class Mirror:
         )
 
 
-def check_storage(url: str) -> None:
-    """Refuse storage that a new run cannot use.
+def claim_storage(url: str, run_id: str) -> None:
+    """Mark storage as that of a new run, or refuse what the run cannot use.
+
+    Args:
+        url: URL of the folder.
+        run_id: Random name of the run.
 
     Raises:
         UsageError: The storage holds a run already, or its kind is unknown.
@@ -85,8 +91,36 @@ def check_storage(url: str) -> None:
             f"storage: {url} holds a run already: choose another place, or continue that run with "
             f"`popgrad resume DIR --from-storage {url}`"
         )
-    storage.replace(b"", _TRIAL)
-    storage.delete([_TRIAL])
+    storage.replace(run_id.encode(), _IDENTITY)
+
+
+def confirm_storage(url: str, run_id: str, *, named: bool) -> None:
+    """Refuse storage of a resumed run that holds something else, before anything is written there.
+
+    The URL may come from a journal of unknown origin, and lead to any folder that this user can write.
+
+    Args:
+        url: URL of the folder.
+        run_id: Random name of the run.
+        named: Whether the user has named the URL now; a new copy may be started there.
+
+    Raises:
+        UsageError: The storage holds another run, or nothing that confirms that it is this run's.
+        RunError: The storage cannot be read.
+    """
+    identity = Storage(url).read(_IDENTITY, most=len(run_id))
+    if identity == run_id.encode():
+        return
+    if identity is not None:
+        raise UsageError(
+            f"storage: {url} holds the copy of another run; choose another place with --storage URL"
+        )
+    if not named:
+        raise UsageError(
+            f"storage: the record names {url}, but nothing there confirms that it holds this run's copy; to "
+            f"start one there, pass --storage {url}"
+        )
+    claim_storage(url, run_id)
 
 
 def fetch(url: str, directory: str | Path) -> Path:

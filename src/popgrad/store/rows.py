@@ -16,6 +16,12 @@ COLUMNS = (
 """Columns of the table of segments, in order."""
 
 _DIGEST = re.compile(r"[0-9a-f]{0,64}")
+_LONGEST_ERROR = 100_000
+"""Most characters of an error that are recorded."""
+
+_MOST_POINTS = 100_000
+"""Most points of a training curve that are recorded; a longer curve is thinned out."""
+
 _INTEGERS = ("interval", "member", "seed", "first_step", "steps", "samples")
 _Value = TypeVar("_Value")
 
@@ -40,8 +46,16 @@ def segment_row(segment: Segment) -> tuple[Any, ...]:
         numbers_text(segment.metrics),
         segment.digest,
         segment.status,
-        segment.error.encode(errors="backslashreplace").decode(),  # SQLite takes no lone surrogates
+        _shortened(segment.error),
     )
+
+
+def _shortened(error: str) -> str:
+    """Return an error as SQLite can hold it; of a very long one the beginning and the end."""
+    if len(error) > _LONGEST_ERROR:
+        half = _LONGEST_ERROR // 2
+        error = f"{error[:half]}\n...\n{error[-half:]}"
+    return error.encode(errors="backslashreplace").decode()  # SQLite takes no lone surrogates
 
 
 def segment_of(row: Sequence[Any]) -> Segment:
@@ -68,6 +82,8 @@ def _segment(row: Sequence[Any]) -> Segment:
     # A digest names a file: nothing but a digest may reach a path.
     _check(_DIGEST.fullmatch(values["digest"]) is not None, "digest")
     _check(isinstance(values["status"], str) and isinstance(values["error"], str), "status")
+    # The longest that is recorded, with each character escaped.
+    _check(len(values["error"]) <= 8 * _LONGEST_ERROR, "error")
     return Segment(**values)
 
 
@@ -123,7 +139,9 @@ def _decision(row: Sequence[Any]) -> Decision:
 
 def curve_text(telemetry: Telemetry) -> str:
     """Return a training curve as JSON text."""
-    return json.dumps([[step, name, _plain(value)] for step, name, value in telemetry.curve])
+    stride = -(-len(telemetry.curve) // _MOST_POINTS) or 1
+    points = telemetry.curve[::stride]
+    return json.dumps([[step, name, _plain(value)] for step, name, value in points])
 
 
 def telemetry_of(seconds: Any, worker: Any, curve: Any) -> Telemetry:

@@ -7,6 +7,7 @@ Pages of a new file can cost the system ten times as much as copying into pages 
 """
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +18,12 @@ SUFFIX = ".part"
 _MAX_SPARES = 64
 _MIN_SIZE = 2**16
 """Minimum file size in bytes worth overwriting instead of recreating."""
+
+
+def _is_reusable(status: os.stat_result) -> bool:
+    """Return whether a file can be written over: its content is large, and lies nowhere else too."""
+    is_single = stat.S_ISREG(status.st_mode) and status.st_nlink == 1
+    return is_single and status.st_size >= _MIN_SIZE
 
 
 @dataclass(frozen=True)
@@ -44,17 +51,16 @@ class SpareFiles:
         for spare in self._paths():
             # It does not exist, or another process took it first.
             with suppress(OSError):
-                os.rename(spare, path)
-                return
+                if _is_reusable(spare.lstat()):
+                    os.rename(spare, path)
+                    return
 
     def drop(self, paths: list[Path]) -> None:
         """Delete files, or keep them as spare files; a file with a second name elsewhere is deleted."""
         free = (spare for spare in self._paths() if not spare.exists())
         for path in paths:
             with suppress(FileNotFoundError):
-                status = path.stat()
-                reusable = status.st_nlink == 1 and status.st_size >= _MIN_SIZE
-                spare = next(free, None) if reusable else None
+                spare = next(free, None) if _is_reusable(path.lstat()) else None
 
                 if spare is None:
                     path.unlink()

@@ -66,6 +66,23 @@ class Storage:
             }
         return {name: size for name, size in sizes.items() if not name.endswith(_ASIDE)}
 
+    def read(self, name: str, most: int) -> bytes | None:
+        """Return the content of a small file; None = there is none of that name and size.
+
+        Args:
+            name: Name of the file.
+            most: Largest size in bytes.
+        """
+        with self._access() as files:
+            files.invalidate_cache()
+            try:
+                found = files.info(self._path(name))
+                if found["type"] != "file" or found["size"] > most:
+                    return None
+                return bytes(files.cat_file(self._path(name)))
+            except FileNotFoundError:
+                return None
+
     def send(self, path: Path, name: str) -> None:
         """Upload a file.
 

@@ -151,6 +151,14 @@ class Modular(Protocol):
 
 
 @runtime_checkable
+class Sized(Protocol):
+    """A task that knows the size of its networks before a state is loaded."""
+
+    def network_bytes(self, hparams: Hparams) -> int:
+        """Return the bytes of all parameters and buffers of a network."""
+
+
+@runtime_checkable
 class Sharing(Protocol):
     """A task whose data is read once, for all processes that train it."""
 
@@ -159,6 +167,11 @@ class Sharing(Protocol):
 
     def adopt(self, data: State) -> None:
         """Use data that another process has read, instead of reading it. It must not be changed."""
+
+
+def network_bytes(task: Task, hparams: Hparams) -> int | None:
+    """Return the bytes of a network of the task; None = unknown."""
+    return task.network_bytes(hparams) if isinstance(task, Sized) else None
 
 
 def epoch_steps(task: Task, hparams: Hparams) -> int:

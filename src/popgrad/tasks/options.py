@@ -4,8 +4,13 @@ import dataclasses
 import inspect
 import re
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
+
+from popgrad.core.errors import UsageError
+
+_MOST_LAYERS = 256
+_LARGEST_LAYER = 1 << 20
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 
@@ -63,6 +68,25 @@ class ImageOptions:
     crop_shift: int = 0
     hflip: bool = False
     vflip: bool = False
+
+
+def check_layers(name: str, widths: Sequence[int]) -> None:
+    """Refuse sizes of layers that no network can have.
+
+    Args:
+        name: Option that holds them, for the message.
+        widths: Size of each layer.
+
+    Raises:
+        UsageError: There are too many layers, or one is empty or too large.
+    """
+    if len(widths) > _MOST_LAYERS:
+        raise UsageError(f"{name}: expected at most {_MOST_LAYERS} layers, got {len(widths):,}")
+    for width in widths:
+        if not 1 <= width <= _LARGEST_LAYER:
+            raise UsageError(
+                f"{name}: expected sizes of layers from 1 to {_LARGEST_LAYER:,}, got {width}"
+            )
 
 
 def list_options(options: type) -> Callable[[Factory], Factory]:

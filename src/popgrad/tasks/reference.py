@@ -2,18 +2,18 @@
 
 import functools
 import hashlib
-import importlib.util
 import inspect
 import sys
-import sysconfig
 import typing
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
 from popgrad.core.errors import UsageError
+from popgrad.gates.code import is_own
+from popgrad.gates.files import file_digest
+from popgrad.gates.sizes import SOURCE
 from popgrad.lookup import import_object
 from popgrad.tasks import TASKS
 from popgrad.tasks.base import Task
@@ -68,84 +68,14 @@ def _makes_tasks(factory: Callable[..., Any]) -> bool:
         return _is_task(factory)
 
     function = factory.func if isinstance(factory, functools.partial) else factory
-    module = sys.modules.get(getattr(function, "__module__", None) or "")
-    file = getattr(module, "__file__", None)
-    if file is None:
-        # Part of the interpreter or compiled into it; but an interactive session has functions too.
-        return module is sys.modules["__main__"]
-    return not _is_installed(Path(file)) or _is_task(_hints(function).get("return"))
+    if str(getattr(function, "__module__", "")).startswith("popgrad."):
+        # Its own loaders of tasks return tasks too.
+        return any(factory is known for known in TASKS.values())
+    return is_own(function) or _is_task(_hints(function).get("return"))
 
 
 def _is_task(candidate: Any) -> bool:
     return all(hasattr(candidate, name) for name in ("init", "train", "evaluate"))
-
-
-def _is_installed(file: Path) -> bool:
-    """Whether a file belongs to Python, or was installed into it."""
-    folders = {
-        Path(sysconfig.get_path(name)).resolve()
-        for name in ("stdlib", "platstdlib", "purelib", "platlib")
-    }
-    return any(file.resolve().is_relative_to(folder) for folder in folders)
-
-
-def check_outside(reference: str, options: Mapping[str, Any], directory: Path) -> None:
-    """Refuse the task of a recorded run if its code lies in the directory of the run.
-
-    The code could come from any sender of that directory. Nothing is imported for the check.
-
-    Args:
-        reference: Reference of the task, as in `resolve_task`.
-        options: Options of the task; strings among them may name functions, such as metrics.
-        directory: Directory of the run.
-
-    Raises:
-        UsageError: Code lies in the directory; the message states the cure.
-    """
-    inside = directory.resolve()
-    for name in (reference, *_strings(options)):
-        for path in _code_paths(name):
-            if path.resolve().is_relative_to(inside):
-                raise UsageError(
-                    f"task: {name!r:.200} is code in the directory of the run, which is not executed; if "
-                    "you trust it, move it out and give the task again: task=..., allow_changed_task=True"
-                )
-
-
-def _strings(value: Any) -> Iterator[str]:
-    """Yield all strings within options."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping | list | tuple):
-        for item in value.values() if isinstance(value, Mapping) else value:
-            yield from _strings(item)
-
-
-def _code_paths(reference: str) -> Iterator[Path]:
-    """Yield the paths at which the code of a reference may lie.
-
-    Only the outermost package of a module is searched for, which imports nothing.
-    """
-    source = reference.rpartition(":")[0]
-    if not source or reference in TASKS:
-        return
-    if source.endswith(".py"):
-        yield Path(source)
-        return
-
-    package, *inner = source.split(".")
-    try:
-        spec = importlib.util.find_spec(package)
-    except (ImportError, ValueError, AttributeError):  # such as an empty name
-        return
-    if spec is None:
-        return
-
-    if spec.origin is not None:
-        yield Path(spec.origin)
-    for folder in spec.submodule_search_locations or ():
-        path = Path(folder, *inner)
-        yield from (path, path.with_suffix(".py"), path / "__init__.py")
 
 
 def check_options(
@@ -229,11 +159,12 @@ def _check_option(hint: Any, name: str, value: Any, what: str) -> Any:
 
 
 def _became_number(value: Any, checked: Any) -> bool:
-    """Whether a boolean was taken for 0 or 1, in a sequence too."""
+    """Whether a boolean was taken for 0 or 1, or digits of another script for a number; in a sequence too."""
     if isinstance(value, list | tuple) and isinstance(checked, list | tuple):
         return any(map(_became_number, value, checked))
     is_number = isinstance(checked, int | float) and not isinstance(checked, bool)
-    return isinstance(value, bool) and is_number
+    foreign_digits = isinstance(value, str) and not value.isascii()
+    return is_number and (isinstance(value, bool) or foreign_digits)
 
 
 def source_digest(task: Task, reference: str | None) -> str:
@@ -255,7 +186,7 @@ def source_digest(task: Task, reference: str | None) -> str:
         source = reference.rpartition(":")[0]
         in_file = source.endswith(".py")
         file = source if in_file else getattr(sys.modules.get(source), "__file__", None)
-        return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
+        return file_digest(file, SOURCE) if file else ""
 
     values = sorted(vars(task).items())
     functions = [value for _, value in values if inspect.isfunction(value)]

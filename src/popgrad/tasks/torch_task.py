@@ -25,7 +25,7 @@ from popgrad.tasks.curve import Curve
 from popgrad.tasks.learner import Learner, Optimizers
 from popgrad.tasks.order import batch as batch_at
 from popgrad.tasks.order import permutation
-from popgrad.tasks.tensors import load_extra_states, load_tensors
+from popgrad.tasks.tensors import load_extra_states, load_tensors, state_tensors
 from popgrad.tasks.training import Batch as Batch
 from popgrad.tasks.training import Training
 
@@ -189,6 +189,11 @@ class TorchTask:
         load_extra_states(module, state.get("extra_states", {}))
         binding.write(module, {}, hparams)
         return module.eval()
+
+    def network_bytes(self, hparams: Hparams) -> int:
+        """Return the bytes of all parameters and buffers of a network. Constructs one."""
+        module = unfilled(self.model, hparams)
+        return sum(tensor.nbytes for _, tensor in state_tensors(module, hparams))
 
     def inputs(self, count: int) -> torch.Tensor:
         """Return the first training inputs, [count, ...], as the module receives them."""

@@ -145,7 +145,7 @@ def _init(address: str, options: dict[str, object]) -> None:
 def _endpoint(address: str) -> tuple[str, int] | None:
     """Return host and port of an address of the form HOST:PORT, else None."""
     host, colon, port = address.rpartition(":")
-    if not colon or not port.isdecimal():
+    if not colon or not (port.isascii() and port.isdecimal()):
         return None
     return host.strip("[]"), int(port)
 
