@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from popgrad.core.population import Decision, Segment, SegmentId
+from popgrad.core.score import Score
 from popgrad.core.space import Space
 from popgrad.record import lineage
 from popgrad.record.progress import Progress, progress_after, recorded_starts
@@ -18,7 +19,7 @@ class Record:
 
     Attributes:
         space: Dimensions that the run searches.
-        score_name: Metric that ranks, higher is better; "-loss" ranks by the lowest loss.
+        score_name: Metric that ranks, as `Score.parse` reads it; "-loss" ranks by the lowest loss.
         segments: Finished segments, ordered by (interval, member).
         decisions: Decisions in order. They may be left out if the population has never changed its
             size.
@@ -42,6 +43,11 @@ class Record:
     task_digest: str = ""
     fingerprint: Mapping[str, object] = field(default_factory=dict, repr=False)
     stopped: str = "unfinished"
+
+    @cached_property
+    def ranking(self) -> Score:
+        """Metric that ranks, with its direction."""
+        return Score.parse(self.score_name)
 
     @cached_property
     def by_id(self) -> dict[SegmentId, Segment]:
