@@ -69,6 +69,11 @@ class Score:
         """Name for headings and axes, with the direction if lower is better."""
         return f"{self.metric} (lower is better)" if self.minimize else self.metric
 
+    @property
+    def heading(self) -> str:
+        """Name for the heading of a column: "loss ↓" if lower is better."""
+        return f"{self.metric} ↓" if self.minimize else self.metric
+
     def rank(self, value: float) -> float:
         """Return the score of a value of the metric: higher is better."""
         return -value if self.minimize else value

@@ -9,6 +9,7 @@ from popgrad.core.population import Decision, Segment, SegmentId
 from popgrad.core.score import Score
 from popgrad.core.space import Space
 from popgrad.record import lineage
+from popgrad.record.live import Curves
 from popgrad.record.progress import Progress, progress_after, recorded_starts
 from popgrad.record.schedule import Schedule
 
@@ -118,6 +119,13 @@ class Record:
 
         return lineage.lineage(self.segments, leaf)
 
-    def schedule(self, leaf: int | SegmentId | None = None) -> Schedule:
-        """Return the hyperparameters along a lineage; arguments and errors are those of `lineage`."""
-        return lineage.schedule(self.lineage(leaf))
+    def schedule(
+        self, leaf: int | SegmentId | None = None, curves: Curves | None = None
+    ) -> Schedule:
+        """Return the hyperparameters along a lineage.
+
+        Args:
+            leaf: As in `lineage`, which also raises the errors.
+            curves: Telemetry by segment, for live values; None = unknown.
+        """
+        return lineage.schedule(self.lineage(leaf), curves)

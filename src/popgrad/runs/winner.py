@@ -16,6 +16,7 @@ from torch import nn
 from popgrad.core.errors import PopgradError, UsageError
 from popgrad.core.population import Hparams, Segment
 from popgrad.record.lineage import schedule
+from popgrad.record.live import Curves
 from popgrad.record.schedule import Schedule
 from popgrad.state import State
 from popgrad.store.atomic import replacing
@@ -33,6 +34,7 @@ class Winner:
         lineage: Segments behind its weights, root first.
         state: Its final state, as plain data.
         task: Task that it was trained on.
+        telemetry: Training curves by segment, for the live values of its schedule.
 
     Example:
         >>> import popgrad
@@ -48,6 +50,7 @@ class Winner:
     lineage: tuple[Segment, ...] = field(repr=False)
     state: State = field(repr=False)
     task: Task = field(repr=False)
+    telemetry: Curves = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def member(self) -> int:
@@ -67,7 +70,7 @@ class Winner:
     @property
     def schedule(self) -> Schedule:
         """Hyperparameters along its lineage."""
-        return schedule(self.lineage)
+        return schedule(self.lineage, self.telemetry)
 
     @cached_property
     def module(self) -> nn.Module:
@@ -93,7 +96,7 @@ def save_winner(winner: Winner, path: Path, made_by: dict[str, Any]) -> None:
     Args:
         winner: Winner to write.
         path: Path of the weights, ending in ".safetensors".
-        made_by: Reference and options of the task, and versions, for the JSON.
+        made_by: Reference and options of the task, versions, and the metric that ranked, for the JSON.
     """
     description = {
         **made_by,

@@ -170,7 +170,8 @@ class TorchTask:
         stream = torch.Generator().manual_seed(ctx.library_seed("augment"))
         numbers = binding.TrackedHparams(binding.tensors(hparams, ctx.device), learner.reached)
         forward = _spread(learner.module, self.data_parallel)
-        curve = Curve(ctx, ctx.first_step + steps, self.log_every)
+        last = ctx.first_step + steps
+        curve = Curve(ctx, last, self.log_every, scheduled=self.scheduler is not None)
 
         def loss(batch: Batch) -> torch.Tensor:
             return self.loss(forward, batch, numbers)
