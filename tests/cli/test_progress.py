@@ -62,11 +62,11 @@ def table(*segments: Segment, members: int = 3, space: Space = SPACE) -> LiveTab
 
 def test_the_best_are_on_top_and_marked_the_failed_below() -> None:
     heading, *rows, bar = render(table(*FIRST))
-    assert heading.split() == ["member", "intervals", "accuracy", "lr", "keep"]
+    assert heading.split() == ["member", "interval", "accuracy", "lr", "keep"]
     assert [row.split() for row in rows] == [
-        ["1", "best", "1", "0.9000", "0.002000", "0.2500"],
-        ["0", "1", "0.5000", "0.001000", "0.2500"],
-        ["2", "1", "failed", "0.003000", "0.2500"],
+        ["1", "best", "0", "0.9000", "0.002000", "0.2500"],
+        ["0", "0", "0.5000", "0.001000", "0.2500"],
+        ["2", "0", "failed", "0.003000", "0.2500"],
     ]
     assert bar.startswith("0/2 intervals ")
     assert "3/6 segments" in bar
@@ -87,7 +87,7 @@ def test_who_inherited_is_shown_with_the_donor() -> None:
     rows = render(table(segment(0, 0.7, 1, (1, 0)), segment(1, 0.9, 1, (1, 0))))
     assert rows[1].split()[:2] == ["1", "best"]
     assert "←" not in rows[1]
-    assert rows[2].endswith("← 1")
+    assert rows[2].endswith("← m1")
 
 
 def test_nothing_but_the_bar_is_shown_before_anything_is_finished() -> None:
@@ -113,7 +113,7 @@ def test_it_fits_the_terminal_and_says_what_is_not_shown(width: int, height: int
     assert len(lines) <= max(4, height)
     assert max(map(len, lines)) <= width
     if width >= 60:
-        assert lines[0].split()[:3] == ["member", "intervals", "accuracy"]
+        assert lines[0].split()[:3] == ["member", "interval", "accuracy"]
         assert re.search(r"and \d+ more members, \d more hyperparameters", lines[-2])
         assert "…" not in "".join(lines)
 
@@ -131,7 +131,7 @@ def test_a_line_says_how_many_members_there_are_from_now_on() -> None:
     with show_progress(console, **WATCHED) as watch:
         assert watch.on_interval is not None
         watch.on_interval(IntervalEnd(0, FIRST, replace(DECISION, size=3), 1.25))
-    assert "; inherit 0←1 2←1; 3 members from now on (1.2 s)" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert "; inherit m0 ← m1, m2 ← m1; 3 members from now on (1.2 s)" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_elsewhere_than_in_a_terminal_each_interval_is_a_line(
@@ -145,7 +145,7 @@ def test_elsewhere_than_in_a_terminal_each_interval_is_a_line(
         watch.on_interval(IntervalEnd(0, FIRST, DECISION, 1.25))
         watch.on_interval(IntervalEnd(1, (segment(2, math.nan, 1),), None, 2.0))
     assert console.file.getvalue().splitlines() == [  # type: ignore[attr-defined]
-        "1/2 intervals: best accuracy 0.9, median 0.7, 1 failed; inherit 0←1 2←1 (1.2 s)",
+        "1/2 intervals: best accuracy 0.9, median 0.7, 1 failed; inherit m0 ← m1, m2 ← m1 (1.2 s)",
         "2/2 intervals: no member alive, 1 failed (2.0 s)",
     ]
     assert capsys.readouterr() == ("", "what the task says\n")
@@ -228,7 +228,7 @@ def test_what_is_printed_meanwhile_comes_in_whole_lines_above_the_table_which_st
         raise KeyboardInterrupt
     *printed, heading, _, _, bar, _ = screen(terminal.getvalue())
     assert printed == ["from the task", "and its errors", "kept in [/tmp]"]
-    assert heading.split()[:2] == ["member", "intervals"]
+    assert heading.split()[:2] == ["member", "interval"]
     assert "2/6 segments" in bar
     print("the results")
     assert capsys.readouterr() == ("the results\n", "")

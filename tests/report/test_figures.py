@@ -8,8 +8,9 @@ import pytest
 from matplotlib.colors import to_hex
 
 from popgrad.core.errors import NobodyLeftError, UsageError
-from popgrad.core.space import Constant, Space
-from popgrad.report import figures
+from popgrad.core.population import Telemetry
+from popgrad.core.space import Constant, Space, Uniform
+from popgrad.report import figures, style
 
 pytestmark = pytest.mark.draws
 
@@ -34,15 +35,12 @@ def drawn(figure):
 
 
 def test_results_put_two_searched_hyperparameters_on_their_own_scales(segments, space, make_record):
-    figure = figures.results(
-        make_record(segments, only(space, "batch", "lr", "momentum"), "accuracy")
-    )
+    record = make_record(segments, only(space, "batch", "lr", "momentum"), "accuracy")
+    figure = figures.results(replace(record, config={"task": "/some/where/toy.py:Task"}))
     axes, bar = figure.axes
-    assert (axes.get_xlabel(), axes.get_ylabel(), bar.get_ylabel()) == (
-        "lr",
-        "momentum",
-        "accuracy",
-    )
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("lr", "momentum")
+    assert bar.get_ylabel() == "accuracy; darkest: below 0.16, the worst 5 %"
+    assert axes.get_title() == "toy.py:Task: 3 members, 3 intervals"
     assert axes.get_xscale() == "log"
     up = axes.transData.transform([(1e-3, 0.0), (1e-3, 0.9), (1e-3, 0.99)])[:, 1]
     assert up[1] - up[0] == pytest.approx(up[2] - up[1])  # a nine more is as far, wherever
@@ -57,14 +55,19 @@ def test_results_mark_first_and_last_interval(segments, space, make_record):
     rings, rims = figure.axes[0].collections[1], figure.axes[0].collections[2]
     assert len(rings.get_facecolor()) == 0
     assert to_hex(rims.get_edgecolor()[0]) == "#000000"
-    assert legend(figure) == ["first interval", "in between", "last interval", "failed"]
+    marks = ["first interval", "in between", "last interval", "failed", "winner, member 1"]
+    assert legend(figure) == marks
+    star = figure.axes[0].lines[-1]
+    assert (star.get_marker(), list(star.get_xdata())) == ("*", [0.08 / 3])
 
 
 def test_failed_segments_are_crosses(segments, space, make_record):
-    placed, edge = figures.results(make_record(segments, only(space, "lr", "keep"))).axes[0].lines
+    placed, edge, _ = (
+        figures.results(make_record(segments, only(space, "lr", "keep"))).axes[0].lines
+    )
     assert (placed.get_xdata().tolist(), placed.get_ydata().tolist()) == ([2e-3], [0.75])
     assert len(edge.get_xdata()) == 0
-    placed, edge = figures.results(make_record(segments, only(space, "lr"))).axes[0].lines
+    placed, edge, _ = figures.results(make_record(segments, only(space, "lr"))).axes[0].lines
     assert (len(placed.get_xdata()), edge.get_xdata().tolist()) == (0, [2e-3])
 
 
@@ -138,7 +141,7 @@ def test_schedule_draws_out_the_lineage_of_the_winner(segments, make_record):
     assert list(line.get_xdata()) == [0, 10, 10, 20, 20, 30]
     assert list(line.get_ydata()) == [0.1 / 3] * 2 + [0.08 / 3] * 4
     assert line.get_linewidth() > 2 * everyone.get_linewidth()
-    assert line.get_color() == figures.WINNER != everyone.get_color()
+    assert line.get_color() == style.WINNER != everyone.get_color()
     assert (list(ticks.get_xdata()), list(ticks.get_ydata())) == ([10], [0.08 / 3])
     _, scores, taken = figure.axes[-1].lines
     assert (list(scores.get_xdata()), list(scores.get_ydata())) == ([10, 20, 30], [0.5, 0.8, 0.75])
@@ -165,28 +168,118 @@ def test_without_a_donor_there_is_no_tick_in_the_legend(segments, make_record):
     assert legend(figure) == ["all members", "lineage of the winner, member 0"]
 
 
-def test_rate_is_the_course_of_one_slot_with_a_ring_where_it_inherited(segments, make_record):
-    figure = figures.rate(make_record(segments), 1)
+def test_rate_follows_the_lineage_with_a_ring_where_it_inherited(segments, make_record):
+    figure = figures.rate(make_record(segments))
     axes = figure.axes[0]
     line, rings = axes.lines
     assert line.get_xdata().tolist() == [0, 10, 10, 20, 20, 30]
-    assert line.get_ydata().tolist() == [1e-3] * 2 + [0.08 / 3] * 4
+    assert line.get_ydata().tolist() == [0.1 / 3] * 2 + [0.08 / 3] * 4
     assert (rings.get_xdata().tolist(), rings.get_ydata().tolist()) == ([10], [0.08 / 3])
     assert (axes.get_yscale(), axes.get_xlabel(), axes.get_ylabel()) == (
         "log",
         "training steps",
         "lr",
     )
-    assert (axes.get_title(), legend(figure)) == ("lr of member 1", ["inherited from a donor"])
-    assert figures.rate(make_record(segments), 0).legends == []
+    assert axes.get_title() == "lr along the lineage of the winner, member 1"
+    assert legend(figure) == ["lr as recorded", "inherited from a donor"]
+    other = figures.rate(make_record(segments), 0, steps_per_epoch=10).axes[0]
+    assert other.get_title() == "lr along the lineage of member 0"
+    assert other.get_xlabel() == "epoch"
+    assert other.lines[0].get_xdata().tolist() == [0, 1, 1, 2, 2, 3]
 
 
-def test_rate_counts_epochs_and_never_runs_backwards(segments, make_record):
-    heir = replace(segments[4], source=(0, 0), first_step=10)
-    record = make_record([replace(segments[1], steps=100), heir])
-    axes = figures.rate(record, 1, steps_per_epoch=10).axes[0]
-    assert axes.get_xlabel() == "epoch"
-    assert axes.lines[0].get_xdata().tolist() == [0, 10, 10, 11]
+def halved(segments):
+    """Telemetry of a scheduler that halves the rate within each segment."""
+    return {
+        each.id: Telemetry(
+            curve=(
+                (each.first_step + 1, "lr", each.hparams["lr"]),
+                (each.last_step, "lr", each.hparams["lr"] / 2),
+            )
+        )
+        for each in segments
+    }
+
+
+def test_live_rates_are_drawn_beside_the_base_and_named(segments, space, make_record):
+    record = make_record(segments, only(space, "lr", "keep"))
+    named = "live: the recorded base, multiplied by the task's scheduler"
+    figure = figures.rate(record, curves=halved(segments))
+    dashed = figure.axes[0].lines[-1]
+    assert list(dashed.get_xdata()) == [0, 9, 10, 19, 20, 29]
+    assert dashed.get_ydata()[1] == 0.1 / 6
+    assert legend(figure)[-1] == named
+    whole = figures.schedule(record, halved(segments))
+    assert legend(whole)[-1] == named
+    assert [len(axes.lines) for axes in whole.axes] == [4, 3, 3]
+    assert drawn(whole)
+
+
+def test_a_rate_that_ends_with_zero_is_drawn_on_a_log_axis(segments, space, make_record):
+    zero = {key: replace(one, curve=(*one.curve[:1], (*one.curve[1][:2], 0.0)))
+            for key, one in halved(segments).items()}  # fmt: skip
+    figure = figures.rate(make_record(segments, only(space, "lr")), curves=zero)
+    assert min(figure.axes[0].lines[-1].get_ydata()) > 0
+    assert drawn(figure)
+
+
+def test_many_hyperparameters_have_a_panel_each_and_those_left_out_are_named(segments, make_record):
+    figure = figures.results(make_record(segments, score_name="accuracy"))
+    *panels, bar = figure.axes
+    assert [axes.get_xlabel() for axes in panels] == ["lr", "keep", "act", "momentum", "width"]
+    assert panels[0].get_ylabel() == "accuracy"
+    assert bar.get_ylabel() == "interval"
+    assert drawn(figure)
+
+    space = Space({f"h{i}": Uniform(0.0, 1.0) for i in range(11)})
+    many = [replace(each, hparams=dict.fromkeys(space, 0.5)) for each in segments]
+    figure = figures.results(make_record(many, space))
+    assert len(figure.axes) == 9 + 1
+    title = figure.get_suptitle()
+    assert title.endswith("the first 9 of 11 hyperparameters; not drawn: h9, h10")
+
+
+def test_members_that_hide_each_other_are_counted(segments, space, make_record):
+    twins = [
+        *segments[:6],
+        replace(segments[7], member=0),
+        replace(segments[7], member=2),
+        segments[7],
+    ]
+    axes = figures.results(make_record(twins, only(space, "lr", "keep"))).axes[0]
+    assert [text.get_text() for text in axes.texts] == ["x3"]
+
+
+def test_a_single_member_is_a_curve(segments, make_record):
+    own = [each for each in segments if each.member == 0]
+    figure = figures.results(make_record(own, score_name="accuracy"))
+    (axes,) = figure.axes
+    assert list(axes.lines[0].get_ydata()) == [0.5, 0.9, 0.7]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("training steps", "accuracy")
+
+
+def test_a_minimised_metric_is_drawn_as_it_was_evaluated(segments, space, make_record):
+    low = [replace(each, score=-each.metrics.get("loss", math.nan)) for each in segments]
+    record = make_record(low, only(space, "lr", "keep"), "-loss")
+    _, bar = figures.results(record).axes
+    assert bar.get_ylabel().startswith("loss (lower is better); darkest: above 0.8")
+    panel = figures.schedule(record).axes[-1]
+    assert panel.get_ylabel() == "loss (lower is better)"
+    assert panel.lines[1].get_ydata()[-1] == 0.25
+    slices = figures.results(make_record(low, only(space, "lr"), "-loss")).axes[0]
+    assert points(slices)[2][:, 1].tolist() == pytest.approx([0.3, 0.25])
+
+
+def test_a_crowd_is_a_band_and_no_carpet(segments, space, make_record):
+    crowd = [
+        replace(segments[i % 2], member=i, hparams={**segments[0].hparams, "lr": 0.001 * (i + 1)})
+        for i in range(figures.CROWD)
+    ]
+    figure = figures.schedule(make_record(crowd, only(space, "lr", "act")))
+    assert [len(axes.lines) for axes in figure.axes] == [2, 2, 2]
+    assert [len(axes.collections) for axes in figure.axes] == [1, 1, 1]
+    assert legend(figure)[0] == "80 % of the members; of options, their share"
+    assert drawn(figure)
 
 
 @pytest.mark.parametrize(

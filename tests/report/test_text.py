@@ -6,6 +6,8 @@ import pytest
 from rich.console import Console
 
 from popgrad.core.errors import NobodyLeftError
+from popgrad.core.population import Telemetry
+from popgrad.core.space import Space, Uniform
 from popgrad.record.lineage import lineage
 from popgrad.report import summary, summary_data
 from popgrad.report.text import lineage_line, numbers, population, schedule_table, winners
@@ -80,7 +82,7 @@ def test_population_is_ranked_and_says_where_each_came_from(segments, make_recor
     assert [(line[0], line[2], line[-1]) for line in lines[-3:]] == [
         ("0", "0.9000", "itself"),
         ("1", "0.8000", "m0"),
-        ("2", "nan", "itself"),
+        ("2", "failed", "itself"),
     ]
     first = make_record(each for each in segments if each.interval == 0)
     assert {line[-1] for line in cells(population(first))[-4:-1]} == {"fresh"}
@@ -97,7 +99,7 @@ def test_summary_without_anybody(segments, make_record):
     nobody = make_record(segments[5:6])
     text = printed(summary(nobody))
     assert "No member has a finite score" in text
-    assert "nan" in text
+    assert "failed" in text
     with pytest.raises(NobodyLeftError):
         winners(nobody)
 
@@ -157,3 +159,116 @@ def test_data_of_a_run_that_nobody_won(segments, make_record):
     assert data["population"][0]["score"] is None
     assert data["failed"] == 1
     assert summary_data(make_record([]))["members"] == 0
+
+
+def crowd(segments, count):
+    return [replace(segments[6], member=i, source=(i, 1), score=i / 100) for i in range(count)]
+
+
+def test_the_winner_comes_last_and_a_long_table_is_cut_with_a_word(segments, make_record):
+    record = make_record(
+        [replace(one, interval=0, source=None, first_step=0) for one in crowd(segments, 60)],
+        score_name="accuracy",
+    )
+    text = printed(summary(record, rows=10, more="popgrad show my-run --all"))
+    lines = text.splitlines()
+    assert "and 50 more members: popgrad show my-run --all" in lines
+    order = [text.index(part) for part in ("Population", "Schedule", "Lineage", "best ever")]
+    assert order == sorted(order)
+    assert len(lines) < 45
+    assert sum(line.split()[:2] == ["59", "0"] for line in lines) == 1
+    whole = printed(summary(record, rows=None))
+    assert "more members" not in whole
+    assert sum(line.split()[1:2] == ["0"] for line in whole.splitlines()) == 60 + 1
+
+
+def test_hidden_failures_are_counted(segments, make_record):
+    members = [replace(each, interval=0, source=None) for each in crowd(segments, 5)]
+    members[2] = replace(members[2], score=math.nan)
+    text = printed(population(make_record(members), rows=2))
+    assert "and 3 more members (1 failed)" in text
+
+
+@pytest.mark.parametrize("width", [30, 40, 60, 80])
+def test_a_narrow_console_gets_fewer_columns_and_no_cut_cells(segments, make_record, width):
+    text = printed(population(make_record(segments, score_name="accuracy")), width)
+    head, *_ = [line for line in text.splitlines() if "member" in line]
+    assert "accuracy" in head
+    assert "…" not in text
+    assert "0.7500" in text
+    assert max(map(len, text.splitlines())) <= width
+    note = text[text.index("no room for") :].split() if width < 80 else []
+    assert ("source" in note) == (width < 80)
+
+
+def test_a_hyperparameter_with_the_name_of_a_column_is_qualified(segments, make_record):
+    space = Space({"interval": Uniform(0, 1), "score": Uniform(0, 1), "steps": Uniform(0, 1)})
+    values = {"interval": 0.25, "score": 0.5, "steps": 0.75}
+    one = replace(segments[0], hparams=values, metrics={"score": 0.5, "member": 7.0})
+    record = make_record([one], space, "score")
+    heading, _, row = [line for line in cells(population(record)) if line][1:]
+    expected = [
+        "member",
+        "interval",
+        "score",
+        "hparams.interval",
+        "hparams.score",
+        "steps",
+        "source",
+    ]
+    assert heading == expected
+    assert len(row) == len(heading)
+    assert ["steps", "interval", "score", "hparams.steps"] in cells(
+        schedule_table(lineage([one], 0), space)
+    )
+    names = [line[0] for line in cells(winners(record)) if len(line) == 3]
+    assert len(names) == len(set(names))
+    assert {"metrics.member", "hparams.interval", "hparams.score", "hparams.steps"} <= set(names)
+
+
+def test_a_minimised_metric_is_shown_as_it_was_evaluated(segments, make_record):
+    low = [
+        replace(each, score=-each.metrics.get("loss", math.nan), metrics=each.metrics)
+        for each in segments
+    ]
+    record = make_record(low, score_name="-loss")
+    text = printed(summary(record))
+    assert "loss (lower is better)" in text
+    assert "loss ↓" in text
+    assert "-0.2500" not in text
+    rows = [line for line in cells(population(record)) if line]
+    assert [row[2] for row in rows[-3:]] == ["0.2500", "0.3000", "failed"]
+    data = summary_data(record)
+    assert (data["metric"], data["direction"], data["score"]) == ("loss", "minimize", "-loss")
+    assert data["winner"]["score"] == -0.25
+
+
+def test_live_rates_stand_beside_the_base(segments, space, make_record):
+    curves = {
+        each.id: Telemetry(
+            curve=(
+                (each.first_step + 1, "lr", each.hparams["lr"]),
+                (each.first_step + 10, "lr", each.hparams["lr"] / 4),
+            )
+        )
+        for each in segments
+    }
+    line = lineage(segments, 1)
+    text = printed(schedule_table(line, space, curves))
+    assert "live lr" in text
+    assert "0.03333 → 0.008333" in text
+    assert "the base that the task's scheduler multiplies" in text
+    assert "0.02667 → 0.006667" in printed(winners(make_record(segments), curves))
+    assert "live" not in printed(schedule_table(line, space))
+    same = {key: Telemetry(curve=one.curve[:1]) for key, one in curves.items()}
+    assert "live" not in printed(schedule_table(line, space, same))
+
+
+def test_the_best_the_copied_and_the_failed_have_their_colours(segments, make_record):
+    console = Console(width=120, force_terminal=True, color_system="standard", no_color=False)
+    with console.capture() as capture:
+        console.print(population(make_record(each for each in segments if each.interval < 2)))
+    best, copied, failed = capture.get().rstrip().splitlines()[-3:]
+    assert "\x1b[1;32m" in best
+    assert "\x1b[36m" in copied
+    assert "\x1b[31m" in failed

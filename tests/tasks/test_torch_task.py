@@ -1,6 +1,7 @@
 """TorchTask: everything travels, hyperparameters are live, data comes in order, test data is not seen."""
 
 import copy
+import dataclasses
 import math
 from itertools import chain
 
@@ -662,3 +663,13 @@ def test_a_stack_draws_masks_at_each_members_own_rate(members):
     some = _stacked(task, modules, batches, hparams)[0]["4.weight"]
     assert torch.equal(some[0], gradients["4.weight"][0])
     assert some[1].any()
+
+
+def test_minimize_names_the_score(make_task):
+    assert make_task(minimize="loss").score == "-loss"
+    low = dataclasses.replace(make_task(minimize="loss"), batch_size=3)
+    assert (low.score, low.minimize) == ("-loss", "loss")
+    with pytest.raises(UsageError, match="TorchTask: score, minimize: got 'f1' and 'loss'"):
+        make_task(score="f1", minimize="loss")
+    with pytest.raises(UsageError, match="minimize: expected the name of a metric without a sign"):
+        make_task(minimize="-loss")

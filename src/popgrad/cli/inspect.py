@@ -8,12 +8,14 @@ from popgrad.runs.evaluate import evaluate_split
 from popgrad.tasks import TASKS, Split
 
 
-def show(directory: options.Run, as_json: options.Json = False) -> None:
+def show(
+    directory: options.Run, every_row: options.All = False, as_json: options.Json = False
+) -> None:
     """Show the winner, its schedule and its lineage, also of a run in progress.
 
     No code of the task is run.
     """
-    reports.show(open_run(directory), as_json=as_json)
+    reports.show(open_run(directory), every_row=every_row, as_json=as_json)
 
 
 def schedule(
@@ -29,13 +31,13 @@ def schedule(
     """
     if as_csv and as_json:
         raise UsageError("--csv, --json: given both; give one")
-    record = open_run(directory).record
-    line = record.lineage(member)
+    result = open_run(directory)
+    line = result.record.lineage(member)
     if not as_csv and not as_json:
-        reports.show_schedule(line, record.space)
+        reports.show_schedule(line, result.space, result.telemetry)
         return
 
-    whole = lineage.schedule(line)
+    whole = lineage.schedule(line, result.telemetry)
     if merged:
         whole = whole.merged()
     printing.print_text(whole.to_csv() if as_csv else whole.to_json())

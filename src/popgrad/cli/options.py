@@ -131,6 +131,9 @@ DataDir = Annotated[
 Merged = Annotated[
     bool, _option("--merged", None, "Print neighbours with equal values as one phase.")
 ]
+All = Annotated[
+    bool, _option("--all", None, "Print every member and every phase of the schedule.", _FILES)
+]
 Csv = Annotated[bool, _option("--csv", None, "Print CSV instead of a table.", _FILES)]
 Json = Annotated[bool, _option("--json", None, "Print JSON instead of tables.", _FILES)]
 Debug = Annotated[bool, _option("--debug", None, "Write no tables, figures and events.", _FILES)]

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from popgrad.cli.escape import Escaped
 from popgrad.core.population import Segment
+from popgrad.core.score import Score
 from popgrad.core.space import Space
 from popgrad.engine.callbacks import Callbacks, IntervalEnd
 from popgrad.record.lineage import rank
@@ -38,7 +39,7 @@ def show_progress(
         console: Console of standard error, with `markup=False`: output of a task is no markup.
         members: Size of the population.
         intervals: Intervals that each member trains in all.
-        score: Name of the metric that ranks.
+        score: Metric that ranks, as `Score.parse` reads it.
         space: Search space.
         plain: Whether to print a line for each interval in a terminal too.
     """
@@ -61,7 +62,7 @@ class _Lines:
     def __init__(self, console: Console, intervals: int, score: str) -> None:
         self._console = console
         self._intervals = intervals
-        self._score = score
+        self._score = Score.parse(score)
 
     def print_interval(self, end: IntervalEnd) -> None:
         """Print the line of an interval that all members have trained."""
@@ -73,9 +74,9 @@ class _Lines:
         if end.decision is not None:
             plan = end.decision.plan
             pairs = zip(plan.members, plan.sources, strict=True)
-            copies = [f"{member}←{source}" for member, source in pairs if member != source]
+            copies = [f"m{member} ← m{source}" for member, source in pairs if member != source]
             if copies:
-                line += f"; inherit {' '.join(copies)}"
+                line += f"; inherit {', '.join(copies)}"
             if end.decision.size is not None:
                 line += f"; {end.decision.size} members from now on"
         self._console.print(f"{line} ({end.seconds:.1f} s)", markup=False, soft_wrap=True)
@@ -84,7 +85,10 @@ class _Lines:
         scores = [segment.score for segment in end.segments if not segment.failed]
         if not scores:
             return "no member alive"
-        return f"best {self._score} {max(scores):.4g}, median {median(scores):.4g}"
+        best = self._score.shown(max(scores))
+        middle = self._score.shown(median(scores))
+        direction = " (lower is better)" if self._score.minimize else ""
+        return f"best {self._score.metric} {best:.4g}, median {middle:.4g}{direction}"
 
 
 class LiveTable:
@@ -93,12 +97,12 @@ class LiveTable:
     Args:
         members: Size of the population at the start; it may change.
         intervals: Intervals that each member trains in all.
-        score: Name of the metric that ranks.
+        score: Metric that ranks, as `Score.parse` reads it.
         space: Search space.
     """
 
     def __init__(self, members: int, intervals: int, score: str, space: Space) -> None:
-        self._score = score
+        self._score = Score.parse(score)
         self._space = space
         self._members = members
         self._intervals = intervals
@@ -172,25 +176,25 @@ class LiveTable:
         return [table, line] if hidden else [table]
 
     def _table(self, ranked: Sequence[Segment], names: Sequence[str]) -> Table:
-        from popgrad.report.text import numbers
+        from popgrad.report.tables import headings, numbers
+        from popgrad.report.text import style
 
+        first = ("member", "", "interval", self._score.heading)
         table = Table(box=None, header_style="bold", pad_edge=False)
-        for heading in ("member", "", "intervals", self._score, *names, ""):
+        for heading in (*first, *headings(names, first).values(), ""):
             table.add_column(Text(heading), justify="right", no_wrap=True)
-        scores = numbers(segment.score for segment in ranked)
+        scores = numbers(self._score.shown(segment.score) for segment in ranked)
         columns = [
             [str(segment.member) for segment in ranked],
             ["best", *[""] * (len(ranked) - 1)],
-            [str(segment.interval + 1) for segment in ranked],
+            [str(segment.interval) for segment in ranked],
             ["failed" if s.failed else text for s, text in zip(ranked, scores, strict=True)],
             *(numbers(segment.hparams[name] for segment in ranked) for name in names),
             [_origin(segment) for segment in ranked],
         ]
         for segment, *row in zip(ranked, *columns, strict=True):
-            style = "bold" if segment is ranked[0] else ""
-            if segment.failed:
-                style = "red"
-            table.add_row(*map(Text, row), style=style)
+            best = segment is ranked[0]
+            table.add_row(*map(Text, row), style=style(segment, best=best))
         return table
 
 
@@ -202,4 +206,4 @@ def _origin(segment: Segment) -> str:
     """Return the donor, if the segment continues from another member."""
     if segment.source is None or segment.source[0] == segment.member:
         return ""
-    return f"← {segment.source[0]}"
+    return f"← m{segment.source[0]}"

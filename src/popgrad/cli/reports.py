@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import math
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from popgrad.core.population import Segment
 from popgrad.core.space import Space
 from popgrad.doctor import Finding
 from popgrad.doctor.finding import size
+from popgrad.record.live import Curves
 from popgrad.report import summary, summary_data
-from popgrad.report.text import lineage_line, schedule_table
+from popgrad.report.text import ROWS, lineage_line, schedule_table
 from popgrad.runs.evaluate import Evaluation
 from popgrad.runs.replay import Replay
 from popgrad.runs.result import Result
@@ -51,26 +53,36 @@ def _relative(path: Path | None) -> Path | None:
     return path.relative_to(here) if path is not None and path.is_relative_to(here) else path
 
 
-def show(result: Result, *, as_json: bool, test: Mapping[str, float] | None = None) -> None:
-    """Print the winner, its schedule, its lineage and the population."""
+def show(
+    result: Result,
+    *,
+    as_json: bool,
+    test: Mapping[str, float] | None = None,
+    every_row: bool = False,
+) -> None:
+    """Print the population, the winner's schedule, its lineage, and the winner."""
     if not as_json:
-        out.print(summary(result.record))
+        path = _relative(result.directory)
+        more = "" if path is None else f"popgrad show {shlex.quote(str(path))} --all"
+        rows = None if every_row else ROWS
+        out.print(summary(result.record, result.telemetry, rows=rows, more=more))
         return
     directory = None if result.directory is None else str(result.directory)
     data: dict[str, Any] = {"directory": directory, "stopped": result.stopped}
-    data |= summary_data(result.record)
+    data |= summary_data(result.record, result.telemetry)
     print_json(data | ({"test": _plain(test)} if test is not None else {}))
 
 
-def show_schedule(lineage: Sequence[Segment], space: Space) -> None:
+def show_schedule(lineage: Sequence[Segment], space: Space, curves: Curves) -> None:
     """Print a lineage and the hyperparameters along it.
 
     Args:
         lineage: Segments of the lineage, root first.
         space: Dimensions that were searched; constants are left out.
+        curves: Telemetry by segment, for live values.
     """
     out.print(Text.assemble(("Lineage  ", "bold"), lineage_line(lineage)))
-    out.print(schedule_table(lineage, space))
+    out.print(schedule_table(lineage, space, curves))
 
 
 def show_evaluation(evaluation: Evaluation, as_json: bool) -> None:
@@ -134,9 +146,11 @@ def show_replay(replay: Replay, seconds: float, *, as_json: bool) -> None:
 
 def compare_scores(fresh: Result, recorded: Segment) -> None:
     """Print the score of a model that a schedule has trained beside that of its recorded model."""
-    score, name = fresh.winner.score, fresh.score_name
+    ranking = fresh.record.ranking
+    score = ranking.shown(fresh.winner.score)
+    before = ranking.shown(recorded.score)
     print_line(
-        f"under the schedule alone, {name} {score:.4g}; the recorded model has {recorded.score:.4g}"
+        f"under the schedule alone, {ranking.label} {score:.4g}; the recorded model has {before:.4g}"
     )
 
 

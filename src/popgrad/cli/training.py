@@ -65,7 +65,7 @@ def run(
         printing.err,
         members=components.config.population,
         intervals=components.config.intervals,
-        score=components.task.score,
+        score=components.ranking.text,
         space=components.task.space,
         plain=plain,
     )
@@ -219,7 +219,7 @@ def train(
         check_initial(components)
         path = directory or new_directory(config)
         intervals = components.config.intervals
-        score = components.task.score
+        score = components.ranking.text
         space = components.task.space
     else:
         if directory is not None:

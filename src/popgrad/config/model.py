@@ -69,6 +69,20 @@ class RunConfig(_Model):
         ge=1,
         le=100_000,
     )
+    score: str | None = key(
+        None,
+        'Metric that ranks, higher is better; "-loss" ranks by the lowest loss, "+loss" by the highest.',
+        commands=("run", "train"),
+        option=Option(_POPULATION, "METRIC"),
+        if_unset="the metric that the task names",
+    )
+    minimize: str | None = key(
+        None,
+        "Metric that ranks, lower is better, such as loss; it takes the place of score.",
+        commands=("run", "train"),
+        option=Option(_POPULATION, "METRIC"),
+        if_unset="the metric that the task names",
+    )
     grow: Literal["clone", "sample"] | None = key(
         None,
         "Start of members that resume adds: clone, with a donor's state and explored hyperparameters, or "
@@ -183,7 +197,8 @@ class RunConfig(_Model):
     )
     target_score: Number | None = key(
         None,
-        "Validation score of a member at which no further interval starts.",
+        "Value of the metric that ranks, on the validation split, at which no further interval starts; with "
+        "minimize, one as low or lower.",
         commands=_RUN_AND_RESUME,
         option=Option(_STOP, "X"),
         if_unset="no target",

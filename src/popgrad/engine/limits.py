@@ -13,7 +13,8 @@ class Limits:
     Attributes:
         intervals: Intervals that each member trains, at least 1.
         max_seconds: Seconds after which no further interval is started; None = no limit.
-        target_score: Score of a member at which no further interval is started; None = no target.
+        target_score: Score of a member, higher is better, at which no further interval is started;
+            None = no target.
     """
 
     intervals: int

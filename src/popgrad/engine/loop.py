@@ -9,6 +9,7 @@ from typing import Literal
 from popgrad.core.initial import first_hparams
 from popgrad.core.interval import Interval
 from popgrad.core.population import Assignment, Decision, Hparams, Outcome, Segment, SegmentId
+from popgrad.core.score import Score
 from popgrad.core.seeding import Rng
 from popgrad.engine.assignments import make_assignment
 from popgrad.engine.callbacks import Callbacks
@@ -51,6 +52,7 @@ class Engine:
         initial: Hyperparameters of the first members; names may be missing.
         checkpoint_every: Intervals between two checkpoints of a member, at least 1.
         callbacks: Functions to call as segments and intervals finish.
+        ranking: Metric that ranks, with its direction; None = that of the task.
     """
 
     def __init__(
@@ -69,8 +71,10 @@ class Engine:
         initial: Sequence[Hparams] = (),
         checkpoint_every: int = 1,
         callbacks: Callbacks | None = None,
+        ranking: Score | None = None,
     ) -> None:
         self._task = task
+        self._ranking = ranking or Score.parse(task.score)
         self._strategy = strategy
         self._journal = journal
         self._rng = Rng(seed)
@@ -272,7 +276,7 @@ class Engine:
         """Append the segment of an outcome to the record, and report it."""
         start = self._progress.newest[outcome.id[0]]
         assignment = self._training.pop(outcome.id)
-        segment = finished_segment(start, assignment, outcome, self._task.score)
+        segment = finished_segment(start, assignment, outcome, self._ranking)
         # Recorded before it is used: after a kill, nothing builds on a segment that is lost.
         self._journal.append_segments([segment], [outcome.telemetry])
         self._segments[segment.id] = segment

@@ -4,11 +4,12 @@ import math
 
 from popgrad.core.errors import UsageError
 from popgrad.core.population import Assignment, Outcome, Segment
+from popgrad.core.score import Score
 from popgrad.record.progress import PendingSegment
 
 
 def finished_segment(
-    start: PendingSegment, assignment: Assignment, outcome: Outcome, score_name: str
+    start: PendingSegment, assignment: Assignment, outcome: Outcome, ranking: Score
 ) -> Segment:
     """Return the row of record of a trained segment.
 
@@ -16,12 +17,12 @@ def finished_segment(
         start: The segment as it was decided on.
         assignment: The segment as the executor obeyed it.
         outcome: Result of training it.
-        score_name: Metric that ranks; "-loss" ranks by the lowest loss.
+        ranking: Metric that ranks, with its direction.
 
     Raises:
         UsageError: The task does not evaluate that metric.
     """
-    score, error = score_of(outcome, score_name)
+    score, error = score_of(outcome, ranking)
     return Segment(
         member=start.member,
         interval=start.interval,
@@ -40,12 +41,12 @@ def finished_segment(
     )
 
 
-def score_of(outcome: Outcome, score_name: str) -> tuple[float, str]:
+def score_of(outcome: Outcome, ranking: Score) -> tuple[float, str]:
     """Return the score of an outcome and the reason if it is a failure.
 
     Args:
         outcome: Result of training a segment.
-        score_name: Metric that ranks; "-loss" ranks by the lowest loss.
+        ranking: Metric that ranks, with its direction.
 
     Returns:
         The score, higher is better, nan if training failed; and the error, "" if the score is
@@ -57,11 +58,10 @@ def score_of(outcome: Outcome, score_name: str) -> tuple[float, str]:
     if outcome.error:
         return math.nan, outcome.error
 
-    name = score_name.removeprefix("-")
+    name = ranking.metric
     if name not in outcome.metrics:
         evaluated = ", ".join(outcome.metrics) or "nothing"
         raise UsageError(f"the task's score is {name!r}, but it evaluates {evaluated}")
 
-    metric = outcome.metrics[name]
-    score = -metric if score_name.startswith("-") else metric
-    return score, "" if math.isfinite(score) else f"the score ({score_name}) is {score}"
+    value = outcome.metrics[name]
+    return ranking.rank(value), "" if math.isfinite(value) else f"the score ({name}) is {value}"

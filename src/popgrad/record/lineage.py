@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from popgrad.core.errors import NobodyLeftError, RunError, UsageError
 from popgrad.core.population import Segment, SegmentId
+from popgrad.record.live import Curves, live_values
 from popgrad.record.schedule import Phase, Schedule
 
 
@@ -119,9 +120,19 @@ def _circle(leaf: SegmentId) -> RunError:
     return RunError(f"the record is damaged: the sources behind segment {leaf} run in a circle")
 
 
-def schedule(lineage: Sequence[Segment]) -> Schedule:
-    """Return the hyperparameters along a lineage (root first), one phase per segment."""
-    phases = (Phase(segment.first_step, segment.steps, segment.hparams) for segment in lineage)
+def schedule(lineage: Sequence[Segment], curves: Curves | None = None) -> Schedule:
+    """Return the hyperparameters along a lineage (root first), one phase per segment.
+
+    Args:
+        lineage: Segments of the lineage, root first.
+        curves: Telemetry by segment, for live values; None = unknown.
+    """
+    phases = (
+        Phase(
+            segment.first_step, segment.steps, segment.hparams, live_values(segment, curves or {})
+        )
+        for segment in lineage
+    )
     return Schedule(tuple(phases))
 
 

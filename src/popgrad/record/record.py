@@ -6,8 +6,10 @@ from functools import cached_property
 from typing import Any
 
 from popgrad.core.population import Decision, Segment, SegmentId
+from popgrad.core.score import Score
 from popgrad.core.space import Space
 from popgrad.record import lineage
+from popgrad.record.live import Curves
 from popgrad.record.progress import Progress, progress_after, recorded_starts
 from popgrad.record.schedule import Schedule
 
@@ -18,7 +20,7 @@ class Record:
 
     Attributes:
         space: Dimensions that the run searches.
-        score_name: Metric that ranks, higher is better; "-loss" ranks by the lowest loss.
+        score_name: Metric that ranks, as `Score.parse` reads it; "-loss" ranks by the lowest loss.
         segments: Finished segments, ordered by (interval, member).
         decisions: Decisions in order. They may be left out if the population has never changed its
             size.
@@ -46,6 +48,11 @@ class Record:
     run_id: str = ""
     fingerprint: Mapping[str, object] = field(default_factory=dict, repr=False)
     stopped: str = "unfinished"
+
+    @cached_property
+    def ranking(self) -> Score:
+        """Metric that ranks, with its direction."""
+        return Score.parse(self.score_name)
 
     @cached_property
     def by_id(self) -> dict[SegmentId, Segment]:
@@ -116,6 +123,13 @@ class Record:
 
         return lineage.lineage(self.segments, leaf)
 
-    def schedule(self, leaf: int | SegmentId | None = None) -> Schedule:
-        """Return the hyperparameters along a lineage; arguments and errors are those of `lineage`."""
-        return lineage.schedule(self.lineage(leaf))
+    def schedule(
+        self, leaf: int | SegmentId | None = None, curves: Curves | None = None
+    ) -> Schedule:
+        """Return the hyperparameters along a lineage.
+
+        Args:
+            leaf: As in `lineage`, which also raises the errors.
+            curves: Telemetry by segment, for live values; None = unknown.
+        """
+        return lineage.schedule(self.lineage(leaf), curves)

@@ -2,9 +2,10 @@
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from warnings import warn
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -25,11 +26,14 @@ class Phase:
         first_step: Training steps before the phase, from 0.
         steps: Length in training steps, at least 1.
         hparams: Complete hyperparameters.
+        live: First and last live value of each hyperparameter that the task's own scheduler has
+            multiplied, by name: `hparams` holds its base. Telemetry, so equality ignores it.
     """
 
     first_step: int
     steps: int
     hparams: Hparams
+    live: Mapping[str, tuple[float, float]] = field(default_factory=dict, compare=False)
 
     @property
     def end(self) -> int:
@@ -96,8 +100,7 @@ class Schedule:
         merged: list[Phase] = []
         for phase in self.phases:
             if merged and dict(merged[-1].hparams) == dict(phase.hparams):
-                last = merged.pop()
-                phase = Phase(last.first_step, last.steps + phase.steps, last.hparams)
+                phase = _joined(merged.pop(), phase)
             merged.append(phase)
         return Schedule(tuple(merged))
 
@@ -105,17 +108,30 @@ class Schedule:
         """Return the same phases with only some of the hyperparameters."""
         kept = list(names)
         phases = (
-            Phase(phase.first_step, phase.steps, {name: phase.hparams[name] for name in kept})
+            Phase(
+                phase.first_step,
+                phase.steps,
+                {name: phase.hparams[name] for name in kept},
+                {name: ends for name, ends in phase.live.items() if name in kept},
+            )
             for phase in self.phases
         )
         return Schedule(tuple(phases))
 
     def rows(self) -> list[dict[str, object]]:
-        """Return one JSON-able row per phase: first_step, steps, hparams."""
-        return [
-            {"first_step": phase.first_step, "steps": phase.steps, "hparams": dict(phase.hparams)}
-            for phase in self.phases
-        ]
+        """Return one JSON-able row per phase: first_step, steps, hparams, and live if there is any."""
+        rows: list[dict[str, object]] = []
+        for phase in self.phases:
+            row: dict[str, object] = {"first_step": phase.first_step, "steps": phase.steps}
+            row["hparams"] = dict(phase.hparams)
+            if phase.live:
+                row["live"] = {name: list(ends) for name, ends in phase.live.items()}
+            rows.append(row)
+        return rows
+
+    def __str__(self) -> str:
+        """Return a table: a line for each stretch with equal hyperparameters, numbers rounded."""
+        return schedule_text.to_table(self.merged().rows())
 
     def scheduler(
         self, optimizer: Optimizer, name: str = "lr", *, last_step: int = -1
@@ -124,6 +140,9 @@ class Schedule:
 
         The first value is set at once; call `step` after each training step, not once an epoch. Its
         state is a few numbers; loading it sets the value that is due.
+
+        If a scheduler of the task multiplied the hyperparameter, this sets the base alone, and
+        warns.
 
         Args:
             optimizer: Optimizer with `name` as a key of every parameter group; all get the same
@@ -146,6 +165,15 @@ class Schedule:
                 raise UsageError(
                     f"scheduler: expected a number, but {name} is {value!r}: use schedule.at(step)"
                 )
+
+        ends = [phase.live[name] for phase in self.phases if name in phase.live]
+        if ends:
+            warn(
+                f"the schedule of {name} is the base that a scheduler of the task multiplied: the run "
+                f"trained with {ends[0][0]:.4g} at first and {ends[-1][1]:.4g} at last; use that "
+                "scheduler too",
+                stacklevel=2,
+            )
         return Scheduler(optimizer, name, lambda step: self.at(step)[name], last_step)
 
     # --- text -------------------------------------------------------------------------------------
@@ -153,7 +181,7 @@ class Schedule:
     @classmethod
     def from_rows(cls, rows: Iterable[Mapping[str, Any]]) -> "Schedule":
         """Return the schedule of rows such as those of `rows`."""
-        return cls(tuple(Phase(**row) for row in rows))
+        return cls(tuple(_phase(**row) for row in rows))
 
     def to_json(self) -> str:
         """Return `rows` as a JSON string. `from_json` gives back the same values and types."""
@@ -210,3 +238,23 @@ class Schedule:
             ) from None
         except ValueError as error:
             raise UsageError(f"cannot read a schedule from {path}: {error}") from None
+
+
+def _joined(first: Phase, second: Phase) -> Phase:
+    """Return neighbours with equal hyperparameters as one phase."""
+    live = {}
+    for name in {**first.live, **second.live}:
+        # A hyperparameter without a live value was live itself.
+        base = first.hparams[name]
+        begin, _ = first.live.get(name, (base, base))
+        _, end = second.live.get(name, (base, base))
+        live[name] = (begin, end)
+    return Phase(first.first_step, first.steps + second.steps, first.hparams, live)  # type: ignore[arg-type]
+
+
+def _phase(
+    first_step: int, steps: int, hparams: Hparams, live: Mapping[str, Any] | None = None
+) -> Phase:
+    """Return the phase of a row."""
+    ends = {name: (first, last) for name, (first, last) in (live or {}).items()}
+    return Phase(first_step, steps, hparams, ends)

@@ -12,9 +12,12 @@ from popgrad.core.population import Value
 from popgrad.gates.sizes import parse_json
 
 Row = Mapping[str, Any]
-"""A phase: "first_step", "steps", and "hparams", a mapping of names to values."""
+"""A phase: "first_step", "steps", "hparams", a mapping of names to values, and where a scheduler changed
+values "live", a mapping of names to the first and the last live value."""
 
 _STEPS = ("first_step", "steps")
+_OWNER = "hparams."
+_LIVE = ("live_first.", "live_last.")
 
 
 def check_row(number: int, row: object) -> Row:
@@ -28,7 +31,11 @@ def check_row(number: int, row: object) -> Row:
         UsageError: The row does not describe a phase; names what is wrong.
     """
     keys = {*_STEPS, "hparams"}
-    if not isinstance(row, dict) or row.keys() != keys or not isinstance(row["hparams"], dict):
+    if (
+        not isinstance(row, dict)
+        or row.keys() - {"live"} != keys
+        or not isinstance(row["hparams"], dict)
+    ):
         raise UsageError(
             f"phase {number}: expected first_step, steps and a mapping hparams, got {row!r:.80}"
         )
@@ -41,7 +48,18 @@ def check_row(number: int, row: object) -> Row:
             raise UsageError(
                 f"phase {number}, {name}: expected a number, string or boolean, got {value!r}"
             )
+    _check_live(number, row.get("live", {}), row["hparams"])
     return row
+
+
+def _check_live(number: int, live: object, hparams: Mapping[str, Any]) -> None:
+    expected = "two numbers for each of some hyperparameters"
+    if not isinstance(live, dict) or live.keys() - hparams.keys():
+        raise UsageError(f"phase {number}, live: expected {expected}, got {live!r:.80}")
+    for name, ends in live.items():
+        numbers = isinstance(ends, list) and all(type(end) in (int, float) for end in ends)
+        if not numbers or len(ends) != 2:
+            raise UsageError(f"phase {number}, live: expected {expected}, got {name}: {ends!r:.80}")
 
 
 # --- JSON -----------------------------------------------------------------------------------------
@@ -69,18 +87,29 @@ def from_json(text: str) -> list[Row]:
 def to_csv(rows: Sequence[Row]) -> str:
     """Return rows as CSV: first_step, steps and a column for each hyperparameter.
 
+    A hyperparameter that has the name of another column is headed "hparams.<name>". If a scheduler
+    changed some, live_first.<name> and live_last.<name> follow.
+
     An empty cell is no value. A string that would be read as something else is written in the
     quotation marks that it has in JSON.
     """
     names = list(dict.fromkeys(name for row in rows for name in row["hparams"]))
+    live = list(dict.fromkeys(name for row in rows for name in row.get("live", ())))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*_STEPS, *names])
+    writer.writerow(
+        [*_STEPS, *map(_heading, names), *(f"{end}{name}" for name in live for end in _LIVE)]
+    )
     for row in rows:
         hparams = row["hparams"]
         cells = [_cell(hparams[name]) if name in hparams else "" for name in names]
-        writer.writerow([row["first_step"], row["steps"], *cells])
+        ends = [end for name in live for end in row.get("live", {}).get(name, ("", ""))]
+        writer.writerow([row["first_step"], row["steps"], *cells, *ends])
     return text.getvalue()
+
+
+def _heading(name: str) -> str:
+    return _OWNER + name if name in _STEPS or name.startswith((_OWNER, *_LIVE)) else name
 
 
 def from_csv(text: str) -> list[Row]:
@@ -101,9 +130,15 @@ def from_csv(text: str) -> list[Row]:
 def _row(number: int, header: list[str], line: list[str]) -> Row:
     if len(line) != len(header):
         raise UsageError(f"phase {number}: expected {len(header)} columns, got {len(line)}")
-    cells = zip(header[2:], line[2:], strict=True)
-    hparams = {name: _value(cell) for name, cell in cells if cell}
-    return {"first_step": _value(line[0]), "steps": _value(line[1]), "hparams": hparams}
+    hparams: dict[str, Any] = {}
+    live: dict[str, list[Any]] = {}
+    for heading, cell in zip(header[2:], line[2:], strict=True):
+        if cell and heading.startswith(_LIVE):
+            live.setdefault(heading.partition(".")[2], []).append(_value(cell))
+        elif cell:
+            hparams[heading.removeprefix(_OWNER)] = _value(cell)
+    row = {"first_step": _value(line[0]), "steps": _value(line[1]), "hparams": hparams}
+    return row | {"live": live} if live else row
 
 
 def _cell(value: Value) -> str:
@@ -127,3 +162,40 @@ def _value(cell: str) -> Value:
         with suppress(ValueError):
             return number(cell) if cell.isascii() else cell
     return cell
+
+
+# --- a table to read ------------------------------------------------------------------------------
+
+
+def to_table(rows: Sequence[Row]) -> str:
+    """Return rows as lines of aligned columns: steps from..to, each hyperparameter with 4 digits.
+
+    A hyperparameter that a scheduler changed has its live values beside it, first → last.
+    """
+    names = list(dict.fromkeys(name for row in rows for name in row["hparams"]))
+    live = {name for row in rows for name in row.get("live", ())}
+    columns = [["steps", *(f"{r['first_step']}..{r['first_step'] + r['steps'] - 1}" for r in rows)]]
+    for name in names:
+        values = [row["hparams"].get(name) for row in rows]
+        columns.append([_heading(name), *map(_rounded, values)])
+        if name in live:
+            ends = [row.get("live", {}).get(name) for row in rows]
+            columns.append([f"live {name}", *map(span, ends)])
+
+    widths = [max(map(len, column)) for column in columns]
+    lines = zip(*columns, strict=True)
+    return "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
+        for line in lines
+    )
+
+
+def span(ends: Sequence[float] | None) -> str:
+    """Return a first and a last value in words, "0.03 → 1.4e-05"; None = nothing."""
+    return "" if ends is None else " → ".join(map(_rounded, ends))
+
+
+def _rounded(value: object) -> str:
+    if value is None:
+        return ""
+    return format(value, ".4g") if isinstance(value, float) else str(value)

@@ -10,6 +10,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from popgrad.core.population import Segment
 from popgrad.core.seeding import Floats
 from popgrad.core.space import Choice, Dimension, Ordinal
+from popgrad.record.record import Record
+from popgrad.report.style import worst_shown
 
 # Font sizes in points; explicit, because a user's matplotlibrc must not change a figure.
 TITLE = 13
@@ -77,6 +79,27 @@ def dress(axes: Axes, which: str, label: str, dimension: Dimension | None, value
     axes.tick_params(which="both", labelsize=TICKS)
     axes.grid(visible=True, color=GRID, linewidth=0.6)
     axes.set_axisbelow(True)
+
+
+def limit_height(axes: Axes, record: Record) -> None:
+    """Cut the axis of the metric that ranks if a few bad values would flatten all others, with a note.
+
+    Args:
+        axes: Panel whose vertical axis is the metric.
+        record: Record with at least one segment.
+    """
+    scores = np.array([segment.score for segment in record.segments])
+    alive = scores[np.isfinite(scores)]
+    if not len(alive):
+        return
+
+    low = worst_shown(alive)
+    high = float(alive.max())
+    if 0 < 3 * (high - low) < high - float(alive.min()):
+        margin = MARGIN * (high - low)
+        ends = sorted(map(record.ranking.shown, (low - margin, high + margin)))
+        axes.set_ylim(*ends)
+        axes.yaxis.label.set_text(f"{axes.get_ylabel()}\n(the worst are off the scale)")
 
 
 def _nines(x: Any) -> Any:

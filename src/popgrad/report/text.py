@@ -1,62 +1,45 @@
 """A run in words and numbers: the output of `popgrad show`, and the same as plain data for `--json`."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from popgrad.core.errors import NobodyLeftError
 from popgrad.core.population import Hparams, Segment, Value
 from popgrad.core.space import Space
 from popgrad.record import lineage
+from popgrad.record.live import Curves, live_values
 from popgrad.record.record import Record
+from popgrad.record.schedule_text import span
 from popgrad.report.history import searched
+from popgrad.report.tables import Column, FittedTable, headings, numbers
 
-# Significant digits: a validation set of 10,000 resolves no more of an accuracy.
-DIGITS = 4
-# A column is written with exponents if its numbers span more than this, or one is beyond these.
-_WIDEST = 1e4
-_LARGEST = 1e6
-_SMALLEST = 1e-4
+ROWS = 12
+"""Rows of a table in a summary; `popgrad show --all` has them all."""
 
+LEGEND = (
+    "m4 is member 4; ← continues from the weights of; members, intervals and steps count from 0"
+)
 
-def numbers(column: Iterable[object]) -> list[str]:
-    """Return a column of values as text that aligns when it is set flush right.
-
-    Floats get at least 4 significant digits and all the same number of decimals, or exponents if
-    they span more than four orders of magnitude; other values are written as they are, None as
-    nothing.
-    """
-    values = list(column)
-    sizes = [
-        abs(value)
-        for value in values
-        if isinstance(value, float) and math.isfinite(value) and value
-    ]
-
-    low = min(sizes, default=1.0)
-    high = max(sizes, default=1.0)
-    if high / low > _WIDEST or high >= _LARGEST or low < _SMALLEST:
-        form = f".{DIGITS - 1}e"
-    else:
-        form = f".{max(0, DIGITS - 1 - math.floor(math.log10(low)))}f"
-    return [_text(value, form) for value in values]
+_ELIDED = "…"
 
 
-def _text(value: object, form: str) -> str:
-    if value is None:
-        return ""
-    return format(value, form) if isinstance(value, float) else str(value)
+def summary(
+    record: Record, curves: Curves | None = None, *, rows: int | None = ROWS, more: str = ""
+) -> RenderableType:
+    """Return the run in a few tables: present population, schedule, lineage, winner and best ever.
 
+    The winner comes last, where it stays in sight. A record without segments gives a line that
+    states this.
 
-def summary(record: Record) -> RenderableType:
-    """Return the run on one screen: winner and best ever, lineage, schedule, present population.
-
-    A record without segments gives a line that states this.
+    Args:
+        record: Record of the run.
+        curves: Telemetry by segment, for live values; None = unknown.
+        rows: Most rows of the population and of the schedule; None = all.
+        more: Command that prints the rest, for a table that is cut.
     """
     if not record.segments:
         return Text("No segment is finished yet.")
@@ -64,51 +47,101 @@ def summary(record: Record) -> RenderableType:
         line = record.lineage()
     except NobodyLeftError as error:
         headline = Text(f"{str(error).capitalize()}.", style="bold red")
-        return Group(headline, population(record))
+        return Group(population(record, rows=rows, more=more), headline)
 
     return Group(
-        winners(record),
+        population(record, rows=rows, more=more),
+        schedule_table(line, record.space, curves, rows=rows, more=more),
         Text.assemble(("Lineage  ", "bold"), lineage_line(line)),
-        schedule_table(line, record.space),
-        population(record),
+        Text(LEGEND, style="dim italic"),
+        winners(record, curves),
     )
 
 
-def winners(record: Record) -> Table:
+def winners(record: Record, curves: Curves | None = None) -> FittedTable:
     """Return the winner (best final score) beside the best score of the whole run.
 
     Raises:
         NobodyLeftError: There is no winner.
     """
-    columns = {"winner": record.winner, "best ever": record.best_ever}
-    both = list(columns.values())
+    both = (record.winner, record.best_ever)
+    ranking = record.ranking
     metrics = dict.fromkeys(
-        name for each in both for name in each.metrics if name != record.score_name
+        name for each in both for name in each.metrics if name != ranking.metric
     )
+    names = ["member", "interval", "steps", ranking.label]
+    cells: list[Sequence[str]] = [
+        [str(each.member) for each in both],
+        [str(each.interval) for each in both],
+        [str(each.last_step) for each in both],
+        numbers(ranking.shown(each.score) for each in both),
+    ]
 
-    table = _table("", {"": "left", **dict.fromkeys(columns, "right")})
-    table.add_row("member", *(str(each.member) for each in both))
-    table.add_row("interval", *(str(each.interval) for each in both))
-    table.add_row("steps", *(str(each.last_step) for each in both))
-    table.add_row(Text(record.score_name), *numbers(each.score for each in both), style="bold")
-    for name in metrics:
-        table.add_row(Text(name), *numbers(each.metrics.get(name) for each in both))
-    table.add_section()
-    for name in record.space:
-        table.add_row(Text(name), *map(Text, numbers(each.hparams[name] for each in both)))
-    return table
+    for name, heading in headings(metrics, [*names, ranking.metric], "metrics").items():
+        names.append(heading)
+        cells.append(numbers(each.metrics.get(name) for each in both))
+    last = len(names) - 1
+
+    live = [live_values(each, curves or {}) for each in both]
+    for name, heading in headings(record.space, [*names, ranking.metric]).items():
+        names.append(heading)
+        cells.append(numbers(each.hparams[name] for each in both))
+        if any(name in ends for ends in live):
+            names.append(f"live {name}")
+            cells.append([span(ends.get(name)) for ends in live])
+
+    columns = [
+        Column("", names, left=True),
+        Column("winner", [row[0] for row in cells]),
+        Column("best ever", [row[1] for row in cells], priority=1),
+    ]
+    styles = ["bold green" if number == 3 else "" for number in range(len(names))]
+    return FittedTable("", columns, styles=styles, sections=[last])
 
 
-def schedule_table(line: Sequence[Segment], space: Space) -> Table:
-    """Return the schedule along a lineage (root first): searched hyperparameters, neighbours merged."""
+def schedule_table(
+    line: Sequence[Segment],
+    space: Space,
+    curves: Curves | None = None,
+    *,
+    rows: int | None = None,
+    more: str = "",
+) -> FittedTable:
+    """Return the schedule along a lineage (root first): searched hyperparameters, neighbours merged.
+
+    Args:
+        line: Segments of the lineage.
+        space: Dimensions that were searched; constants are left out.
+        curves: Telemetry by segment, for live values; None = unknown.
+        rows: Most rows, of which the last ones are shown; None = all.
+        more: Command that prints the rest.
+    """
     names = list(searched(space))
-    phases = lineage.schedule(line).only(names).merged().phases
-    table = _table("Schedule", {"steps": "right", **dict.fromkeys(names, "right")})
-    ranges = [f"{phase.first_step}..{phase.end - 1}" for phase in phases]
-    columns = [numbers(phase.hparams[name] for phase in phases) for name in names]
-    for row in zip(ranges, *columns, strict=True):
-        table.add_row(*map(Text, row))
-    return table
+    phases = lineage.schedule(line, curves).only(names).merged().phases
+    live = dict.fromkeys(name for phase in phases for name in phase.live)
+    shown = phases if rows is None else phases[-rows:]
+
+    columns = [Column("steps", [f"{phase.first_step}..{phase.end - 1}" for phase in shown])]
+    for number, (name, heading) in enumerate(headings(names, ["steps"]).items()):
+        values = numbers(phase.hparams[name] for phase in shown)
+        columns.append(Column(heading, values, priority=1 if number else 0))
+        if name in live:
+            ends = [span(phase.live.get(name)) for phase in shown]
+            columns.append(Column(f"live {name}", ends, style="cyan", priority=1))
+
+    notes = [_hidden(len(phases) - len(shown), "earlier phase", more)]
+    if live:
+        base = f"{', '.join(live)}: the base that the task's scheduler multiplies"
+        notes.append(f"{base}; live: what the optimizer trained with, first → last step")
+    return FittedTable("Schedule", columns, note="\n".join(filter(None, notes)))
+
+
+def _hidden(count: int, noun: str, more: str) -> str:
+    """Return a line on rows that are not shown; "" = there are none."""
+    if count < 1:
+        return ""
+    line = f"and {count} more {noun}{'s' * (count > 1)}"
+    return f"{line}: {more}" if more else line
 
 
 def lineage_line(line: Sequence[Segment]) -> Text:
@@ -117,12 +150,12 @@ def lineage_line(line: Sequence[Segment]) -> Text:
     for i, stay in enumerate(reversed(_stays(line))):
         first = stay[0].interval
         last = stay[-1].interval
-        span = str(first) if first == last else f"{first}-{last}"
+        intervals = str(first) if first == last else f"{first}-{last}"
         if i == 0:
-            span = f"interval {span}" if first == last else f"intervals {span}"
+            intervals = f"interval{'s' * (first != last)} {intervals}"
         else:
             text.append(" ← ", style="bold yellow")
-        text.append(f"m{stay[0].member}", style="bold").append(f" ({span})")
+        text.append(f"m{stay[0].member}", style="bold").append(f" ({intervals})")
     return text
 
 
@@ -136,23 +169,51 @@ def _stays(line: Sequence[Segment]) -> list[list[Segment]]:
     return stays
 
 
-def population(record: Record) -> Table:
-    """Return the last segment of each present member, best score first, failed ones last."""
-    last = sorted(record.last.values(), key=lineage.rank)
-    names = list(searched(record.space))
-    header = ["member", "interval", record.score_name, *names, "source"]
-    table = _table("Population", dict.fromkeys(header, "right"))
+def population(record: Record, *, rows: int | None = None, more: str = "") -> FittedTable:
+    """Return the last segment of each present member, best score first, failed ones last.
+
+    Args:
+        record: Record with at least one segment.
+        rows: Most rows; None = all.
+        more: Command that prints the rest.
+    """
+    ranked = sorted(record.last.values(), key=lineage.rank)
+    shown = ranked if rows is None else ranked[:rows]
+    ranking = record.ranking
+    names = headings(searched(record.space), ["member", "interval", ranking.heading, "source"])
 
     columns = [
-        [str(segment.member) for segment in last],
-        [str(segment.interval) for segment in last],
-        numbers(segment.score for segment in last),
-        *(numbers(segment.hparams[name] for segment in last) for name in names),
-        [_source(segment) for segment in last],
+        Column("member", [str(segment.member) for segment in shown]),
+        Column("interval", [str(segment.interval) for segment in shown], priority=2),
+        Column(ranking.heading, scores(shown, record)),
+        *(
+            Column(heading, numbers(segment.hparams[name] for segment in shown), priority=1)
+            for name, heading in names.items()
+        ),
+        Column("source", [_source(segment) for segment in shown], priority=3),
     ]
-    for segment, *row in zip(last, *columns, strict=True):
-        table.add_row(*map(Text, row), style="red" if segment.failed else "")
-    return table
+    note = _hidden(len(ranked) - len(shown), "member", "")
+    failed = sum(segment.failed for segment in ranked[len(shown) :])
+    note += f" ({failed} failed)" if failed else ""
+    note += f": {more}" if note and more else ""
+    styles = [style(segment, best=segment is ranked[0]) for segment in shown]
+    return FittedTable("Population", columns, styles=styles, note=note)
+
+
+def scores(segments: Sequence[Segment], record: Record) -> list[str]:
+    """Return the metric that ranks of each segment as text; "failed" if it has none."""
+    values = numbers(record.ranking.shown(segment.score) for segment in segments)
+    pairs = zip(segments, values, strict=True)
+    return ["failed" if segment.failed else value for segment, value in pairs]
+
+
+def style(segment: Segment, *, best: bool) -> str:
+    """Return the style of a member's row: green and bold the best, cyan what was copied, red a failure."""
+    if segment.failed:
+        return "red"
+    if best:
+        return "bold green"
+    return "cyan" if lineage.inherited(segment) else ""
 
 
 def _source(segment: Segment) -> str:
@@ -161,19 +222,11 @@ def _source(segment: Segment) -> str:
     return f"m{segment.source[0]}" if lineage.inherited(segment) else "itself"
 
 
-def _table(title: str, columns: dict[str, str]) -> Table:
-    table = Table(
-        title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD
-    )
-    for name, justify in columns.items():
-        table.add_column(Text(name), justify="left" if justify == "left" else "right")
-    return table
-
-
-def summary_data(record: Record) -> dict[str, object]:
+def summary_data(record: Record, curves: Curves | None = None) -> dict[str, object]:
     """Return the summary as plain JSON data; numbers that are not finite are None, since JSON has no NaN.
 
-    Keys: score (its name), members, intervals, segments, failed (counts), winner and best_ever
+    Keys: score (its name; "-loss" ranks by the lowest loss), metric and direction ("minimize" or
+    "maximize"), members, intervals, segments, failed (counts), winner and best_ever
     (None if no score is finite), lineage (root first), schedule (all hyperparameters, equal
     neighbours merged), population (the last segment of each present member), founders (for each
     interval, how many fresh ancestors are alive).
@@ -192,6 +245,8 @@ def summary_data(record: Record) -> dict[str, object]:
     alive = lineage.founders(segments)
     return {
         "score": record.score_name,
+        "metric": record.ranking.metric,
+        "direction": record.ranking.direction,
         "members": len(record.last),
         "intervals": max((segment.interval + 1 for segment in segments), default=0),
         "segments": len(segments),
@@ -199,7 +254,7 @@ def summary_data(record: Record) -> dict[str, object]:
         "winner": winner and _data(winner, space),
         "best_ever": best_ever and _data(best_ever, space),
         "lineage": [_data(segment, space) for segment in line],
-        "schedule": lineage.schedule(line).merged().rows() if line else [],
+        "schedule": lineage.schedule(line, curves).merged().rows() if line else [],
         "population": [_data(segment, space) for segment in record.last.values()],
         "founders": [{"interval": interval, "alive": count} for interval, count in alive.items()],
     }

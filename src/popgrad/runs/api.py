@@ -153,7 +153,7 @@ def start(
     facts = {
         "config": config.model_dump(mode="json"),
         "space": components.task.space.spec(),
-        "score": components.task.score,
+        "score": components.ranking.text,
         "given_task": task is not None,
         "task_digest": source_digest(
             task or components.task, None if task is not None else config.task
@@ -229,7 +229,7 @@ def resume(
 
         with recorded_code(code_of(record, path, allow_changed=allow_changed_task)):
             components = _rebuild(config, record, task, strategy)
-        check_same_task(components.task, task, record, allow=allow_changed_task)
+        check_same_task(components.task, components.ranking, task, record, allow=allow_changed_task)
         growth_given = keywords.get("grow") is not None
         resize = describe_resize(components.config, record, components.strategy, grow=growth_given)
         if resize:

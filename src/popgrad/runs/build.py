@@ -14,6 +14,7 @@ from popgrad.core.errors import UsageError
 from popgrad.core.initial import first_hparams
 from popgrad.core.interval import parse_interval
 from popgrad.core.population import Assignment, Hparams
+from popgrad.core.score import Score, check_direction
 from popgrad.core.seeding import Rng
 from popgrad.executors.auto import fastest
 from popgrad.gates.code import imported_code
@@ -25,6 +26,7 @@ from popgrad.runs.components import (
     make_strategy,
     make_task,
     resolve_device,
+    score_text,
 )
 from popgrad.strategies import STRATEGIES
 from popgrad.strategies.base import Strategy
@@ -61,6 +63,11 @@ def build(
     """
     with imported_code() as code:
         task = make_task(config, task)
+    score = score_text(config, task)
+    if not sizes:
+        # A recorded run continues with the direction that it began with.
+        check_direction(score)
+    Score.parse(score).target(config.target_score)
     config = resolve(config, task, strategy, sizes=sizes)
     return replace(components(config, task, strategy, sizes=sizes), code=code)
 

@@ -12,6 +12,7 @@ import torch
 from popgrad.config import RunConfig
 from popgrad.core.errors import UsageError
 from popgrad.core.initial import first_hparams
+from popgrad.core.score import Score, named_score
 from popgrad.core.seeding import Rng
 from popgrad.core.space import Space, dimension
 from popgrad.executors import EXECUTORS
@@ -25,7 +26,7 @@ from popgrad.tasks.base import Task, network_bytes
 from popgrad.tasks.reference import check_options, resolve_task
 from popgrad.tasks.torch_task import TorchTask
 
-_TASK_PARTS = ("space", "score", "init", "train", "evaluate")
+_TASK_PARTS = ("space", "init", "train", "evaluate")
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Components:
     Attributes:
         config: Resolved configuration.
         task: Task to train, with the configured space and weights.
+        ranking: Metric that ranks, with its direction.
         strategy: Makes the plans.
         make_executor: Starts the executor; called with `save`, the function that writes a
             checkpoint.
@@ -43,6 +45,7 @@ class Components:
 
     config: RunConfig
     task: Task
+    ranking: Score
     strategy: Strategy
     make_executor: Callable[..., Executor]
     code: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -66,6 +69,7 @@ def components(
     return Components(
         config=config,
         task=_spread(task, config, sizes),
+        ranking=Score.parse(score_text(config, task)),
         strategy=strategy or make_strategy(config, task.space),
         make_executor=executor_factory(config, task, sizes),
     )
@@ -89,6 +93,8 @@ def make_task(config: RunConfig, task: Task | None = None) -> Task:
         task = resolve_task(config.task, config.options, config.data_dir)
 
     missing = [name for name in _TASK_PARTS if not hasattr(task, name)]
+    if not hasattr(task, "score") and not hasattr(task, "minimize"):
+        missing.append("score")
     if missing:
         raise UsageError(
             f"task: {config.task} is a {type(task).__name__}, not a task: it lacks {', '.join(missing)}"
@@ -116,6 +122,23 @@ def _read_weights(config: RunConfig, task: Task) -> dict[str, torch.Tensor]:
 
     assert config.weights is not None
     return load_weights(Path(config.weights), size)
+
+
+def score_text(config: RunConfig, task: Task) -> str:
+    """Return the metric that ranks, for `Score.parse`: the configured one, else that of the task.
+
+    Raises:
+        UsageError: `score` and `minimize` differ, or one is not the name of a metric.
+    """
+    own = named_score(
+        getattr(task, "score", None), getattr(task, "minimize", None), f"{type(task).__name__}: "
+    )
+    text = named_score(config.score, config.minimize) or own
+    if text is None:
+        raise UsageError(
+            f"score: expected the name of the metric that ranks, but {type(task).__name__} has score=None"
+        )
+    return text
 
 
 def make_strategy(config: RunConfig, space: Space) -> Strategy:

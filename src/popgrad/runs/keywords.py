@@ -14,6 +14,16 @@ class RunKeywords(TypedDict, total=False):
     population: int
     """Number of members; at least 2 if the strategy copies. Default: 10."""
 
+    score: str | None
+    """Metric that ranks, higher is better; "-loss" ranks by the lowest loss, "+loss" by the
+    highest. Default: the metric that the task names.
+    """
+
+    minimize: str | None
+    """Metric that ranks, lower is better, such as loss; it takes the place of score. Default:
+    the metric that the task names.
+    """
+
     intervals: int
     """Intervals that each member trains in all. Default: 20."""
 
@@ -72,7 +82,9 @@ class RunKeywords(TypedDict, total=False):
     """
 
     target_score: float | None
-    """Validation score of a member at which no further interval starts. Default: no target."""
+    """Value of the metric that ranks, on the validation split, at which no further interval
+    starts; with minimize, one as low or lower. Default: no target.
+    """
 
     weights: str | Path | None
     """Weights that every member starts from: a .safetensors file, or the directory of a run.
@@ -182,7 +194,9 @@ class ResumeKeywords(TypedDict, total=False):
     """Seconds (or 90s, 10m, 2h, 1d) of this session after which no further interval starts."""
 
     target_score: float | None
-    """Validation score of a member at which no further interval starts."""
+    """Value of the metric that ranks, on the validation split, at which no further interval
+    starts; with minimize, one as low or lower.
+    """
 
     data_dir: str | Path | None
     """Directory of the data, for a task that is given by name."""

@@ -93,7 +93,7 @@ class Monitor:
         }
 
     def _write_table(self, result: Result, tests: Tests) -> None:
-        score = result.score_name.removeprefix("-")
+        score = result.record.ranking.metric
         rows = [
             {
                 "epoch": _epoch(result, segment),

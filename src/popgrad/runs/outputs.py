@@ -40,17 +40,17 @@ def write_tables(
 
 
 def write_figures(result: Result, directory: Directory, task: Task) -> None:
-    """Write `results.png`, `schedule.png`, and `lr.png`: the learning rate of the winner's slot by epoch."""
+    """Write `results.png`, `schedule.png`, and `lr.png`: the learning rate along the winner's lineage."""
     # Imported here, since matplotlib takes its time to load.
     from popgrad.report import figures
 
     record = result.record
     winner = record.winner
     figures.save(figures.results(record), directory.figure("results"))
-    figures.save(figures.schedule(record), directory.figure("schedule"))
+    figures.save(figures.schedule(record, result.telemetry), directory.figure("schedule"))
     if "lr" in record.space:
         steps = epoch_steps(task, winner.hparams) if isinstance(task, Epochal) else None
-        rate = figures.rate(record, winner.member, name="lr", steps_per_epoch=steps)
+        rate = figures.rate(record, steps_per_epoch=steps, curves=result.telemetry)
         figures.save(rate, directory.figure("lr"))
 
 

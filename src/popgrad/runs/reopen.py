@@ -6,6 +6,7 @@ from typing import Any
 
 from popgrad.config import RunConfig, parse
 from popgrad.core.errors import UsageError
+from popgrad.core.score import Score
 from popgrad.gates.code import RecordedCode, check_outside, recorded_code
 from popgrad.record.progress import Progress
 from popgrad.record.record import Record
@@ -83,11 +84,14 @@ def check_given(
         check_outside((config.task, config.options), directory)
 
 
-def check_same_task(task: Task, given: Task | None, record: Record, *, allow: bool) -> None:
+def check_same_task(
+    task: Task, ranking: Score, given: Task | None, record: Record, *, allow: bool
+) -> None:
     """Refuse to train another task than the one that the run started with.
 
     Args:
         task: Task as it would be trained.
+        ranking: Metric that would rank.
         given: Task as it was passed; None = the run names it.
         record: Record of the run.
         allow: Whether the source of the task may have changed.
@@ -95,8 +99,8 @@ def check_same_task(task: Task, given: Task | None, record: Record, *, allow: bo
     Raises:
         UsageError: The score, the space or the source of the task has changed.
     """
-    if task.score != record.score_name:
-        raise _changed("score", record.score_name, task.score)
+    if ranking != record.ranking:
+        raise _changed("score", record.ranking.text, ranking.text)
     if task.space != record.space:
         raise _changed("space", record.space.spec(), task.space.spec())
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from popgrad.config import RunConfig, StrategyConfig, parse
 from popgrad.core.errors import UsageError
 from popgrad.core.population import Segment, SegmentId
+from popgrad.core.score import Score
 from popgrad.engine.callbacks import Callbacks
 from popgrad.engine.restore import compare
 from popgrad.executors.base import Executor
@@ -15,7 +16,7 @@ from popgrad.record.check import check_record
 from popgrad.record.record import Record
 from popgrad.runs.api import start
 from popgrad.runs.build import build
-from popgrad.runs.components import executor_factory
+from popgrad.runs.components import executor_factory, score_text
 from popgrad.runs.reopen import check_same_task, code_of, recorded_config, reopen_task
 from popgrad.runs.result import Result
 from popgrad.runs.winner import Winner
@@ -220,5 +221,6 @@ def _reopen(
     config = config.model_copy(update={"mode": "sync", "deadline": None, "storage": None})
 
     reopened = reopen_task(record, config, path, task, "replay", allow_changed=allow_changed_task)
-    check_same_task(reopened, task, record, allow=allow_changed_task)
+    ranking = Score.parse(score_text(config, reopened))
+    check_same_task(reopened, ranking, task, record, allow=allow_changed_task)
     return record, config, reopened

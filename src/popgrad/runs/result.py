@@ -132,7 +132,7 @@ class Result:
 
         Runs no task code.
         """
-        return self.record.schedule(member)
+        return self.record.schedule(member, self.telemetry)
 
     def best(self, member: int) -> Segment:
         """Return a member's best segment so far; its state is kept beside the last one's."""
@@ -159,16 +159,21 @@ class Result:
             NobodyLeftError: No present member has a finite score.
         """
         segment = self.record.winner
-        return Winner(segment, self.record.lineage(segment.id), self.state(segment.id), self.task)
+        line = self.record.lineage(segment.id)
+        return Winner(segment, line, self.state(segment.id), self.task, self.telemetry)
 
     @property
     def made_by(self) -> dict[str, Any]:
-        """Task, options and versions behind the winner, for the files that describe it."""
+        """Task, options, versions and ranking behind the winner, for the files that describe it."""
         return {
             "task": None if self.record.given_task else self.config.task,
             "options": self.config.options,
             "code": dict(self.record.code),
             "made_with": self.config.made_with,
+            "ranked_by": {
+                "metric": self.record.ranking.metric,
+                "direction": self.record.ranking.direction,
+            },
         }
 
     def state(self, segment: SegmentId) -> State:

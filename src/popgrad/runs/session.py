@@ -66,7 +66,8 @@ def _run(
     engine = _make_engine(components, journal, directory, callbacks)
     try:
         with _sigterm_interrupts():
-            reason = engine.run(Limits(config.intervals, config.max_time, config.target_score))
+            target = components.ranking.target(config.target_score)
+            reason = engine.run(Limits(config.intervals, config.max_time, target))
             winner = journal.record().winner.id
             final = {winner: engine.state(winner)}
             journal.set_about(stopped=reason)
@@ -110,6 +111,7 @@ def _make_engine(
         initial=config.initial,
         checkpoint_every=config.checkpoint_every,
         callbacks=callbacks,
+        ranking=components.ranking,
     )
 
 

@@ -20,6 +20,7 @@ from popgrad.gates.code import RecordedCode, check_outside, recorded_code
 from popgrad.gates.files import read_bytes
 from popgrad.gates.sizes import TEXT, check_memory, parse_json, read_tensor_header
 from popgrad.record.lineage import schedule
+from popgrad.record.live import Curves
 from popgrad.record.schedule import Schedule
 from popgrad.state import State
 from popgrad.store.atomic import replacing
@@ -44,6 +45,7 @@ class Winner:
         lineage: Segments behind its weights, root first.
         state: Its final state, as plain data.
         task: Task that it was trained on.
+        telemetry: Training curves by segment, for the live values of its schedule.
 
     Example:
         >>> import popgrad
@@ -59,6 +61,7 @@ class Winner:
     lineage: tuple[Segment, ...] = field(repr=False)
     state: State = field(repr=False)
     task: Task = field(repr=False)
+    telemetry: Curves = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def member(self) -> int:
@@ -78,7 +81,7 @@ class Winner:
     @property
     def schedule(self) -> Schedule:
         """Hyperparameters along its lineage."""
-        return schedule(self.lineage)
+        return schedule(self.lineage, self.telemetry)
 
     @cached_property
     def module(self) -> nn.Module:
@@ -104,7 +107,7 @@ def save_winner(winner: Winner, path: Path, made_by: dict[str, Any]) -> None:
     Args:
         winner: Winner to write.
         path: Path of the weights, ending in ".safetensors".
-        made_by: Reference and options of the task, and versions, for the JSON.
+        made_by: Reference and options of the task, versions, and the metric that ranked, for the JSON.
     """
     description = {
         **made_by,

@@ -80,7 +80,8 @@ class Task(Protocol):
 
     Attributes:
         space: Hyperparameters that are searched.
-        score: Metric that ranks, higher is better; "-loss" ranks by the lowest loss.
+        score: Metric that ranks, higher is better; "-loss" ranks by the lowest loss. A task may have
+            the attribute `minimize`, such as "loss", in its place.
 
     Example:
         A task that climbs a parabola; its only hyperparameter is the step size.

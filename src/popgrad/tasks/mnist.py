@@ -108,8 +108,8 @@ def _task(network: Callable[..., nn.Module], options: ImageOptions) -> TorchTask
     data = dataclasses.replace(
         dataset_named(options.dataset), shape=shape, classes=options.num_classes
     )
-    metric = options.metric.removeprefix("-")
-    sign = "-" if options.metric.startswith("-") else ""
+    sign = options.metric[:1] if options.metric.startswith(("-", "+")) else ""
+    metric = options.metric.removeprefix(sign)
 
     return TorchTask(
         space=_space(options),

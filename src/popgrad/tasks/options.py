@@ -40,7 +40,8 @@ class ImageOptions:
         split_seed: Seed that selects the samples held out.
         metric: Metric that ranks, higher is better: a name in `popgrad.metrics.METRICS`, or a
             function of your own, (outputs, targets) -> number, as "module:function" or
-            "file.py:function"; with "-" before it if lower is better, such as "-loss".
+            "file.py:function"; with "-" before it if lower is better, such as "-loss",
+            or "+" to maximise what is called a loss.
         shuffle: Whether each epoch has its own order; else the data keeps its order.
         crop: Whether each training image is shifted by up to `crop_shift` pixels each way, over
             black.

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from popgrad.core.errors import UsageError
 from popgrad.core.population import Hparams
+from popgrad.core.score import named_score
 from popgrad.core.space import Space
 from popgrad.data.splits import Splits
 from popgrad.metrics import classification
@@ -84,7 +85,9 @@ class TorchTask:
             replace it for gradient clipping, accumulation, mixed precision, several optimizers.
         scheduler: optimizer -> torch scheduler, which is stepped after each training step and
             multiplies the recorded learning rate; None = constant rates.
-        score: Metric that ranks, higher is better; "-loss" if lower is better.
+        score: Metric that ranks, higher is better. It is "-loss" if `minimize` is "loss".
+        minimize: Metric that ranks, lower is better; it takes the place of `score`. None = `score`
+            ranks.
         batch_size: Samples per step, at least 1; a hyperparameter "batch_size" replaces it.
         evaluation_batch_size: Samples per batch of an evaluation; fixed, as bits depend on it.
         drop_last: Whether to skip the last batch of an epoch if it is not full.
@@ -111,7 +114,7 @@ class TorchTask:
         ...     data=lambda: Splits(train=split, validation=split, test=split),
         ...     loss=lambda module, batch, hparams: functional.mse_loss(module(batch[0]), batch[1]),
         ...     metrics=popgrad.metrics.regression,
-        ...     score="-loss",
+        ...     minimize="loss",
         ... )
         >>> ctx, hparams = Context(), {"lr": 0.1}
         >>> state = task.train(task.init(hparams, ctx), hparams, 100, ctx)
@@ -129,6 +132,7 @@ class TorchTask:
     step: Callable[[nn.Module, Optimizers, Batch, Loss], torch.Tensor] = plain_step
     scheduler: Callable[[Optimizer], LRScheduler] | None = None
     score: str = "accuracy"
+    minimize: str | None = None
     batch_size: int = 64
     evaluation_batch_size: int = 1000
     drop_last: bool = False
@@ -138,6 +142,11 @@ class TorchTask:
     log_every: int | None = None
     data_parallel: tuple[str, ...] = ()
     weights: Mapping[str, torch.Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        # The default counts as not given, so that `dataclasses.replace` can set `minimize`.
+        score = None if self.minimize and self.score == "accuracy" else self.score
+        object.__setattr__(self, "score", named_score(score, self.minimize, "TorchTask: "))
 
     def epoch_steps(self, hparams: Hparams) -> int:
         """Return the number of steps that visit every training sample once, at least 1."""
@@ -157,7 +166,8 @@ class TorchTask:
         """Train `steps` batches from the position in `state`, and return the new state."""
         learner = self.learner(hparams, ctx.device, state)
         training = self.training(learner, hparams, ctx, state["position"])
-        curve = Curve(ctx, ctx.first_step + steps, self.log_every)
+        last = ctx.first_step + steps
+        curve = Curve(ctx, last, self.log_every, scheduled=self.scheduler is not None)
         for step in range(1, steps + 1):
             value = training.step()
             curve.add(ctx.first_step + step, value, learner.optimizers)
