@@ -45,9 +45,9 @@ def import_object(reference: str, what: str, known: Mapping[str, Any]) -> Any:
 def _import(name: str, what: str) -> ModuleType:
     try:
         return importlib.import_module(name)
-    except PopgradError:
+    except (PopgradError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         raise UsageError(
             f"{what} module {name!r} cannot be imported: {_one_line(error)}"
         ) from error
@@ -83,9 +83,9 @@ def _load_file(path: Path, what: str) -> ModuleType:
 
     try:
         spec.loader.exec_module(module)
-    except PopgradError:
+    except (PopgradError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         raise UsageError(f"{what} file {path} fails: {_one_line(error)}") from error
 
     cloudpickle.register_pickle_by_value(module)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from popgrad.core.errors import NobodyLeftError
+from popgrad.core.errors import AllMembersFailedError
 from popgrad.record.lineage import lineage
 from popgrad.report import summary, summary_data
 from popgrad.report.text import lineage_line, numbers, population, schedule_table, winners
@@ -98,7 +98,7 @@ def test_summary_without_anybody(segments, make_record):
     text = printed(summary(nobody))
     assert "No member has a finite score" in text
     assert "nan" in text
-    with pytest.raises(NobodyLeftError):
+    with pytest.raises(AllMembersFailedError):
         winners(nobody)
 
 

@@ -20,5 +20,5 @@ class RunError(PopgradError, RuntimeError):
     """A run that cannot continue; the record stays and can be resumed."""
 
 
-class NobodyLeftError(RunError):
+class AllMembersFailedError(RunError):
     """A population in which no member has a finite score, so none is left to inherit from."""

@@ -114,7 +114,7 @@ class Engine:
         """Train until a limit is reached, and return which one.
 
         Raises:
-            NobodyLeftError: No member has a finite score; the record stays and can be resumed.
+            AllMembersFailedError: No member has a finite score; the record stays and can be resumed.
         """
         self._limits = limits
         # The record may go beyond the limit: those members have nothing left to decide.
@@ -280,9 +280,9 @@ class Engine:
         return segment
 
     def _check_survivors(self) -> None:
-        """Raise `NobodyLeftError` if nothing is in training and no member has a finite score."""
+        """Raise `AllMembersFailedError` if nothing is in training and no member has a finite score."""
         if not self._training and math.isnan(self._members.best_score):
-            raise self._members.nobody_left(
+            raise self._members.all_failed(
                 f"none of the {len(self._progress.newest)} members has a finite score, so no member "
                 "is left to continue from: check the learning rate's range and the score"
             )

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Self
 
 import cloudpickle
-import torch
 
 from popgrad.core.errors import PopgradError, RunError, UsageError
 from popgrad.executors.base import Save
 from popgrad.state import State
 from popgrad.tasks.base import Sharing, Task
+from popgrad.tasks.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -22,18 +22,13 @@ class Setup:
         task: Task, pickled by cloudpickle.
         save: Writes a checkpoint; None = no checkpoints are written.
         path: `sys.path` of the controller.
-        dtype: Default dtype of the controller.
-        matmul_precision: Precision of float32 products, as `torch.get_float32_matmul_precision`
-            names it.
-        deterministic: Whether torch refuses algorithms that are not deterministic.
+        settings: Settings of torch and NumPy in the controller.
     """
 
     task: bytes
     save: Save | None
     path: tuple[str, ...]
-    dtype: torch.dtype
-    matmul_precision: str
-    deterministic: bool
+    settings: Settings
 
 
 @dataclass(frozen=True)
@@ -44,17 +39,17 @@ class WorkerError:
         error: Error that the controller raises.
     """
 
-    error: PopgradError
+    error: PopgradError | KeyboardInterrupt
 
     @classmethod
-    def of(cls, error: Exception) -> Self:
+    def of(cls, error: BaseException) -> Self:
         """Return the answer to an exception outside of an outcome, such as a checkpoint's."""
-        if isinstance(error, PopgradError):
+        if isinstance(error, PopgradError | KeyboardInterrupt):
             return cls(error)
         return cls(RunError(f"{type(error).__name__}: {error}"))
 
     @classmethod
-    def cannot_load(cls, error: Exception, place: str, cure: str) -> Self:
+    def cannot_load(cls, error: BaseException, place: str, cure: str) -> Self:
         """Return the answer to an exception in `apply_setup`.
 
         Args:
@@ -74,7 +69,9 @@ def pickle_task(task: Task) -> bytes:
     """
     try:
         return cloudpickle.dumps(task)  # type: ignore[no-any-return]
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         # The task's own parts may raise anything.
         raise UsageError(
             f"the task cannot be sent to worker processes ({type(error).__name__}: {error}); "
@@ -93,9 +90,7 @@ def make_setup(pickled: bytes, save: Save | None) -> Setup:
         task=pickled,
         save=save,
         path=tuple(sys.path),
-        dtype=torch.get_default_dtype(),
-        matmul_precision=torch.get_float32_matmul_precision(),
-        deterministic=torch.are_deterministic_algorithms_enabled(),
+        settings=Settings.current(),
     )
 
 
@@ -110,9 +105,7 @@ def apply_setup(setup: Setup, read_data: Callable[[], State] | None = None) -> T
         Exception: The task cannot be loaded here.
     """
     sys.path[:] = [*setup.path, *(entry for entry in sys.path if entry not in setup.path)]
-    torch.set_default_dtype(setup.dtype)
-    torch.set_float32_matmul_precision(setup.matmul_precision)
-    torch.use_deterministic_algorithms(setup.deterministic)
+    setup.settings.apply()
 
     task: Task = cloudpickle.loads(setup.task)
     if read_data is not None and isinstance(task, Sharing):

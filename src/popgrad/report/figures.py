@@ -166,7 +166,7 @@ def schedule(record: Record) -> Figure:
 
     Raises:
         UsageError: There is no segment.
-        NobodyLeftError: There is no winner.
+        AllMembersFailedError: There is no winner.
     """
     segments = _segments(record)
     winner = record.winner

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from popgrad.core.errors import NobodyLeftError
+from popgrad.core.errors import AllMembersFailedError
 from popgrad.core.population import Hparams, Segment, Value
 from popgrad.core.space import Space
 from popgrad.record import lineage
@@ -62,7 +62,7 @@ def summary(record: Record) -> RenderableType:
         return Text("No segment is finished yet.")
     try:
         line = record.lineage()
-    except NobodyLeftError as error:
+    except AllMembersFailedError as error:
         headline = Text(f"{str(error).capitalize()}.", style="bold red")
         return Group(headline, population(record))
 
@@ -78,7 +78,7 @@ def winners(record: Record) -> Table:
     """Return the winner (best final score) beside the best score of the whole run.
 
     Raises:
-        NobodyLeftError: There is no winner.
+        AllMembersFailedError: There is no winner.
     """
     columns = {"winner": record.winner, "best ever": record.best_ever}
     both = list(columns.values())
@@ -181,10 +181,10 @@ def summary_data(record: Record) -> dict[str, object]:
     winner: Segment | None = None
     best_ever: Segment | None = None
     line: tuple[Segment, ...] = ()
-    with suppress(NobodyLeftError):
+    with suppress(AllMembersFailedError):
         winner = record.winner
         line = record.lineage(winner.id)
-    with suppress(NobodyLeftError):
+    with suppress(AllMembersFailedError):
         best_ever = record.best_ever
 
     space = record.space

@@ -152,7 +152,7 @@ class Result:
         """The member with the best final score; ties go to the lowest member.
 
         Raises:
-            NobodyLeftError: No present member has a finite score.
+            AllMembersFailedError: No present member has a finite score.
         """
         segment = self.record.winner
         return Winner(segment, self.record.lineage(segment.id), self.state(segment.id), self.task)

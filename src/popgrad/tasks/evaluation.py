@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_limits
 from popgrad.core.population import Hparams
 from popgrad.state import State
 from popgrad.tasks.base import Context, Split, Task
+from popgrad.tasks.settings import preserve_settings
 
 
 def seed_generators(seed: int) -> None:
@@ -29,7 +30,7 @@ def seed_generators(seed: int) -> None:
 
 @contextmanager
 def seeded(ctx: Context) -> Iterator[None]:
-    """Seed all global generators for a segment, and restore them and the grad mode afterwards."""
+    """Seed all global generators for a segment; restore them and all settings afterwards."""
     python = random.getstate()
     legacy = np.random.get_state()  # noqa: NPY002
     cpu = torch.get_rng_state()
@@ -41,7 +42,8 @@ def seeded(ctx: Context) -> Iterator[None]:
     torch.set_grad_enabled(True)
     seed_generators(ctx.library_seed("train"))
     try:
-        yield
+        with preserve_settings():
+            yield
     finally:
         random.setstate(python)
         np.random.set_state(legacy)  # noqa: NPY002

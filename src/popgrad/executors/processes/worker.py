@@ -117,7 +117,7 @@ def _serve(pipe: Connection) -> None:
     try:
         read_data = None if first.data is None else partial(_read_data, *first.data)
         task = apply_setup(first.setup, read_data)
-    except Exception as error:
+    except BaseException as error:
         pipe.send(WorkerError.cannot_load(error, "in a worker process", "try serial"))
         return
     pipe.send(fingerprint())
@@ -132,8 +132,9 @@ def _serve(pipe: Connection) -> None:
                 answer = _flush(writer)
             else:
                 answer = _train(task, first.name, job, views, writer)
-        except Exception as error:
-            # Exceptions of the task's own functions are not raised, but in the outcome.
+        except BaseException as error:
+            # Exceptions of the task's own functions are not raised, but in the outcome; but for
+            # KeyboardInterrupt, which ends the run like Ctrl-C.
             answer = WorkerError.of(error)
         pipe.send(answer)
 

@@ -69,7 +69,7 @@ class Trainer:
         keep_memory(keep=True)
         try:
             self._start(cloudpickle.loads(setup), home, data)
-        except Exception as error:
+        except BaseException as error:
             self._error = WorkerError.cannot_load(
                 error, f"on the node {self._address}", "install what it imports on every node"
             )
@@ -103,9 +103,9 @@ class Trainer:
             outcome, tree, leaves = train_segment(
                 self._task, assignment, state, torch.device(device), self._writer, name
             )
-        except Exception as error:
-            # Exceptions of the task's own functions are not raised; they are in the
-            # outcome.
+        except BaseException as error:
+            # Exceptions of the task's own functions are not raised, but in the outcome; but for
+            # KeyboardInterrupt, which ends the run like Ctrl-C.
             return WorkerError.of(error), None
         return outcome, None if outcome.error else pack(tree, leaves)
 

@@ -275,7 +275,7 @@ class Ray:
 
         An actor that is lost has none to write.
         """
-        errors: list[PopgradError] = []
+        errors: list[PopgradError | KeyboardInterrupt] = []
         flushes = [(actor, actor.handle.flush.remote()) for actor in self._actors.idle]
         for actor, ref in flushes:
             try:

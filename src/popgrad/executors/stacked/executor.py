@@ -161,9 +161,9 @@ class Vectorised:
         """Train segments as a stack; if that fails, find the members at fault and train the others."""
         try:
             return [*self._train_stack(wave)]
-        except PopgradError:
+        except (PopgradError, KeyboardInterrupt):
             raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             log.warning(
                 "a stack of %d members failed, each is trained alone to find the members at fault: %s",
                 len(wave),
@@ -177,9 +177,9 @@ class Vectorised:
             return [*failed]
         try:
             return [*failed, *self._train_stack(wave)]
-        except PopgradError:
+        except (PopgradError, KeyboardInterrupt):
             raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             reason = traceback.format_exception_only(error)[-1].strip()
             raise refusal(f"each trains alone, but not together ({reason})") from error
 
