@@ -1,9 +1,13 @@
 """Parts shared by the executors that train in other processes: their setup and their errors."""
 
+import io
+import linecache
+import pickle
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Self
+from types import CodeType
+from typing import Any, Self
 
 import cloudpickle
 
@@ -19,7 +23,7 @@ class Setup:
     """The task of a worker, and the settings of the controller that change bits.
 
     Attributes:
-        task: Task, pickled by cloudpickle.
+        task: Task, as `pickle_task` returns it.
         save: Writes a checkpoint; None = no checkpoints are written.
         path: `sys.path` of the controller.
         settings: Settings of torch and NumPy in the controller.
@@ -61,14 +65,43 @@ class WorkerError:
         return cls(UsageError(f"the task cannot be loaded {place} ({reason}); {cure}"))
 
 
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """Pickles functions by value with the names of their files, which cloudpickle leaves out.
+
+    Attributes:
+        files: Files of the functions so far.
+    """
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file)
+        self.files: set[str] = set()
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Return how an object is pickled; pickle calls it."""
+        if not isinstance(obj, CodeType):
+            return super().reducer_override(obj)
+        self.files.add(obj.co_filename)
+        make, arguments = self.dispatch_table[CodeType](obj)
+        return _make_code, (obj.co_filename, make, arguments)
+
+
+def _make_code(file: str, make: Callable[..., CodeType], arguments: tuple[Any, ...]) -> CodeType:
+    return make(*arguments).replace(co_filename=file)
+
+
 def pickle_task(task: Task) -> bytes:
-    """Return the task as bytes that another process can load.
+    """Return the task as bytes that `load_task` reads in another process.
+
+    The source of functions that are pickled by value goes along, so that a traceback or a warning
+    shows the same file and line as in this process, even for a cell of a notebook.
 
     Raises:
         UsageError: The task cannot be pickled.
     """
+    file = io.BytesIO()
+    pickler = _Pickler(file)
     try:
-        return cloudpickle.dumps(task)  # type: ignore[no-any-return]
+        pickler.dump(task)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
@@ -77,6 +110,22 @@ def pickle_task(task: Task) -> bytes:
             f"the task cannot be sent to worker processes ({type(error).__name__}: {error}); "
             "open files, locks and the like inside its functions, or train with the serial executor"
         ) from error
+    sources = {name: "".join(linecache.getlines(name)) for name in pickler.files}
+    return pickle.dumps((sources, file.getvalue()))
+
+
+def load_task(pickled: bytes) -> Task:
+    """Return the task in `pickled`, and keep the source of its functions for tracebacks.
+
+    Raises:
+        Exception: The task cannot be loaded here.
+    """
+    sources: Mapping[str, str]
+    sources, task = pickle.loads(pickled)
+    for name, text in sources.items():
+        # Without a time of modification, the entry is not compared with a file.
+        linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+    return cloudpickle.loads(task)  # type: ignore[no-any-return]
 
 
 def make_setup(pickled: bytes, save: Save | None) -> Setup:
@@ -107,7 +156,7 @@ def apply_setup(setup: Setup, read_data: Callable[[], State] | None = None) -> T
     sys.path[:] = [*setup.path, *(entry for entry in sys.path if entry not in setup.path)]
     setup.settings.apply()
 
-    task: Task = cloudpickle.loads(setup.task)
+    task = load_task(setup.task)
     if read_data is not None and isinstance(task, Sharing):
         task.adopt(read_data())
     return task
