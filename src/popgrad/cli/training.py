@@ -251,5 +251,11 @@ def _advice(directory: Path) -> Iterator[None]:
         yield
     except (KeyboardInterrupt, DataError, RunError, OSError) as error:
         if (directory / "journal.db").exists():
-            error.add_note(f"continue with: popgrad resume {shlex.quote(str(directory))}")
+            command = f"popgrad resume {shlex.quote(str(directory))}"
+            if getattr(error, "in_task", False):
+                error.add_note(
+                    f"correct the task, and continue with: {command} --allow-changed-task"
+                )
+            else:
+                error.add_note(f"continue with: {command}")
         raise

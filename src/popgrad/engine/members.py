@@ -8,6 +8,7 @@ from typing import Self
 import numpy as np
 
 from popgrad.core.errors import AllMembersFailedError, RunError
+from popgrad.core.fault import Fault
 from popgrad.core.population import Hparams, Plan, Population, Segment, SegmentId
 from popgrad.core.seeding import Floats, Index
 from popgrad.core.space import Space
@@ -159,4 +160,6 @@ class MemberTable:
             reason = f"all {len(self._hparams)} members have failed, most by an exception"
         if not errors:
             return AllMembersFailedError(reason)
-        return AllMembersFailedError(f"{reason}\nThe first failure: {(exceptions or errors)[0]}")
+        error = AllMembersFailedError(f"{reason}\nThe first failure: {(exceptions or errors)[0]}")
+        error.in_task = any(map(Fault.read, exceptions))
+        return error
