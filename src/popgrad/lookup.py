@@ -35,22 +35,61 @@ def import_object(reference: str, what: str, known: Mapping[str, Any]) -> Any:
             "module:Name or file.py:Name"
         )
 
-    module = _load_file(Path(source), what) if source.endswith(".py") else _import(source, what)
+    module = load_module(source, what)
     try:
         return getattr(module, name)
     except AttributeError:
         raise UsageError(f"{what} {reference}: {source} has no {name!r}") from None
 
 
+def load_module(source: str, what: str) -> ModuleType:
+    """Return the module that a reference names.
+
+    Args:
+        source: Name of a module, or path of a file that ends with ".py".
+        what: Kind of the object that is looked for, for messages.
+
+    Raises:
+        UsageError: There is no such module or file, or it cannot be loaded.
+    """
+    if not source.endswith(".py"):
+        return _import(source, what)
+
+    path = Path(source)
+    try:
+        exists = path.is_file()
+    except OSError as error:
+        # The name may be too long for a path, for example.
+        raise UsageError(f"there is no {what} file {source[:80]}: {error.strerror}") from None
+    if not exists:
+        raise UsageError(f"there is no {what} file {path}")
+    return _load_file(path.resolve(), what)
+
+
 def _import(name: str, what: str) -> ModuleType:
+    """Import a module. One in the working directory comes first, as for `python -m`."""
+    package = name.partition(".")[0]
+    here = Path.cwd()
+    # The folder is on the path only if it holds the module: it may be a run's, with code of any origin.
+    if (here / package).is_dir() or (here / f"{package}.py").is_file():
+        _search(here)
     try:
         return importlib.import_module(name)
     except (PopgradError, KeyboardInterrupt):
         raise
     except BaseException as error:
+        cure = ""
+        if isinstance(error, ModuleNotFoundError) and error.name == package:
+            cure = "; start popgrad in the folder that holds it, or name that folder in PYTHONPATH"
         raise UsageError(
-            f"{what} module {name!r} cannot be imported: {_one_line(error)}"
+            f"{what} module {name!r} cannot be imported: {_one_line(error)}{cure}"
         ) from error
+
+
+def _search(folder: Path) -> None:
+    """Put a folder first on the path of modules, unless it is on it."""
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
 
 
 def _one_line(error: BaseException) -> str:
@@ -61,20 +100,16 @@ def _one_line(error: BaseException) -> str:
 def _load_file(path: Path, what: str) -> ModuleType:
     """Load a module from a file, with the file's directory first on the path, as for a script.
 
-    It is pickled by value, so that workers need not find it.
+    It is pickled by value, so that workers need not find it. But a file of a package is imported as a
+    part of that package, by name, so that its relative imports work.
     """
-    try:
-        exists = path.is_file()
-    except OSError as error:
-        # The name may be too long for a path, for example.
-        raise UsageError(f"there is no {what} file {str(path)[:80]}: {error.strerror}") from None
-    if not exists:
-        raise UsageError(f"there is no {what} file {path}")
+    _search(path.parent)
+    name = _name_in_package(path)
+    if name is not None:
+        _search(path.parents[name.count(".")])
+        return _import(name, what)
 
-    path = path.resolve()
     name = f"popgrad_{what}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
-    if str(path.parent) not in sys.path:
-        sys.path.insert(0, str(path.parent))
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
@@ -90,3 +125,20 @@ def _load_file(path: Path, what: str) -> ModuleType:
 
     cloudpickle.register_pickle_by_value(module)
     return module
+
+
+def _name_in_package(path: Path) -> str | None:
+    """Return the full name of the module in a file, such as "package.module".
+
+    None = it is in no package, or another package of that name is imported already.
+    """
+    names = [path.stem]
+    folder = path.parent
+    while (folder / "__init__.py").is_file() and folder.name.isidentifier():
+        names.insert(0, folder.name)
+        folder = folder.parent
+    if len(names) == 1 or not path.stem.isidentifier():
+        return None
+    loaded = getattr(sys.modules.get(names[0]), "__file__", None)
+    other = loaded is not None and Path(loaded).resolve() != folder / names[0] / "__init__.py"
+    return None if other else ".".join(names)

@@ -46,13 +46,20 @@ def test(
     member: options.Member = None,  # noqa: PT028  # a command, not a test
     best: options.Best = False,  # noqa: PT028
     validation: options.Validation = False,  # noqa: PT028
+    task: options.NamedTask = None,  # noqa: PT028
     data: options.DataDir = None,  # noqa: PT028
     as_json: options.Json = False,  # noqa: PT028
 ) -> None:
     """Test a run's winner, one of its members or checkpoints, or a pretrained network."""
     split: Split = "validation" if validation else "test"
     evaluation = evaluate_split(
-        what, split=split, member=member, best=best, data_dir=data, reader="popgrad test"
+        what,
+        split=split,
+        member=member,
+        best=best,
+        data_dir=data,
+        task=task,
+        reader="popgrad test",
     )
     reports.show_evaluation(evaluation, as_json)
 

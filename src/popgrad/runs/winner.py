@@ -21,7 +21,7 @@ from popgrad.state import State
 from popgrad.store.atomic import replacing
 from popgrad.tasks.base import Context, Modular, Task
 from popgrad.tasks.evaluation import seeded
-from popgrad.tasks.reference import check_outside, resolve_task
+from popgrad.tasks.reference import check_outside, resolve_task, task_instance
 
 
 @dataclass(frozen=True)
@@ -139,8 +139,7 @@ def load_model(
     """
     path = Path(path)
     description = _read_description(path.with_suffix(".json"))
-    if task is None:
-        task = _task_of(description, path)
+    task = task_instance(task) if task is not None else _task_of(description, path)
     if not isinstance(task, Modular):
         raise UsageError(f"a {type(task).__name__} trains no torch module")
     _check_hparams(task, description["hparams"], path)

@@ -207,7 +207,7 @@ class Processes:
             # The worker gets its next segment first: it need not wait for what the controller does.
             settled = attempt.settle(answer.outcome) if isinstance(answer, SegmentDone) else None
             if isinstance(settled, Attempt):
-                self._queue.push(settled.assignment.first_step, settled)
+                self._queue.push(settled.assignment.first_step, settled, retry=True)
             self._dispatch()
 
             if isinstance(answer, WorkerError):

@@ -232,7 +232,7 @@ class Ray:
 
         settled = attempt.settle(answer)
         if isinstance(settled, Attempt):
-            self._queue.push(settled.assignment.first_step, settled)
+            self._queue.push(settled.assignment.first_step, settled, retry=True)
             return None
         return settled
 
