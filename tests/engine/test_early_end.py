@@ -1,6 +1,6 @@
 """Failures that end a run at once: a fault that concerns all members, and any one with `fail_fast`."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -152,9 +152,7 @@ def test_other_executors_end_as_early(executor: str, tmp_path: Path) -> None:
             file.write(".")
         return missing_name  # type: ignore[name-defined]  # noqa: F821
 
-    import dataclasses
-
-    task = dataclasses.replace(popgrad.tasks.digits(), loss=loss)  # type: ignore[type-var]
+    task = replace(popgrad.tasks.digits(), loss=loss)  # type: ignore[type-var]
     with pytest.raises(RunError, match=r"^member \d, interval 0: NameError: .*test_early_end.py"):
         popgrad.run(task, population=8, executor=executor, workers=1, **GIVEN)
     assert len(trained(tmp_path)) <= 4
