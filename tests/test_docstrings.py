@@ -63,7 +63,7 @@ WITHOUT_EXAMPLE = {
     "UsageError": "an error",
     "DataError": "an error",
     "RunError": "an error",
-    "NobodyLeftError": "an error",
+    "AllMembersFailedError": "an error",
 }
 
 # Modules that need an extra to be imported.

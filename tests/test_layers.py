@@ -29,7 +29,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "popgrad.executors": (
         *("popgrad.core", "popgrad.state", "popgrad.hardware"),
-        *("popgrad.tasks.base", "popgrad.tasks.evaluation"),
+        *("popgrad.tasks.base", "popgrad.tasks.evaluation", "popgrad.tasks.settings"),
     ),
     "popgrad.executors.stacked": (
         *("popgrad.core", "popgrad.state", "popgrad.nn", "popgrad.hardware"),

@@ -9,7 +9,7 @@ from popgrad import data as data
 from popgrad import metrics as metrics
 from popgrad import nn as nn
 from popgrad import tasks as tasks
-from popgrad.core.errors import DataError, NobodyLeftError, PopgradError, RunError, UsageError
+from popgrad.core.errors import AllMembersFailedError, DataError, PopgradError, RunError, UsageError
 from popgrad.core.population import Plan, Population, Segment
 from popgrad.core.space import (
     Choice,
@@ -41,5 +41,5 @@ __all__ = [
     "Space", "Uniform", "LogUniform", "Integer", "Choice", "Ordinal", "OneMinus", "Constant",
     "Task", "TorchTask", "Context", "Splits",
     "Strategy", "Population", "Plan", "pbt", "random_search",
-    "PopgradError", "UsageError", "DataError", "RunError", "NobodyLeftError",
+    "PopgradError", "UsageError", "DataError", "RunError", "AllMembersFailedError",
 ]  # fmt: skip

@@ -12,7 +12,7 @@ from typing import Any
 import cloudpickle
 
 from popgrad.core.errors import PopgradError, UsageError
-from popgrad.gates.code import admit
+from popgrad.gates.code import admit, is_recorded
 
 
 def import_object(reference: str, what: str, known: Mapping[str, Any]) -> Any:
@@ -37,26 +37,65 @@ def import_object(reference: str, what: str, known: Mapping[str, Any]) -> Any:
             "module:Name or file.py:Name"
         )
 
-    content = admit(reference, what)
-    if source.endswith(".py"):
-        module = _load_file(Path(source), content, what)
-    else:
-        module = _import(source, what)
+    module = load_module(source, what, name)
     try:
         return getattr(module, name)
     except AttributeError:
         raise UsageError(f"{what} {reference}: {source} has no {name!r}") from None
 
 
+def load_module(source: str, what: str, name: str = "") -> ModuleType:
+    """Return the module that a reference names.
+
+    Args:
+        source: Name of a module, or path of a file that ends with ".py".
+        what: Kind of the object that is looked for, for messages.
+        name: Name of the object, for messages.
+
+    Raises:
+        UsageError: There is no such module or file, it cannot be loaded, or the gate for code
+            refuses it.
+    """
+    if not source.endswith(".py"):
+        _search_here(source)
+    content = admit(f"{source}:{name}", what)
+    if not source.endswith(".py"):
+        return _import(source, what)
+    if content is None:
+        raise UsageError(f"there is no {what} file {source}")
+    return _load_file(Path(source).resolve(), content, what)
+
+
+def _search_here(name: str) -> None:
+    """Put the working directory first on the path if it holds a module, as `python -m` does.
+
+    It is not on the path otherwise: it may be a run's, with code of any origin.
+    """
+    package = name.partition(".")[0]
+    here = Path.cwd()
+    if (here / package).is_dir() or (here / f"{package}.py").is_file():
+        _search(here)
+
+
 def _import(name: str, what: str) -> ModuleType:
+    package = name.partition(".")[0]
     try:
         return importlib.import_module(name)
-    except PopgradError:
+    except (PopgradError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        cure = ""
+        if isinstance(error, ModuleNotFoundError) and error.name == package:
+            cure = "; start popgrad in the folder that holds it, or name that folder in PYTHONPATH"
         raise UsageError(
-            f"{what} module {name!r} cannot be imported: {_one_line(error)}"
+            f"{what} module {name!r} cannot be imported: {_one_line(error)}{cure}"
         ) from error
+
+
+def _search(folder: Path) -> None:
+    """Put a folder first on the path of modules, unless it is on it or belongs to a record."""
+    if str(folder) not in sys.path and not is_recorded(folder):
+        sys.path.insert(0, str(folder))
 
 
 def _one_line(error: BaseException) -> str:
@@ -64,23 +103,24 @@ def _one_line(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
-def _load_file(path: Path, content: bytes | None, what: str) -> ModuleType:
+def _load_file(path: Path, content: bytes, what: str) -> ModuleType:
     """Load a module from a file, with the file's directory first on the path, as for a script.
 
-    It is pickled by value, so that workers need not find it.
+    It is pickled by value, so that workers need not find it. But a file of a package is imported as a
+    part of that package, by name, so that its relative imports work.
 
     Args:
         path: The file.
-        content: Its content; None = there is no such file.
+        content: Its content.
         what: Kind of the object that is looked for, for messages.
     """
-    if content is None:
-        raise UsageError(f"there is no {what} file {path}")
+    _search(path.parent)
+    name = _name_in_package(path)
+    if name is not None:
+        _search(path.parents[name.count(".")])
+        return _import(name, what)
 
-    path = path.resolve()
     name = f"popgrad_{what}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
-    if str(path.parent) not in sys.path:
-        sys.path.insert(0, str(path.parent))
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
@@ -90,10 +130,27 @@ def _load_file(path: Path, content: bytes | None, what: str) -> ModuleType:
     try:
         # What is executed is what the gate has compared, and no compiled file beside it.
         exec(compile(content, path, "exec", dont_inherit=True), module.__dict__)
-    except PopgradError:
+    except (PopgradError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         raise UsageError(f"{what} file {path} fails: {_one_line(error)}") from error
 
     cloudpickle.register_pickle_by_value(module)
     return module
+
+
+def _name_in_package(path: Path) -> str | None:
+    """Return the full name of the module in a file, such as "package.module".
+
+    None = it is in no package, or another package of that name is imported already.
+    """
+    names = [path.stem]
+    folder = path.parent
+    while (folder / "__init__.py").is_file() and folder.name.isidentifier():
+        names.insert(0, folder.name)
+        folder = folder.parent
+    if len(names) == 1 or not path.stem.isidentifier():
+        return None
+    loaded = getattr(sys.modules.get(names[0]), "__file__", None)
+    other = loaded is not None and Path(loaded).resolve() != folder / names[0] / "__init__.py"
+    return None if other else ".".join(names)

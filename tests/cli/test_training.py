@@ -123,8 +123,25 @@ def test_a_run_that_fails_shows_what_the_task_ran_into_and_how_to_go_on() -> Non
     assert (done.code, done.out) == (1, "")
     assert "Traceback" in done.err
     assert "ZeroDivisionError: what the task ran into" in done.err
-    assert done.err.endswith("continue with: popgrad resume 'a b'\n")
+    assert done.err.endswith(
+        "correct the task, and continue with: popgrad resume 'a b' --allow-changed-task\n"
+    )
+    task = Path("toy.py")
+    task.write_text(task.read_text().replace("raise Zero", "return state\n        raise Zero"))
+    assert popgrad("resume", "a b", "--allow-changed-task").code == 0
     assert popgrad("show", "a b").code == 0
+
+
+def test_fail_fast_can_be_taken_back() -> None:
+    source = Path("toy.py").read_text().replace('"q": state["x"]', '"q": [1.0, 1 / 0][ctx.member]')
+    Path("half.py").write_text(source)
+    small = ("--population", "2", "--intervals", "1", "--interval", "1", "--executor", "serial")
+    argv = ("half.py:Toy", *small, "--no-test")
+    done = popgrad("run", *argv, "--fail-fast", "--dir", "here")
+    assert done.code == 1
+    assert "the run ends with the first failure (fail_fast)" in done.err
+    assert popgrad("resume", "here", "--no-test").code == 1
+    assert popgrad("resume", "here", "--no-test", "--no-fail-fast").code == 1
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,12 @@ Starting a pool takes seconds, so each executor is started once, with one task t
 hyperparameter "task" says which of them a member trains.
 """
 
+import asyncio
 import logging
 import math
+import os
 import random
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -182,7 +185,20 @@ class Bare(Plain):
         return state
 
 
-ERRORS = {"error": ValueError, "exit": SystemExit, "refusal": UsageError}
+class Own(BaseException):
+    """An exception of a task's own that is no `Exception`."""
+
+
+ERRORS = {
+    "error": ValueError,
+    "exit": SystemExit,
+    "refusal": UsageError,
+    "cancelled": asyncio.CancelledError,
+    "generator": GeneratorExit,
+    "own": Own,
+    "interrupt": KeyboardInterrupt,
+}
+BASES = [("cancelled", "CancelledError"), ("generator", "GeneratorExit"), ("own", "Own")]
 
 
 class Fails(Plain):
@@ -226,6 +242,33 @@ class Flaky(Draws):
         return {"score": math.nan if hparams["what"] == "nan" else random.random()}
 
 
+class Settings(Plain):
+    """Changes settings of its process, and has those that it began with as metrics."""
+
+    def train(self, state: State, hparams: Hparams, steps: int, ctx: Context) -> State:
+        began = [
+            torch.finfo(torch.get_default_dtype()).bits,
+            torch.get_num_threads(),
+            len(os.getcwd()),
+            float(np.geterr()["divide"] == "ignore"),
+            torch.get_deterministic_debug_mode(),
+        ]
+        torch.set_default_dtype(torch.float64)
+        torch.set_num_threads(2)
+        torch.set_deterministic_debug_mode("warn")
+        np.seterr(divide="ignore")
+        os.chdir("/")
+        if hparams["fails"]:
+            raise ValueError("no luck today")
+        return {"began": began}
+
+    def evaluate(
+        self, state: State, hparams: Hparams, split: Split, ctx: Context
+    ) -> Mapping[str, float]:
+        names = ("bits", "threads", "folder", "divide", "deterministic")
+        return {"score": 1.0, **dict(zip(names, state["began"], strict=True))}
+
+
 def attempts(file: object) -> int:
     path = Path(str(file))
     return len(path.read_text()) if path.exists() else 0
@@ -265,7 +308,7 @@ TASKS = {
         "growing": Growing(),
         "bare": Bare(),
     },
-    **{"fails": Fails(), "flaky": Flaky(), "torch": TORCH},
+    **{"fails": Fails(), "flaky": Flaky(), "torch": TORCH, "settings": Settings()},
 }
 
 
@@ -522,7 +565,9 @@ def test_states_may_be_empty_and_grow(executor: Executor) -> None:
     assert state["none"].shape == (0,)
 
 
-@pytest.mark.parametrize(("what", "name"), [("error", "ValueError"), ("exit", "SystemExit")])
+@pytest.mark.parametrize(
+    ("what", "name"), [("error", "ValueError"), ("exit", "SystemExit"), *BASES]
+)
 @pytest.mark.parametrize("where", ["init", "train", "evaluate"])
 def test_an_exception_is_an_outcome_and_the_others_go_on(
     executor: Executor, where: str, what: str, name: str
@@ -545,6 +590,32 @@ def test_an_exception_is_an_outcome_and_the_others_go_on(
         executor, assign("fails", 1, where="nowhere", what="error")
     )  # a retry is another submission
     assert again[1, 0].metrics == {"score": 1.0}
+
+
+def test_an_interrupt_that_a_task_raises_is_ctrl_c(executor: Executor) -> None:
+    executor.submit([assign("fails", 0, where="train", what="interrupt"), assign("draws", 1)])
+    finished = []
+    interrupts = 0
+    for _ in range(2):
+        try:
+            finished.append(executor.next().id)
+        except KeyboardInterrupt:
+            interrupts += 1
+    assert (finished, interrupts) == ([(1, 0)], 1)
+
+
+def test_settings_that_a_task_changes_are_those_of_before_for_the_next_member_and_the_caller(
+    executor: Executor,
+) -> None:
+    before = torch.get_default_dtype(), np.geterr(), os.getcwd(), signal.getsignal(signal.SIGINT)
+    fails = [assign("settings", m, fails=m == 2) for m in range(8)]
+    outcomes = train(executor, *fails)
+    assert [bool(outcomes[m, 0].error) for m in range(8)] == [m == 2 for m in range(8)]
+    seen = [outcomes[m, 0].metrics for m in range(8) if m != 2]
+    assert all(metrics == seen[0] for metrics in seen)
+    assert seen[0]["bits"] == torch.finfo(before[0]).bits
+    after = torch.get_default_dtype(), np.geterr(), os.getcwd(), signal.getsignal(signal.SIGINT)
+    assert after == before
 
 
 def flaky(folder: Path, times: int, what: str = "error", interval: int = 0) -> list[Assignment]:

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from popgrad.core.errors import NobodyLeftError
+from popgrad.core.errors import AllMembersFailedError
 from popgrad.core.population import Population
 from popgrad.core.seeding import Rng
 from popgrad.core.space import Choice, Integer, LogUniform, Space
@@ -126,8 +126,8 @@ def test_a_donor_has_a_finite_score(name):
     )
 
 
-def test_nobody_left_is_said(name):
-    with pytest.raises(NobodyLeftError):
+def test_that_all_members_failed_is_said(name):
+    with pytest.raises(AllMembersFailedError):
         step(name, population([math.nan] * 10))
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import popgrad
-from popgrad import NobodyLeftError, Segment, UsageError, pbt, random_search
+from popgrad import AllMembersFailedError, Segment, UsageError, pbt, random_search
 from popgrad.core.interval import parse_interval
 from popgrad.core.population import Decision
 from popgrad.engine.callbacks import Callbacks, IntervalEnd
@@ -245,7 +245,9 @@ def test_where_nobody_is_copied_a_failed_member_stays_failed() -> None:
 def test_when_nobody_is_left_it_stops_and_can_go_on() -> None:
     journal = Journal(None, create=True)
     broken = Spy(broken={(m, i): "raise" for m in range(3) for i in range(4)})
-    with pytest.raises(NobodyLeftError, match=r"(?s)all 3 members have failed.*broken on purpose"):
+    with pytest.raises(
+        AllMembersFailedError, match=r"(?s)all 3 members have failed.*broken on purpose"
+    ):
         Ran(broken, size=3, journal=journal)
     again = Ran(size=3, journal=journal)
     assert not [each for each in again.segments if each.failed]
@@ -446,7 +448,7 @@ def test_no_combination_comes_to_a_halt(
             task, size=size, cluster=cluster, intervals=intervals, interval=str(interval), mode=mode,
             strategy=pbt(task.space, **settings_of_pbt), deadline=deadline,
         )  # fmt: skip
-    except NobodyLeftError:
+    except AllMembersFailedError:
         return
     last = {member: max(i for m, i in ran.by_id if m == member) for member in range(size)}
     unfinished = [m for m, i in last.items() if i + 1 < intervals]
@@ -490,7 +492,7 @@ def test_no_change_of_the_population_comes_to_a_halt(
         journal = Ran(task, size=size, intervals=intervals, stop_after=after, **given).journal
         intervals += 2  # so that a decision is to come
         ran = Ran(task, size=new_size, intervals=intervals, grow=grow, journal=journal, **given)
-    except NobodyLeftError:
+    except AllMembersFailedError:
         return
     assert ran.journal.sizes() == ([size] if new_size == size else [size, new_size])
     unfinished = [

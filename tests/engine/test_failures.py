@@ -12,7 +12,7 @@ import popgrad
 from faults.controllers import Controller, Session, alive, eventually
 from faults.members import BREAKS, Mortal, attempts
 from faults.moments import Moment
-from popgrad import NobodyLeftError, Segment
+from popgrad import AllMembersFailedError, Segment
 from popgrad.executors.base import RETRIES
 from spies import record
 
@@ -113,7 +113,7 @@ def test_when_all_have_failed_the_run_stops_and_goes_on_once_the_cause_is_gone(
     task = Mortal(
         str(tmp_path), {(0, 1): "raises", (1, 1): "lacks_memory_for_arrays"}, cause="cause"
     )
-    with pytest.raises(NobodyLeftError, match=r"all 2 members have failed") as caught:
+    with pytest.raises(AllMembersFailedError, match=r"all 2 members have failed") as caught:
         popgrad.run(task, directory=tmp_path / "run", **PROCESSES, **given)
     told = str(caught.value).partition("The first failure: ")[2]
     assert told.startswith("Traceback (most recent call last)")

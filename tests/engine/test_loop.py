@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from popgrad import (
-    NobodyLeftError,
+    AllMembersFailedError,
     Plan,
     RunError,
     Segment,
@@ -184,7 +184,7 @@ def test_the_run_stops_when_nobody_is_left_and_says_what_failed_first(
     how: str, says: str, make: Any, last: int
 ) -> None:
     task = Spy(broken={(m, last): how for m in range(5)})
-    with pytest.raises(NobodyLeftError, match=f"(?s){says.format(last)}"):
+    with pytest.raises(AllMembersFailedError, match=f"(?s){says.format(last)}"):
         Trained(task, strategy=make(SPACE))
 
 
@@ -195,7 +195,7 @@ def test_the_record_stays_when_nobody_is_left() -> None:
         task, pbt(SPACE), partial(Serial, task, [torch.device("cpu")]), Journal(None, create=True), None,
         seed=0, size=2, interval=parse_interval("1"), callbacks=Callbacks(on_segment=journal.append),
     )  # fmt: skip
-    with pytest.raises(NobodyLeftError, match="score \\(q\\) is nan"):
+    with pytest.raises(AllMembersFailedError, match="score \\(q\\) is nan"):
         engine.run(Limits(3))
     engine.close()
     assert [s.status for s in journal] == ["done", "done", "failed", "failed"]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import popgrad
-from popgrad import NobodyLeftError, RunError, Segment, TorchTask
+from popgrad import AllMembersFailedError, RunError, Segment, TorchTask
 from popgrad.store.directory import Directory
 from spies import Spy, odd, read, record
 
@@ -173,7 +173,9 @@ def test_when_all_have_broken_the_run_goes_on_once_the_cause_is_gone(tmp_path: P
     given = {**GIVEN, "population": 3}
     popgrad.run(Spy(), directory=tmp_path / "whole", **given)
     broken = Spy(broken={(m, 2): "raise" for m in range(3)})
-    with pytest.raises(NobodyLeftError, match=r"(?s)all 3 members have failed.*ZeroDivisionError"):
+    with pytest.raises(
+        AllMembersFailedError, match=r"(?s)all 3 members have failed.*ZeroDivisionError"
+    ):
         popgrad.run(broken, directory=tmp_path / "run", **given)
     assert [s.status for s in popgrad.load(tmp_path / "run").segments][-3:] == ["failed"] * 3
     popgrad.resume(tmp_path / "run", task=Spy(), allow_changed_task=True)
@@ -182,10 +184,10 @@ def test_when_all_have_broken_the_run_goes_on_once_the_cause_is_gone(tmp_path: P
 
 def test_scores_that_are_not_finite_would_come_again_and_stay(tmp_path: Path) -> None:
     diverged = Spy(broken={(m, 2): "nan" for m in range(4)})
-    with pytest.raises(NobodyLeftError, match="none of the 4 members has a finite score"):
+    with pytest.raises(AllMembersFailedError, match="none of the 4 members has a finite score"):
         popgrad.run(diverged, directory=tmp_path / "run", **GIVEN)
     before = record(tmp_path / "run")
-    with pytest.raises(NobodyLeftError, match="none of the 4 members has a finite score"):
+    with pytest.raises(AllMembersFailedError, match="none of the 4 members has a finite score"):
         popgrad.resume(tmp_path / "run", task=diverged)
     assert record(tmp_path / "run") == before
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popgrad.core.errors import NobodyLeftError, RunError, UsageError
+from popgrad.core.errors import AllMembersFailedError, RunError, UsageError
 from popgrad.core.population import Segment
 from popgrad.record.lineage import (
     best_ever,
@@ -158,9 +158,9 @@ def test_a_failed_member_never_wins(bad):
     record = (segment(0, 0, None, bad), segment(1, 0, None, -3.0))
     assert winner(record).id == best_ever(record).id == (1, 0)
     for query in (winner, best_ever):
-        with pytest.raises(NobodyLeftError, match="finite"):
+        with pytest.raises(AllMembersFailedError, match="finite"):
             query(record[:1])
-        with pytest.raises(NobodyLeftError):
+        with pytest.raises(AllMembersFailedError):
             query(())
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from popgrad.core.errors import NobodyLeftError, UsageError
+from popgrad.core.errors import AllMembersFailedError, UsageError
 from popgrad.core.population import Telemetry
 from popgrad.core.space import Constant, Space, Uniform
 from popgrad.report import figures, style
@@ -114,7 +114,7 @@ def test_equal_scores_and_failed_ones_alone_can_be_drawn(segments, score, make_r
     record = make_record([replace(segments[0], score=score)])
     assert drawn(figures.results(record))
     if math.isnan(score):
-        with pytest.raises(NobodyLeftError):
+        with pytest.raises(AllMembersFailedError):
             figures.schedule(record)
     else:
         assert drawn(figures.schedule(record))

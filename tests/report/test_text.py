@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from popgrad.core.errors import NobodyLeftError
+from popgrad.core.errors import AllMembersFailedError
 from popgrad.core.population import Telemetry
 from popgrad.core.space import Space, Uniform
 from popgrad.record.lineage import lineage
@@ -100,7 +100,7 @@ def test_summary_without_anybody(segments, make_record):
     text = printed(summary(nobody))
     assert "No member has a finite score" in text
     assert "failed" in text
-    with pytest.raises(NobodyLeftError):
+    with pytest.raises(AllMembersFailedError):
         winners(nobody)
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 import popgrad
-from popgrad import Choice, Constant, LogUniform, NobodyLeftError, Space, Splits, TorchTask
+from popgrad import AllMembersFailedError, Choice, Constant, LogUniform, Space, Splits, TorchTask
 from spies import Plain, Spy, odd
 
 pytestmark = pytest.mark.draws
@@ -122,7 +122,7 @@ def test_a_task_without_a_rate_a_curve_and_a_network_has_what_is_left(tmp_path: 
 
 def test_tables_are_written_also_where_everybody_fails(tmp_path: Path) -> None:
     task = Spy(broken={(m, 1): "nan" for m in range(4)})
-    with pytest.raises(NobodyLeftError):
+    with pytest.raises(AllMembersFailedError):
         popgrad.run(task, directory=tmp_path / "run", **GIVEN)
     assert len(table(tmp_path / "run" / "history.csv")) == 8
     assert len(table(tmp_path / "run" / "loss_summary.csv")) == 8

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import popgrad
-from popgrad import NobodyLeftError, UsageError
+from popgrad import AllMembersFailedError, UsageError
 from popgrad.record.lineage import last_segments
 from popgrad.store.journal import Journal
 from spies import SPACE, Plain, Spy, odd, read, record
@@ -156,11 +156,11 @@ def test_an_unfinished_run_can_be_looked_at_while_it_runs_and_after(tmp_path: Pa
 
 def test_a_run_without_a_live_member_has_no_winner_and_still_a_history(tmp_path: Path) -> None:
     task = Spy(broken={(m, 0): "nan" for m in range(4)})
-    with pytest.raises(NobodyLeftError):
+    with pytest.raises(AllMembersFailedError):
         popgrad.run(task, directory=tmp_path / "run", **GIVEN)
     result = popgrad.load(tmp_path / "run", task=task)
     assert [math.isnan(row["score"]) for row in result.history] == [True] * 4
-    with pytest.raises(NobodyLeftError, match="no winner"):
+    with pytest.raises(AllMembersFailedError, match="no winner"):
         _ = result.winner
 
 

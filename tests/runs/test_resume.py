@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import popgrad
-from popgrad import NobodyLeftError, Plan, RunError, Segment, Strategy, UsageError
+from popgrad import AllMembersFailedError, Plan, RunError, Segment, Strategy, UsageError
 from popgrad.engine.callbacks import IntervalEnd
 from popgrad.store.directory import Directory
 from spies import CLIMB, Spy, odd, read, record
@@ -193,13 +193,15 @@ def test_an_instance_has_to_be_given_again(whole: Path) -> None:
         popgrad.resume(whole)
 
 
-def test_nobody_left_leaves_the_record_and_a_run_to_go_on_with(tmp_path: Path) -> None:
+def test_all_members_failed_leaves_the_record_and_a_run_to_go_on_with(tmp_path: Path) -> None:
     broken = Spy(broken={(m, 2): "raise" for m in range(3)})
     for go in (
         lambda: popgrad.run(broken, directory=tmp_path / "run", **GIVEN),
         lambda: popgrad.resume(tmp_path / "run", task=broken),
     ):
-        with pytest.raises(NobodyLeftError, match=r"(?s)broken on purpose: member 0, interval 2"):
+        with pytest.raises(
+            AllMembersFailedError, match=r"(?s)broken on purpose: member 0, interval 2"
+        ):
             go()
     result = popgrad.load(tmp_path / "run")
     assert [s.status for s in result.segments] == ["done"] * 6 + ["failed"] * 3

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from popgrad import LogUniform, Space, Uniform, UsageError
 from popgrad.config.model import parse
-from popgrad.core.errors import NobodyLeftError
+from popgrad.core.errors import AllMembersFailedError
 from popgrad.core.population import Population
 from popgrad.core.seeding import Rng
 from popgrad.runs.build import build
@@ -100,7 +100,7 @@ def test_a_phase_that_cannot_be_is_refused_in_one_line(phases, said):
 
 def test_it_cannot_go_on_when_all_have_failed():
     population = Population(np.array([np.nan]), np.array([1]), np.array([4]), [START])
-    with pytest.raises(NobodyLeftError):
+    with pytest.raises(AllMembersFailedError):
         schedule(SPACE).step(Rng(0), population, np.array([0]), {})
 
 

@@ -8,7 +8,13 @@ import pytest
 
 from popgrad.core.errors import UsageError
 from popgrad.tasks import TASKS, Quadratic, TorchTask, digits
-from popgrad.tasks.reference import check_options, resolve_task, source_digest
+from popgrad.tasks.reference import (
+    check_options,
+    full_reference,
+    resolve_task,
+    source_digest,
+    task_instance,
+)
 
 SOURCE = """
 import dataclasses
@@ -169,6 +175,57 @@ def test_options_of_any_callable_can_be_checked():
     assert check_options(untyped, {"a": True, "b": object}, "it") == {"a": True, "b": object}
     with pytest.raises(UsageError, match="no option 'c'; it has a, b"):
         check_options(untyped, {"a": 1, "c": 1}, "it")
+
+
+# A file or module alone, and a class alone
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("from popgrad.tasks import Quadratic\nclass Mine(Quadratic): pass", "Mine"),
+        ("from popgrad.tasks import Quadratic\nmine = Quadratic()\n_other = mine", "mine"),
+        (
+            "from popgrad.tasks import Quadratic\n"
+            "class Mine(Quadratic): pass\nmine = Mine()",  # the ready one is meant
+            "mine",
+        ),
+        (
+            "from popgrad import TorchTask\nfrom popgrad.tasks import digits\n"
+            "def mine() -> TorchTask: return digits()",
+            "mine",
+        ),
+    ],
+)
+def test_the_only_task_of_a_file_needs_no_name(file, source, name):
+    file.write_text(source)
+    assert full_reference(str(file)) == f"{file}:{name}"
+
+
+def test_several_tasks_are_listed_and_none_is_said(file):
+    file.write_text(f"{SOURCE}\nother = Quadratic()")
+    with pytest.raises(UsageError, match=rf"choose one of {file}:ready, {file}:other$"):
+        full_reference(str(file))
+    file.write_text("def made(): pass")
+    with pytest.raises(UsageError, match=r"holds no class, object .*:NAME$"):
+        full_reference(str(file))
+    with pytest.raises(UsageError, match="there is no task file"):
+        full_reference("missing.py")
+
+
+@pytest.mark.parametrize("reference", ["digits", "digit", "", ":", "a:b", "x.toml:y", "json"])
+def test_all_other_references_stay(reference):
+    assert full_reference(reference) == reference
+
+
+def test_a_class_that_needs_nothing_is_a_task():
+    assert task_instance(Quadratic) == Quadratic()
+    assert task_instance("digits") == "digits"
+    assert task_instance(int) is int
+    with pytest.raises(
+        UsageError, match=r"class TorchTask.*'space'.*give an instance, TorchTask\("
+    ):
+        task_instance(TorchTask)
 
 
 # The digest of the source

@@ -14,6 +14,7 @@ from popgrad.gates.sizes import TEXT, parse_json, parse_toml
 from popgrad.runs.api import load
 from popgrad.runs.result import Result
 from popgrad.store.directory import find_run
+from popgrad.tasks.reference import full_reference
 
 
 def read_config(
@@ -52,7 +53,10 @@ def read_config(
     chosen = {key: value for key, value in strategy.items() if value is not None}
     if chosen:
         values["strategy"] = _merge_strategy(values.get("strategy", {}), chosen)
-    return configuration.parse(configuration.override(values, settings)), notes
+    config = configuration.parse(configuration.override(values, settings))
+    if config.load is None:
+        config = config.model_copy(update={"task": full_reference(config.task)})
+    return config, notes
 
 
 def _read(what: str, mode: str) -> tuple[dict[str, Any], list[str]]:

@@ -48,6 +48,7 @@ def test(
     member: options.Member = None,  # noqa: PT028  # a command, not a test
     best: options.Best = False,  # noqa: PT028
     validation: options.Validation = False,  # noqa: PT028
+    task: options.NamedTask = None,  # noqa: PT028
     data: options.DataDir = None,  # noqa: PT028
     allow_changed_task: options.AllowChangedTask = False,  # noqa: PT028
     as_json: options.Json = False,  # noqa: PT028
@@ -60,6 +61,7 @@ def test(
         member=member,
         best=best,
         data_dir=data,
+        task=task,
         reader="popgrad test",
         allow_changed_task=allow_changed_task,
     )

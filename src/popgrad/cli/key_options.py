@@ -66,6 +66,7 @@ def takes_keys(command: Command) -> Callable[[Callable[..., None]], Callable[...
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         generated = [_key_parameter(key, command) for key in _keys(command)]
         names = [parameter.name for parameter in generated]
+        missing = {parameter.name: parameter.default for parameter in generated}
         takes_strategy = "strategy" in inspect.signature(function).parameters
         if takes_strategy:
             position = names.index("strategy") + 1
@@ -74,9 +75,8 @@ def takes_keys(command: Command) -> Callable[[Callable[..., None]], Callable[...
         @functools.wraps(function)
         def with_options(**arguments: Any) -> None:
             given = {name: arguments.pop(name) for name in names}
-            mappings = {
-                "keys": {k: v for k, v in given.items() if v is not None and v is not False}
-            }
+            # A flag that was not given is False, or None if it has a negative form.
+            mappings = {"keys": {k: v for k, v in given.items() if v is not missing[k]}}
             if takes_strategy:
                 own = {name: arguments.pop(name) for name in _STRATEGY_SETTINGS}
                 name = mappings["keys"].pop("strategy", None)
@@ -107,14 +107,18 @@ def _key_parameter(key: Key, command: Command) -> inspect.Parameter:
     else:
         help_text = with_default(key)
 
-    if option.metavar is None:
-        kind: Any = bool
-        default: Any = False
-    else:
-        kind = {"N": int, "X": float}.get(option.metavar, str) | None
-        default = None
+    names = key.option_name
+    kind: Any = {"N": int, "X": float}.get(option.metavar or "", str) | None
+    default: Any = None
+    if option.metavar is None and command == "resume":
+        # What is recorded can be taken back.
+        names = f"{names}/--no-{names.removeprefix('--')}"
+        kind = bool | None
+    elif option.metavar is None:
+        kind = bool
+        default = False
     declared = typer.Option(
-        key.option_name,
+        names,
         metavar=option.metavar,
         help=help_text,
         rich_help_panel=option.panel,

@@ -43,7 +43,8 @@ What = Annotated[
     str,
     _argument(
         "TASK|CONFIG",
-        "A task (see `popgrad tasks`), module:Name, file.py:Name, or a TOML or JSON file.",
+        "A task (see `popgrad tasks`), module:Name, file.py:Name, or a TOML or JSON file. The name may be "
+        "left out if there is one task.",
     ),
 ]
 Run = Annotated[Path, _argument("DIR", "Directory of a run.")]
@@ -78,6 +79,14 @@ FromStorage = Annotated[
 AllowChangedTask = Annotated[
     bool,
     _option("--allow-changed-task", None, "Continue although the source of the task has changed."),
+]
+NamedTask = Annotated[
+    str | None,
+    _option(
+        "--task",
+        "TASK",
+        "The task, module:Name or file.py:Name, of a run that was started from Python with an instance.",
+    ),
 ]
 FreshSeed = Annotated[
     int | None,

@@ -17,7 +17,7 @@ from popgrad.core.errors import DataError, RunError, UsageError
 from popgrad.runs.api import load, start
 from popgrad.runs.api import resume as resume_run
 from popgrad.runs.build import build
-from popgrad.runs.evaluate import evaluate_split
+from popgrad.runs.evaluate import evaluate_split, named_task
 from popgrad.runs.replay import replay as replay_lineage
 from popgrad.runs.replay import replay_schedule
 from popgrad.runs.vanilla import check, check_initial
@@ -88,6 +88,7 @@ def resume(
     directory: options.Run,
     keys: dict[str, Any],
     from_storage: options.FromStorage = None,
+    task: options.NamedTask = None,
     allow_changed_task: options.AllowChangedTask = False,
     no_test: options.NoTest = False,
     plain: options.Plain = False,
@@ -98,14 +99,21 @@ def resume(
         fetch(from_storage, directory)
         keys.setdefault("storage", from_storage)
     keys["allow_changed_task"] = allow_changed_task
-    _continue(directory, keys, no_test=no_test, plain=plain, as_json=as_json)
+    _continue(directory, keys, task=task, no_test=no_test, plain=plain, as_json=as_json)
 
 
 def _continue(
-    directory: Path, arguments: dict[str, Any], *, no_test: bool, plain: bool, as_json: bool
+    directory: Path,
+    arguments: dict[str, Any],
+    *,
+    task: str | None = None,
+    no_test: bool,
+    plain: bool,
+    as_json: bool,
 ) -> None:
-    """Continue a run, with arguments of `popgrad.resume`."""
+    """Continue a run, with arguments of `popgrad.resume`, and the reference of its task."""
     before = open_run(directory)
+    own_task = named_task(before, task, arguments.get("data_dir"))
     progress = show_progress(
         printing.err,
         members=before.size,
@@ -114,9 +122,10 @@ def _continue(
         space=before.space,
         plain=plain,
     )
-    with _advice(directory), progress as callbacks:
+    with _advice(directory, task), progress as callbacks:
         result = resume_run(
             directory,
+            task=own_task,
             on_segment=callbacks.on_segment,
             on_interval=callbacks.on_interval,
             **arguments,
@@ -132,6 +141,7 @@ def replay(
     member: options.Member = None,
     fresh_seed: options.FreshSeed = None,
     keep: options.Keep = None,
+    task: options.NamedTask = None,
     device: options.Device = None,
     data: options.DataDir = None,
     allow_changed_task: options.AllowChangedTask = False,
@@ -146,6 +156,7 @@ def replay(
     recorded = open_run(directory)
     lineage = recorded.record.lineage(member)
     arguments: dict[str, Any] = {
+        "task": named_task(recorded, task, data),
         "data_dir": data,
         "device": device,
         "allow_changed_task": allow_changed_task,
@@ -245,11 +256,24 @@ def train(
 
 
 @contextmanager
-def _advice(directory: Path) -> Iterator[None]:
-    """Add to an error that ends a run how to continue it."""
+def _advice(directory: Path, task: str | None = None) -> Iterator[None]:
+    """Add to an error that ends a run how to continue it.
+
+    Args:
+        directory: Directory of the run.
+        task: Reference of the task, if the command line has named it.
+    """
     try:
         yield
     except (KeyboardInterrupt, DataError, RunError, OSError) as error:
         if (directory / "journal.db").exists():
-            error.add_note(f"continue with: popgrad resume {shlex.quote(str(directory))}")
+            command = f"popgrad resume {shlex.quote(str(directory))}"
+            if task is not None:
+                command += f" --task {shlex.quote(task)}"
+            if getattr(error, "in_task", False):
+                error.add_note(
+                    f"correct the task, and continue with: {command} --allow-changed-task"
+                )
+            else:
+                error.add_note(f"continue with: {command}")
         raise

@@ -203,6 +203,12 @@ class RunConfig(_Model):
         option=Option(_STOP, "X"),
         if_unset="no target",
     )
+    fail_fast: bool = key(
+        False,
+        "End the run with the first failure of a member, after its retries; resume tries it again.",
+        commands=_RUN_AND_RESUME,
+        option=Option(_STOP),
+    )
     initial: list[dict[str, Any]] = key(
         [],
         "Hyperparameters of the first members, a table for each; missing names are sampled.",

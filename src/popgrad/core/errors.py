@@ -17,8 +17,14 @@ class DataError(UsageError):
 
 
 class RunError(PopgradError, RuntimeError):
-    """A run that cannot continue; the record stays and can be resumed."""
+    """A run that cannot continue; the record stays and can be resumed.
+
+    Attributes:
+        in_task: Whether an exception of the task has ended it, so that the task is to be corrected.
+    """
+
+    in_task = False
 
 
-class NobodyLeftError(RunError):
+class AllMembersFailedError(RunError):
     """A population in which no member has a finite score, so none is left to inherit from."""

@@ -143,6 +143,7 @@ class Outcome:
         samples: Training samples behind the final state, along the lineage; 0 = unknown.
         error: Traceback of an exception from the task; "" = there was none.
         telemetry: Clock times, worker names and training curves: outside of every equality.
+        repeated: Whether all attempts have ended with the same exception at the same line.
     """
 
     id: SegmentId
@@ -151,6 +152,7 @@ class Outcome:
     samples: int = 0
     error: str = ""
     telemetry: "Telemetry" = field(default_factory=lambda: Telemetry())
+    repeated: bool = False
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from popgrad.core.score import Score
 from popgrad.core.seeding import Rng
 from popgrad.engine.assignments import make_assignment
 from popgrad.engine.callbacks import Callbacks
+from popgrad.engine.failures import FailureCheck
 from popgrad.engine.limits import Limits, StopReason
 from popgrad.engine.members import MemberTable
 from popgrad.engine.outcomes import finished_segment
@@ -51,6 +52,7 @@ class Engine:
         grow: How new members start; None = the strategy's default.
         initial: Hyperparameters of the first members; names may be missing.
         checkpoint_every: Intervals between two checkpoints of a member, at least 1.
+        fail_fast: Whether the first failure ends the run.
         callbacks: Functions to call as segments and intervals finish.
         ranking: Metric that ranks, with its direction; None = that of the task.
     """
@@ -70,6 +72,7 @@ class Engine:
         grow: Growth | None = None,
         initial: Sequence[Hparams] = (),
         checkpoint_every: int = 1,
+        fail_fast: bool = False,
         callbacks: Callbacks | None = None,
         ranking: Score | None = None,
     ) -> None:
@@ -113,12 +116,20 @@ class Engine:
         self._unreleased = 0  # segments finished since states were last dropped
         earlier = min((start.interval for start in newest.values()), default=0)
         self._reporter = Reporter(callbacks or Callbacks(), earlier)
+        self._fail_fast = fail_fast
+        self._failures = FailureCheck(
+            fail_fast=fail_fast,
+            size=len(newest),
+            segments=self._segments.values(),
+            errors=[error for _, _, error in journal.failures()],
+        )
 
     def run(self, limits: Limits) -> StopReason:
         """Train until a limit is reached, and return which one.
 
         Raises:
-            NobodyLeftError: No member has a finite score; the record stays and can be resumed.
+            AllMembersFailedError: No member has a finite score; the record stays and can be resumed.
+            RunError: A failure ends the run at once, see `FailureCheck`.
         """
         self._limits = limits
         # The record may go beyond the limit: those members have nothing left to decide.
@@ -281,12 +292,19 @@ class Engine:
         self._journal.append_segments([segment], [outcome.telemetry])
         self._segments[segment.id] = segment
         self._reporter.report_segment(segment, outcome.telemetry)
+
+        error = self._failures.check(segment, outcome)
+        if error is not None:
+            if self._fail_fast:
+                # A resumed run trains it again, and replaces no member for it.
+                self._journal.set_failures_aside([segment.id])
+            raise error
         return segment
 
     def _check_survivors(self) -> None:
-        """Raise `NobodyLeftError` if nothing is in training and no member has a finite score."""
+        """Raise `AllMembersFailedError` if nothing is in training and no member has a finite score."""
         if not self._training and math.isnan(self._members.best_score):
-            raise self._members.nobody_left(
+            raise self._members.all_failed(
                 f"none of the {len(self._progress.newest)} members has a finite score, so no member "
                 "is left to continue from: check the learning rate's range and the score"
             )

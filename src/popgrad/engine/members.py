@@ -7,7 +7,8 @@ from typing import Self
 
 import numpy as np
 
-from popgrad.core.errors import NobodyLeftError, RunError
+from popgrad.core.errors import AllMembersFailedError, RunError
+from popgrad.core.fault import Fault
 from popgrad.core.population import Hparams, Plan, Population, Segment, SegmentId
 from popgrad.core.seeding import Floats, Index
 from popgrad.core.space import Space
@@ -146,7 +147,7 @@ class MemberTable:
             )
         return replace(plan, hparams=tuple(hparams))
 
-    def nobody_left(self, reason: str) -> NobodyLeftError:
+    def all_failed(self, reason: str) -> AllMembersFailedError:
         """Return the error of a run in which every member has failed, with the first failure.
 
         Args:
@@ -158,5 +159,7 @@ class MemberTable:
         if len(exceptions) > len(errors) / 2:
             reason = f"all {len(self._hparams)} members have failed, most by an exception"
         if not errors:
-            return NobodyLeftError(reason)
-        return NobodyLeftError(f"{reason}\nThe first failure: {(exceptions or errors)[0]}")
+            return AllMembersFailedError(reason)
+        error = AllMembersFailedError(f"{reason}\nThe first failure: {(exceptions or errors)[0]}")
+        error.in_task = any(map(Fault.read, exceptions))
+        return error

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from popgrad.core.errors import NobodyLeftError
+from popgrad.core.errors import AllMembersFailedError
 from popgrad.core.population import Plan
 from popgrad.core.resize import extended, grown, sampled, shrunk
 from popgrad.core.seeding import Rng
@@ -42,7 +42,7 @@ def make_plan(
         A plan that can be obeyed, and the strategy's memory after it.
 
     Raises:
-        NobodyLeftError: The strategy has no member to continue from.
+        AllMembersFailedError: The strategy has no member to continue from.
         RunError: The strategy's plan cannot be obeyed.
     """
     population = table.population()
@@ -56,8 +56,8 @@ def make_plan(
 
     try:
         plan, memory = strategy.step(rng, population, members, memory)
-    except NobodyLeftError as error:
-        raise table.nobody_left(str(error)) from None
+    except AllMembersFailedError as error:
+        raise table.all_failed(str(error)) from None
     plan = table.check(plan, members, space)
 
     if size > before:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from popgrad.core.errors import PopgradError, UsageError
+from popgrad.core.fault import Fault
 from popgrad.core.population import Assignment
 from popgrad.executors.base import Executor
 
@@ -117,5 +118,8 @@ def _seconds(executor: Executor, first: Sequence[Assignment], steps: int) -> flo
 
     executor.retain([])
     if all(outcome.error for outcome in outcomes):
-        raise UsageError(f"executor: none can be chosen, since the task fails: {outcomes[0].error}")
+        error = outcomes[0].error
+        raise UsageError(
+            f"executor: none can be chosen, since the task fails: {Fault.read(error) or error}"
+        )
     return seconds

@@ -2,7 +2,6 @@
 
 import logging
 import time
-import traceback
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -10,8 +9,10 @@ from typing import Protocol
 import torch
 
 from popgrad.core.errors import PopgradError
+from popgrad.core.fault import Fault
 from popgrad.core.population import Assignment, Outcome, SegmentId, Telemetry
 from popgrad.core.seeding import derive
+from popgrad.executors.tracebacks import format_exception
 from popgrad.state import State, Tree, digest_leaves, flatten
 from popgrad.tasks.base import Context, Task
 from popgrad.tasks.evaluation import seed_generators, seeded
@@ -22,7 +23,7 @@ Save = Callable[[str, Tree, Sequence[torch.Tensor]], None]
 RETRIES = 2
 """Times that a segment is retrained if it raised an exception or ended its process. A passing cause
 (memory that was short, a disk that stalled) seldom takes more; a permanent one costs three
-segments."""
+segments. An exception that repeats itself at its line is retried once only."""
 
 log = logging.getLogger("popgrad")
 
@@ -107,8 +108,11 @@ class Attempt:
         if not outcome.error:
             return outcome
         errors = (*self.errors, outcome.error)
-        if len(errors) > RETRIES:
-            return replace(outcome, error=errors[0])
+        fault = Fault.read(outcome.error)
+        repeated = fault is not None and all(Fault.read(error) == fault for error in self.errors)
+        pointless = repeated and len(errors) > 1 and fault is not None and fault.repeats
+        if len(errors) > RETRIES or pointless:
+            return replace(outcome, error=errors[0], repeated=repeated)
 
         member, interval = self.assignment.id
         last_line = outcome.error.strip().rpartition("\n")[2]
@@ -150,12 +154,13 @@ def train_segment(
         worker: Name of the worker, for the telemetry.
 
     Returns:
-        The outcome, and the final state taken apart. An exception of the task, `SystemExit` too, is
-        an outcome with `error`.
+        The outcome, and the final state taken apart. An exception of the task is an outcome with
+        `error`, also one that is no `Exception`, such as `SystemExit` or `asyncio.CancelledError`.
 
     Raises:
         PopgradError: An error on purpose, such as a hyperparameter that reaches nothing. It
             concerns the whole run.
+        KeyboardInterrupt: Ctrl-C, or the task has raised it.
         Exception: An error of `save`.
     """
     curve: list[tuple[int, str, float]] = []
@@ -175,10 +180,10 @@ def train_segment(
         tree, leaves = flatten(state)
         leaves = [leaf.cpu() for leaf in leaves]
         outcome = Outcome(assignment.id, metrics, digest_leaves(tree, leaves), _samples(state))
-    except PopgradError:
+    except (PopgradError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit):
-        outcome = Outcome(assignment.id, error=traceback.format_exc())
+    except BaseException as error:
+        outcome = Outcome(assignment.id, error=format_exception(error))
         tree = None
         leaves = []
 

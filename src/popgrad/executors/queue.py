@@ -9,15 +9,23 @@ Item = TypeVar("Item")
 
 
 class TrainingQueue(Generic[Item]):
-    """A queue ordered by the training steps behind an item, then by arrival."""
+    """A queue ordered by the training steps behind an item, then by arrival; retries go first."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, Item]] = []
-        self._numbers = count()
+        self._numbers = count(1)
 
-    def push(self, first_step: int, item: Item) -> None:
-        """Add an item that has `first_step` training steps behind it."""
-        heapq.heappush(self._heap, (first_step, next(self._numbers), item))
+    def push(self, first_step: int, item: Item, *, retry: bool = False) -> None:
+        """Add an item.
+
+        Args:
+            first_step: Training steps behind it.
+            item: The item.
+            retry: Whether it goes before all others with as many steps, as a segment that has failed
+                does: what concerns all members is known before they are trained.
+        """
+        number = next(self._numbers)
+        heapq.heappush(self._heap, (first_step, -number if retry else number, item))
 
     def pop(self) -> Item:
         """Remove and return the first item. Raises `IndexError` if the queue is empty."""

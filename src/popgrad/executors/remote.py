@@ -1,17 +1,21 @@
 """Parts shared by the executors that train in other processes: their setup and their errors."""
 
+import io
+import linecache
+import pickle
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Self
+from types import CodeType
+from typing import Any, Self
 
 import cloudpickle
-import torch
 
 from popgrad.core.errors import PopgradError, RunError, UsageError
 from popgrad.executors.base import Save
 from popgrad.state import State
 from popgrad.tasks.base import Sharing, Task
+from popgrad.tasks.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -19,21 +23,16 @@ class Setup:
     """The task of a worker, and the settings of the controller that change bits.
 
     Attributes:
-        task: Task, pickled by cloudpickle.
+        task: Task, as `pickle_task` returns it.
         save: Writes a checkpoint; None = no checkpoints are written.
         path: `sys.path` of the controller.
-        dtype: Default dtype of the controller.
-        matmul_precision: Precision of float32 products, as `torch.get_float32_matmul_precision`
-            names it.
-        deterministic: Whether torch refuses algorithms that are not deterministic.
+        settings: Settings of torch and NumPy in the controller.
     """
 
     task: bytes
     save: Save | None
     path: tuple[str, ...]
-    dtype: torch.dtype
-    matmul_precision: str
-    deterministic: bool
+    settings: Settings
 
 
 @dataclass(frozen=True)
@@ -44,17 +43,17 @@ class WorkerError:
         error: Error that the controller raises.
     """
 
-    error: PopgradError
+    error: PopgradError | KeyboardInterrupt
 
     @classmethod
-    def of(cls, error: Exception) -> Self:
+    def of(cls, error: BaseException) -> Self:
         """Return the answer to an exception outside of an outcome, such as a checkpoint's."""
-        if isinstance(error, PopgradError):
+        if isinstance(error, PopgradError | KeyboardInterrupt):
             return cls(error)
         return cls(RunError(f"{type(error).__name__}: {error}"))
 
     @classmethod
-    def cannot_load(cls, error: Exception, place: str, cure: str) -> Self:
+    def cannot_load(cls, error: BaseException, place: str, cure: str) -> Self:
         """Return the answer to an exception in `apply_setup`.
 
         Args:
@@ -66,20 +65,67 @@ class WorkerError:
         return cls(UsageError(f"the task cannot be loaded {place} ({reason}); {cure}"))
 
 
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """Pickles functions by value with the names of their files, which cloudpickle leaves out.
+
+    Attributes:
+        files: Files of the functions so far.
+    """
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file)
+        self.files: set[str] = set()
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Return how an object is pickled; pickle calls it."""
+        if not isinstance(obj, CodeType):
+            return super().reducer_override(obj)
+        self.files.add(obj.co_filename)
+        make, arguments = self.dispatch_table[CodeType](obj)
+        return _make_code, (obj.co_filename, make, arguments)
+
+
+def _make_code(file: str, make: Callable[..., CodeType], arguments: tuple[Any, ...]) -> CodeType:
+    return make(*arguments).replace(co_filename=file)
+
+
 def pickle_task(task: Task) -> bytes:
-    """Return the task as bytes that another process can load.
+    """Return the task as bytes that `load_task` reads in another process.
+
+    The source of functions that are pickled by value goes along, so that a traceback or a warning
+    shows the same file and line as in this process, even for a cell of a notebook.
 
     Raises:
         UsageError: The task cannot be pickled.
     """
+    file = io.BytesIO()
+    pickler = _Pickler(file)
     try:
-        return cloudpickle.dumps(task)  # type: ignore[no-any-return]
-    except Exception as error:
+        pickler.dump(task)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         # The task's own parts may raise anything.
         raise UsageError(
             f"the task cannot be sent to worker processes ({type(error).__name__}: {error}); "
             "open files, locks and the like inside its functions, or train with the serial executor"
         ) from error
+    sources = {name: "".join(linecache.getlines(name)) for name in pickler.files}
+    return pickle.dumps((sources, file.getvalue()))
+
+
+def load_task(pickled: bytes) -> Task:
+    """Return the task in `pickled`, and keep the source of its functions for tracebacks.
+
+    Raises:
+        Exception: The task cannot be loaded here.
+    """
+    sources: Mapping[str, str]
+    sources, task = pickle.loads(pickled)
+    for name, text in sources.items():
+        # Without a time of modification, the entry is not compared with a file.
+        linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+    return cloudpickle.loads(task)  # type: ignore[no-any-return]
 
 
 def make_setup(pickled: bytes, save: Save | None) -> Setup:
@@ -93,9 +139,7 @@ def make_setup(pickled: bytes, save: Save | None) -> Setup:
         task=pickled,
         save=save,
         path=tuple(sys.path),
-        dtype=torch.get_default_dtype(),
-        matmul_precision=torch.get_float32_matmul_precision(),
-        deterministic=torch.are_deterministic_algorithms_enabled(),
+        settings=Settings.current(),
     )
 
 
@@ -110,11 +154,9 @@ def apply_setup(setup: Setup, read_data: Callable[[], State] | None = None) -> T
         Exception: The task cannot be loaded here.
     """
     sys.path[:] = [*setup.path, *(entry for entry in sys.path if entry not in setup.path)]
-    torch.set_default_dtype(setup.dtype)
-    torch.set_float32_matmul_precision(setup.matmul_precision)
-    torch.use_deterministic_algorithms(setup.deterministic)
+    setup.settings.apply()
 
-    task: Task = cloudpickle.loads(setup.task)
+    task = load_task(setup.task)
     if read_data is not None and isinstance(task, Sharing):
         task.adopt(read_data())
     return task

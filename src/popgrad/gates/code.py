@@ -110,6 +110,16 @@ def admit(reference: str, what: str) -> bytes | None:
     return content
 
 
+def is_recorded(folder: Path) -> bool:
+    """Return whether a folder lies in the directory of the record that names code at present."""
+    recorded = _RECORDED.get()
+    return (
+        recorded is not None
+        and recorded.directory is not None
+        and _is_inside(folder, recorded.directory)
+    )
+
+
 def check_outside(values: Any, directory: Path) -> None:
     """Refuse values of a record in which any string leads to code in the directory of the record.
 
@@ -245,6 +255,8 @@ def _locate(source: str) -> _Place:
     searched: list[Path] = [] if loaded is None else [Path(loaded)]
 
     names = source.split(".")
+    # A module in the working directory comes first.
+    searched += [path for path in (Path(names[0]), Path(f"{names[0]}.py")) if path.exists()]
     folders: list[str] | None = None
     origin: Path | None = None
     for depth in range(1, len(names) + 1):

@@ -6,7 +6,7 @@ Every function is pure, accepts segments in any order, and takes one pass over t
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
-from popgrad.core.errors import NobodyLeftError, RunError, UsageError
+from popgrad.core.errors import AllMembersFailedError, RunError, UsageError
 from popgrad.core.population import Segment, SegmentId
 from popgrad.record.live import Curves, live_values
 from popgrad.record.schedule import Phase, Schedule
@@ -53,11 +53,11 @@ def winner(last: Iterable[Segment]) -> Segment:
         last: Segments of the present members. Earlier segments of a member are ignored.
 
     Raises:
-        NobodyLeftError: No last score is finite.
+        AllMembersFailedError: No last score is finite.
     """
     alive = [segment for segment in last_segments(last).values() if not segment.failed]
     if not alive:
-        raise NobodyLeftError(
+        raise AllMembersFailedError(
             "no member has a finite score in the last interval, so the run has no winner"
         )
     return min(alive, key=rank)
@@ -67,11 +67,11 @@ def best_ever(segments: Iterable[Segment]) -> Segment:
     """Return the segment with the best score; ties: the earliest interval, then the lowest member.
 
     Raises:
-        NobodyLeftError: No score is finite.
+        AllMembersFailedError: No score is finite.
     """
     alive = [segment for segment in segments if not segment.failed]
     if not alive:
-        raise NobodyLeftError("no segment has a finite score, so the run has no best one")
+        raise AllMembersFailedError("no segment has a finite score, so the run has no best one")
     return min(alive, key=lambda segment: (-segment.score, segment.interval, segment.member))
 
 

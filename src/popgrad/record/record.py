@@ -92,7 +92,7 @@ class Record:
         """Last segment with the best score among the present members; ties: the lowest member.
 
         Raises:
-            NobodyLeftError: No present member has a finite score.
+            AllMembersFailedError: No present member has a finite score.
         """
         return lineage.winner(self.last.values())
 
@@ -101,7 +101,7 @@ class Record:
         """Segment with the best score of the whole run; ties: the earliest interval, then the lowest member.
 
         Raises:
-            NobodyLeftError: No segment has a finite score.
+            AllMembersFailedError: No segment has a finite score.
         """
         return lineage.best_ever(self.segments)
 
@@ -114,7 +114,7 @@ class Record:
 
         Raises:
             UsageError: The record has no such member or segment.
-            NobodyLeftError: There is no winner.
+            AllMembersFailedError: There is no winner.
         """
         if leaf is None:
             leaf = self.winner.id

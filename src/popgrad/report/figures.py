@@ -61,7 +61,7 @@ def schedule(record: Record, curves: Curves | None = None) -> Figure:
 
     Raises:
         UsageError: There is no segment.
-        NobodyLeftError: There is no winner.
+        AllMembersFailedError: There is no winner.
     """
     segments = recorded(record)
     winner = record.winner
@@ -114,7 +114,7 @@ def rate(
 
     Raises:
         UsageError: There is no such segment or hyperparameter.
-        NobodyLeftError: There is no winner.
+        AllMembersFailedError: There is no winner.
     """
     recorded(record)
     space = record.space

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from popgrad.core.errors import NobodyLeftError
+from popgrad.core.errors import AllMembersFailedError
 from popgrad.core.population import Segment
 from popgrad.core.seeding import Floats
 from popgrad.core.space import Dimension
@@ -205,7 +205,7 @@ def _scatter(
 def _mark(axes: Axes, record: Record, x: Floats, y: Floats) -> None:
     """Mark the winner with a star, and members that hide each other with their number."""
     segments = record.segments
-    with suppress(NobodyLeftError):
+    with suppress(AllMembersFailedError):
         winner = record.winner
         at = segments.index(winner)
         axes.plot(x[at], y[at], zorder=6, **STAR)
@@ -283,7 +283,7 @@ def _legend(figure: Figure, record: Record) -> None:
         (True, {"label": "last interval", "markerfacecolor": bright, **DOT, **LAST}),
         (any(segment.failed for segment in segments), {"label": "failed", **CROSS}),
     ]
-    with suppress(NobodyLeftError):
+    with suppress(AllMembersFailedError):
         marks.append((True, {"label": f"winner, member {record.winner.member}", **STAR}))
     handles = [Line2D([], [], **style) for seen, style in marks if seen]
     figure.legend(

@@ -7,7 +7,7 @@ from contextlib import suppress
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from popgrad.core.errors import NobodyLeftError
+from popgrad.core.errors import AllMembersFailedError
 from popgrad.core.population import Hparams, Segment, Value
 from popgrad.core.space import Space
 from popgrad.record import lineage
@@ -45,7 +45,7 @@ def summary(
         return Text("No segment is finished yet.")
     try:
         line = record.lineage()
-    except NobodyLeftError as error:
+    except AllMembersFailedError as error:
         headline = Text(f"{str(error).capitalize()}.", style="bold red")
         return Group(population(record, rows=rows, more=more), headline)
 
@@ -62,7 +62,7 @@ def winners(record: Record, curves: Curves | None = None) -> FittedTable:
     """Return the winner (best final score) beside the best score of the whole run.
 
     Raises:
-        NobodyLeftError: There is no winner.
+        AllMembersFailedError: There is no winner.
     """
     both = (record.winner, record.best_ever)
     ranking = record.ranking
@@ -234,10 +234,10 @@ def summary_data(record: Record, curves: Curves | None = None) -> dict[str, obje
     winner: Segment | None = None
     best_ever: Segment | None = None
     line: tuple[Segment, ...] = ()
-    with suppress(NobodyLeftError):
+    with suppress(AllMembersFailedError):
         winner = record.winner
         line = record.lineage(winner.id)
-    with suppress(NobodyLeftError):
+    with suppress(AllMembersFailedError):
         best_ever = record.best_ever
 
     space = record.space

@@ -38,7 +38,7 @@ from popgrad.store.journal import Journal
 from popgrad.store.mirror import claim_storage, confirm_storage
 from popgrad.strategies.base import Strategy
 from popgrad.tasks.base import Task
-from popgrad.tasks.reference import source_digest
+from popgrad.tasks.reference import full_reference, source_digest, task_instance
 
 log = logging.getLogger("popgrad")
 
@@ -58,7 +58,8 @@ def run(
     """Train a population.
 
     Args:
-        task: A task, or the name of one: built-in, "module:Name" or "file.py:Name".
+        task: A task, or the name of one: built-in, "module:Name" or "file.py:Name"; the name may be left out
+            if the file or module holds a single task. A class that needs no argument is made into a task.
         space: Dimensions, or their specs, by the names of hyperparameters; each replaces that of the task,
             or adds to its space.
         strategy: "pbt", "random-search", "schedule", or a `Strategy`.
@@ -86,6 +87,7 @@ def run(
     settings = {name: value for name, value in keywords.items() if name not in names}
 
     # The configuration holds only the names; an object is passed beside it.
+    task = full_reference(task) if isinstance(task, str) else task_instance(task)
     task_name, own_task = (task, None) if isinstance(task, str) else (type(task).__name__, task)
     strategy_name, own_strategy = (
         (strategy, None) if isinstance(strategy, str) else (CUSTOM, strategy)
@@ -217,6 +219,7 @@ def resume(
     if unknown:
         raise TypeError(f"resume() got an unexpected keyword argument {min(unknown)!r}")
 
+    task = task_instance(task)
     path = Path(directory).absolute()
     durable = open_record(path).config.get("durability") == "power"  # refuses what is not a run
     opened = Directory(path, durable)
@@ -295,6 +298,7 @@ def load(
 
     check_record(replace(record, decisions=()))
     config = recorded_config(record, {"data_dir": data_dir})
+    task = task_instance(task)
     if task is not None:
         # The initial weights are part of the states since then, and their file may be gone.
         task = reopen_task(

@@ -17,8 +17,9 @@ from popgrad.core.seeding import Rng
 from popgrad.core.space import Space, dimension
 from popgrad.executors import EXECUTORS
 from popgrad.executors.base import Executor
+from popgrad.executors.processes.limits import check_file_limit
 from popgrad.executors.remote import pickle_task
-from popgrad.hardware import resolve_devices
+from popgrad.hardware import available_cores, resolve_devices
 from popgrad.runs.winner import load_weights
 from popgrad.strategies import STRATEGIES
 from popgrad.strategies.base import Strategy
@@ -63,9 +64,12 @@ def components(
         sizes: Sizes that the population of a resumed run has had.
 
     Raises:
-        UsageError: There is no such executor or device, or the task cannot be sent to its workers.
+        UsageError: There is no such executor or device, the task cannot be sent to its workers, or
+            they need more open files than the system permits.
     """
     sizes = [*sizes, config.population]
+    if config.executor == "processes":
+        check_file_limit(max(sizes), config.workers or available_cores())
     return Components(
         config=config,
         task=_spread(task, config, sizes),
@@ -196,6 +200,7 @@ def executor_factory(
 
     if name in ("processes", "ray"):
         options["pickled"] = pickle_task(task)
+        options["max_time"] = config.max_time
     if name == "ray":
         options |= {"address": config.address, "cpus": config.cpus, "gpus": config.gpus}
         options["members"] = max(sizes)

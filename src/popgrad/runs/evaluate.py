@@ -12,9 +12,9 @@ from popgrad.runs.api import load
 from popgrad.runs.result import Result
 from popgrad.runs.winner import load_weights
 from popgrad.store.checkpoints import SUFFIX
-from popgrad.tasks.base import Context, Split
+from popgrad.tasks.base import Context, Split, Task
 from popgrad.tasks.evaluation import evaluate
-from popgrad.tasks.reference import resolve_task
+from popgrad.tasks.reference import full_reference, resolve_task
 
 PREFIX = "pretrained:"
 
@@ -43,6 +43,7 @@ def evaluate_split(
     member: int | None = None,
     best: bool = False,
     data_dir: str | Path | None = None,
+    task: str | None = None,
     reader: str,
     allow_changed_task: bool = False,
 ) -> Evaluation:
@@ -54,6 +55,7 @@ def evaluate_split(
         member: Member of a run; None = the winner.
         best: Whether to take the member's best state so far instead of its last one.
         data_dir: Directory of the data, if it has moved.
+        task: Reference of the task, if the run was given an instance.
         reader: Name of the caller, for the run's record.
         allow_changed_task: Whether to continue if the source of the task has changed.
 
@@ -63,16 +65,18 @@ def evaluate_split(
     """
     if what.startswith(PREFIX):
         _check_single(what, member, best)
+        if task is not None:
+            raise UsageError(f"task: {what} has its own; leave it out")
         return _evaluate_pretrained(what.removeprefix(PREFIX), split, data_dir)
 
     path = Path(what)
     if path.suffix == SUFFIX and path.absolute().parent.name == "checkpoints":
         _check_single(what, member, best)
-        result = _open(path.absolute().parent.parent, data_dir, allow_changed_task)
+        result = _open(path.absolute().parent.parent, data_dir, task, allow_changed_task)
         segment = _find_checkpoint(result, path)
         subject = f"checkpoint of member {segment.member}, interval {segment.interval}"
     else:
-        result = _open(path, data_dir, allow_changed_task)
+        result = _open(path, data_dir, task, allow_changed_task)
         segment = result.record.winner if member is None else result.lineage(member)[-1]
         subject = (
             f"member {segment.member}" if member is not None else f"winner, member {segment.member}"
@@ -88,6 +92,30 @@ def evaluate_split(
     return Evaluation(subject, split, result.evaluate(segment.id, split, reader=reader))
 
 
+def named_task(
+    result: Result, reference: str | None, data_dir: str | Path | None = None
+) -> Task | None:
+    """Return the task that the command line names for a recorded run; None = the recorded one.
+
+    Args:
+        result: The run.
+        reference: Reference of the task; None = the command line names none.
+        data_dir: Directory of the data, if it has moved.
+
+    Raises:
+        UsageError: There is no such task, or the run was given an instance and none is named.
+    """
+    if reference is not None:
+        data = result.config.data_dir if data_dir is None else str(data_dir)
+        return resolve_task(full_reference(reference), result.config.options, data)
+    if result.record.given_task:
+        raise UsageError(
+            f"--task: the run was started from Python with a task instance ({result.config.task}); name "
+            "the instance, or what makes it: --task file.py:NAME or --task module:NAME"
+        )
+    return None
+
+
 def _check_single(what: str, member: int | None, best: bool) -> None:
     if member is not None or best:
         raise UsageError(
@@ -96,7 +124,9 @@ def _check_single(what: str, member: int | None, best: bool) -> None:
         )
 
 
-def _open(path: Path, data_dir: str | Path | None, allow_changed_task: bool) -> Result:
+def _open(
+    path: Path, data_dir: str | Path | None, task: str | None, allow_changed_task: bool
+) -> Result:
     try:
         found = is_regular(path / "journal.db")
     except OSError as error:
@@ -106,7 +136,9 @@ def _open(path: Path, data_dir: str | Path | None, allow_changed_task: bool) -> 
             f"{path} holds no run (there is no journal.db in it); expected the directory of a run, one of "
             f"its checkpoints, or {PREFIX}NAME"
         )
-    return load(path, data_dir=data_dir, allow_changed_task=allow_changed_task)
+    result = load(path, data_dir=data_dir, allow_changed_task=allow_changed_task)
+    named = named_task(result, task)
+    return result if named is None else load(path, task=named, data_dir=data_dir)
 
 
 def _find_checkpoint(result: Result, path: Path) -> Segment:

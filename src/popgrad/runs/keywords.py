@@ -86,6 +86,11 @@ class RunKeywords(TypedDict, total=False):
     starts; with minimize, one as low or lower. Default: no target.
     """
 
+    fail_fast: bool
+    """End the run with the first failure of a member, after its retries; resume tries it again.
+    Default: False.
+    """
+
     weights: str | Path | None
     """Weights that every member starts from: a .safetensors file, or the directory of a run.
     Default: random weights.
@@ -197,6 +202,9 @@ class ResumeKeywords(TypedDict, total=False):
     """Value of the metric that ranks, on the validation split, at which no further interval
     starts; with minimize, one as low or lower.
     """
+
+    fail_fast: bool | None
+    """End the run with the first failure of a member, after its retries; resume tries it again."""
 
     data_dir: str | Path | None
     """Directory of the data, for a task that is given by name."""

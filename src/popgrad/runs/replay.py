@@ -22,6 +22,7 @@ from popgrad.runs.result import Result
 from popgrad.runs.winner import Winner
 from popgrad.store.directory import open_record
 from popgrad.tasks.base import Task
+from popgrad.tasks.reference import task_instance
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ def replay(
         >>> popgrad.replay("runs/replayed").identical
         True
     """
+    task = task_instance(task)
     record, config, task = _reopen(directory, task, data_dir, device, allow_changed_task)
     lineage = record.lineage(member)
     if lineage[-1].broke:
@@ -171,6 +173,7 @@ def replay_schedule(
         >>> popgrad.replay_schedule("runs/donor", seed=1).size
         1
     """
+    task = task_instance(task)
     record, config, _ = _reopen(directory, task, data_dir, device, allow_changed_task)
     lineage = record.lineage(member)
 

@@ -156,7 +156,7 @@ class Result:
         """The member with the best final score; ties go to the lowest member.
 
         Raises:
-            NobodyLeftError: No present member has a finite score.
+            AllMembersFailedError: No present member has a finite score.
         """
         segment = self.record.winner
         line = self.record.lineage(segment.id)

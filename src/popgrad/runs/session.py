@@ -110,6 +110,7 @@ def _make_engine(
         grow=config.grow,
         initial=config.initial,
         checkpoint_every=config.checkpoint_every,
+        fail_fast=config.fail_fast,
         callbacks=callbacks,
         ranking=components.ranking,
     )

@@ -26,7 +26,7 @@ from popgrad.state import State
 from popgrad.store.atomic import replacing
 from popgrad.tasks.base import Context, Modular, Task, network_bytes
 from popgrad.tasks.evaluation import seeded
-from popgrad.tasks.reference import resolve_task
+from popgrad.tasks.reference import resolve_task, task_instance
 from popgrad.tasks.tensors import hparam_buffers
 
 _SMALL = 256 << 20
@@ -156,8 +156,7 @@ def load_model(
     """
     path = Path(path)
     description = _read_description(path.with_suffix(".json"))
-    if task is None:
-        task = _task_of(description, path)
+    task = task_instance(task) if task is not None else _task_of(description, path)
     if not isinstance(task, Modular):
         raise UsageError(f"a {type(task).__name__} trains no torch module")
     _check_hparams(task, description["hparams"], path)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from popgrad.core.errors import NobodyLeftError
+from popgrad.core.errors import AllMembersFailedError
 from popgrad.core.population import Segment, SegmentId
 from popgrad.record import lineage
 from popgrad.record.record import Record
@@ -105,7 +105,7 @@ def collect(path: Path, *, only_winner: bool = False, dry_run: bool = False) -> 
 def _winner_digest(record: Record) -> str:
     try:
         return record.winner.digest
-    except NobodyLeftError:
+    except AllMembersFailedError:
         return ""
 
 

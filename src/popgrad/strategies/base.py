@@ -20,7 +20,7 @@ class Strategy(NamedTuple):
     Attributes:
         init: () -> memory before the first decision.
         step: (rng, population, ready [R], memory) -> (plan, memory). Pure: equal arguments, equal
-            results. Raises `NobodyLeftError` if it cannot continue.
+            results. Raises `AllMembersFailedError` if it cannot continue.
         copies: Whether it gives members donors, so that new members can inherit; else they start
             fresh.
 

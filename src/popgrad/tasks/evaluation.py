@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits
 from popgrad.core.population import Hparams
 from popgrad.state import State
 from popgrad.tasks.base import Context, Split, Task
+from popgrad.tasks.settings import preserve_settings
 
 
 def seed_generators(seed: int) -> None:
@@ -48,14 +49,15 @@ def restore_generators(states: tuple[Any, ...]) -> None:
 
 @contextmanager
 def seeded(ctx: Context) -> Iterator[None]:
-    """Seed all global generators for a segment, and restore them and the grad mode afterwards."""
+    """Seed all global generators for a segment; restore them and all settings afterwards."""
     draws = generator_states()
     grad = torch.is_grad_enabled()
 
     torch.set_grad_enabled(True)
     seed_generators(ctx.library_seed("train"))
     try:
-        yield
+        with preserve_settings():
+            yield
     finally:
         restore_generators(draws)
         torch.set_grad_enabled(grad)

@@ -6,7 +6,7 @@ import inspect
 import sys
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
@@ -14,9 +14,11 @@ from popgrad.core.errors import UsageError
 from popgrad.gates.code import is_own
 from popgrad.gates.files import file_digest
 from popgrad.gates.sizes import SOURCE
-from popgrad.lookup import import_object
+from popgrad.lookup import import_object, load_module
 from popgrad.tasks import TASKS
 from popgrad.tasks.base import Task
+
+Given = TypeVar("Given")
 
 
 def resolve_task(reference: str, options: Mapping[str, Any], data_dir: str | None = None) -> Task:
@@ -56,6 +58,74 @@ def resolve_task(reference: str, options: Mapping[str, Any], data_dir: str | Non
         arguments.setdefault("data_dir", data_dir)
     checked = check_options(factory, arguments, f"task {reference}")
     return typing.cast(Task, factory(**checked))
+
+
+def full_reference(reference: str) -> str:
+    """Return a reference with the name of its task, if it names a file or a module alone.
+
+    Only references of a user are completed, never those of a record: it imports the code.
+
+    Args:
+        reference: A reference as in `resolve_task`, "path/file.py" or "package.module".
+
+    Raises:
+        UsageError: The file or module holds no task, or several.
+
+    Example:
+        >>> full_reference("popgrad.tasks.toys")
+        'popgrad.tasks.toys:Quadratic'
+        >>> full_reference("digits")
+        'digits'
+    """
+    alone = reference.endswith(".py") or all(map(str.isidentifier, reference.split(".")))
+    names_module = "." in reference or Path(reference).is_dir() or Path(f"{reference}.py").is_file()
+    if reference in TASKS or not alone or not names_module:
+        return reference
+
+    module = load_module(reference, "task")
+    names = _task_names(vars(module), module.__name__)
+    if len(names) == 1:
+        return f"{reference}:{names[0]}"
+    if names:
+        listed = ", ".join(f"{reference}:{name}" for name in names)
+        raise UsageError(f"task: {reference} holds several tasks; choose one of {listed}")
+    raise UsageError(
+        f"task: {reference} holds no class, object or declared function that is a task; name the one "
+        f"that is meant, {reference}:NAME"
+    )
+
+
+def _task_names(members: Mapping[str, Any], module: str) -> list[str]:
+    """Return the names of the tasks that a module defines; ready-made ones alone if it has any."""
+    public = {name: value for name, value in members.items() if not name.startswith("_")}
+    ready = [name for name, value in public.items() if _is_task(value) and not callable(value)]
+    if ready:
+        return ready
+    return [
+        name
+        for name, value in public.items()
+        if getattr(value, "__module__", None) == module
+        and (inspect.isclass(value) or inspect.isfunction(value))
+        and (_is_task(value) or _is_task(_hints(value).get("return")))
+    ]
+
+
+def task_instance(task: Given) -> Given:
+    """Return an instance of a task that was given as a class; any other object as it is.
+
+    Raises:
+        UsageError: The class needs arguments.
+    """
+    if not isinstance(task, type) or not _is_task(task):
+        return task
+    try:
+        inspect.signature(task).bind()
+    except TypeError as error:
+        raise UsageError(
+            f"task: got the class {task.__name__}, which cannot be made without arguments ({error}); "
+            f"give an instance, {task.__name__}(...)"
+        ) from None
+    return typing.cast(Given, task())
 
 
 def _makes_tasks(factory: Callable[..., Any]) -> bool:

@@ -337,7 +337,7 @@ def test_a_task_that_cannot_be_loaded_is_refused_with_the_reason() -> None:
 
 def test_a_worker_that_ends_while_it_starts_is_an_error() -> None:
     with pytest.raises(
-        RunError, match=r"^the worker process ended with code 3 while it was starting$"
+        RunError, match=r"^the worker process ended with code 3 while it was starting; .* serial$"
     ):
         Processes(Ends(), CPU, workers=1)
 

@@ -4,7 +4,7 @@ import itertools
 import pickle
 import resource
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from multiprocessing.connection import wait
 
 import cloudpickle
@@ -14,11 +14,19 @@ from popgrad.core.errors import RunError, UsageError
 from popgrad.core.population import Assignment, Outcome, SegmentId, Telemetry
 from popgrad.executors.base import Attempt, Save, late_outcome
 from popgrad.executors.fingerprint import fingerprint_with
+from popgrad.executors.processes.limits import limit_error, set_file_limit
 from popgrad.executors.processes.process import Process
 from popgrad.executors.processes.shared_memory import Layout, SharedState, make_layout
-from popgrad.executors.processes.worker import FirstMessage, FlushDone, Job, SegmentDone
+from popgrad.executors.processes.worker import (
+    FirstMessage,
+    FlushDone,
+    Job,
+    SegmentDone,
+    StartReport,
+)
 from popgrad.executors.queue import TrainingQueue
 from popgrad.executors.remote import WorkerError, make_setup, pickle_task
+from popgrad.executors.start import StartClock
 from popgrad.hardware import available_cores
 from popgrad.state import State, flatten, unflatten
 from popgrad.tasks.base import Sharing, Task
@@ -35,10 +43,12 @@ class Processes:
         deadline: Seconds that a segment may take. One that takes longer fails, ends its worker, and
             is not retrained; None = no limit.
         pickled: Task as `pickle_task` returns it; None = it is pickled here.
+        max_time: Seconds of the session; they limit the start of a worker, see `StartClock`.
 
     Raises:
         UsageError: The task cannot be sent to another process, or `workers` is less than 1.
-        RunError: The workers' arithmetic differs from this process's, or one ends while it starts.
+        RunError: The workers' arithmetic differs from this process's, one ends while it starts or
+            takes too long for it, or the system permits no more processes or files.
     """
 
     def __init__(
@@ -50,9 +60,11 @@ class Processes:
         deadline: float | None = None,
         *,
         pickled: bytes | None = None,
+        max_time: float | None = None,
     ) -> None:
         self._devices = devices
         self._deadline = deadline
+        self._clock = StartClock(deadline, max_time)
         self._queue: TrainingQueue[Attempt] = TrainingQueue()
         self._states: dict[SegmentId, tuple[SharedState, Layout]] = {}
         self._free: list[SharedState] = []  # memory that holds no state any more, to write over
@@ -72,7 +84,7 @@ class Processes:
         self._numbers = itertools.count()  # of the workers, for their names
         self.fingerprint = fingerprint_with()
         # Each state that is held takes a file descriptor, and 1,024 are the usual limit.
-        self._file_limit = _limit_files(resource.RLIM_INFINITY)
+        self._file_limit = set_file_limit(resource.RLIM_INFINITY)
         self._start_workers()
 
     # --- workers ----------------------------------------------------------------------------------
@@ -81,8 +93,7 @@ class Processes:
         """Put the task's data into shared memory, which this process then uses as well."""
         tree, leaves = flatten(task.share())
         layout = make_layout(tree, leaves)
-        self._shared = SharedState()
-        self._shared.write(layout, leaves)
+        self._shared = _write(SharedState, layout, leaves, f"the data, {layout.size} bytes")
         task.adopt(unflatten(tree, self._shared.alias(layout)))
         return self._shared.path, layout
 
@@ -92,26 +103,53 @@ class Processes:
             # Each interpreter has to import torch, so all of them start side by side.
             new = []
             while len(self._workers) < self._count:
-                worker = Process()
+                try:
+                    worker = Process()
+                except (OSError, RuntimeError) as error:
+                    raise limit_error(error, "another worker process") from None
                 self._workers.append(worker)
-                new.append(worker)
+                new.append((worker, f"worker {next(self._numbers)}"))
 
-            for worker in new:
-                name = f"worker {next(self._numbers)}"
+            # A worker gets the task once it can read it: a long message would wait for that in silence.
+            for worker, name in new:
+                self._answer_of_start(worker, name, StartReport)
                 worker.send(cloudpickle.dumps(FirstMessage(name, self._setup, self._data)))
-            for worker in new:
-                self._check_started(worker)
+            for worker, name in new:
+                self._check_started(worker, name)
         except BaseException:
             self.close()
             raise
 
-    def _check_started(self, worker: Process) -> None:
-        """Wait until a worker can train, and compare its arithmetic with this process's."""
-        try:
-            answer = worker.receive()
-        except EOFError:
-            raise RunError(f"{_end(worker)} while it was starting") from None
+    def _answer_of_start(self, worker: Process, name: str, wanted: type = object) -> object:
+        """Return the next answer of a worker that starts; log it if the worker is slow.
 
+        Args:
+            worker: The worker.
+            name: Its name.
+            wanted: `StartReport` = the first report; else the first answer that is no report.
+
+        Raises:
+            RunError: The worker has ended, or takes too long.
+        """
+        doing = "starts Python and imports torch" if wanted is StartReport else "loads the task"
+        while True:
+            try:
+                answer = worker.receive(self._clock.seconds_left(worker.started, name))
+            except TimeoutError:
+                self._clock.check(worker.started, name, doing)
+                continue
+            except EOFError:
+                raise RunError(
+                    f"{_end(worker)} while it was starting{worker.last_words}; to see why, train with "
+                    "the executor serial"
+                ) from None
+            if wanted is StartReport or not isinstance(answer, StartReport):
+                return answer
+            doing = answer.doing
+
+    def _check_started(self, worker: Process, name: str) -> None:
+        """Wait until a worker can train, and compare its arithmetic with this process's."""
+        answer = self._answer_of_start(worker, name)
         if isinstance(answer, WorkerError):
             raise answer.error
         if answer != self.fingerprint:
@@ -169,7 +207,7 @@ class Processes:
             # The worker gets its next segment first: it need not wait for what the controller does.
             settled = attempt.settle(answer.outcome) if isinstance(answer, SegmentDone) else None
             if isinstance(settled, Attempt):
-                self._queue.push(settled.assignment.first_step, settled)
+                self._queue.push(settled.assignment.first_step, settled, retry=True)
             self._dispatch()
 
             if isinstance(answer, WorkerError):
@@ -192,7 +230,8 @@ class Processes:
         # Its memory may be written over only once the process has ended.
         _end(worker)
         self._workers.remove(worker)
-        self._free.append(worker.target)
+        if worker.ended:
+            self._free.append(worker.target)
         self._dispatch()
 
         seconds = time.monotonic() - worker.started
@@ -223,7 +262,17 @@ class Processes:
     # --- states -----------------------------------------------------------------------------------
 
     def _free_memory(self) -> SharedState:
-        return self._free.pop() if self._free else SharedState()
+        """Return memory for a state.
+
+        Raises:
+            RunError: The system permits no more open files.
+        """
+        if self._free:
+            return self._free.pop()
+        try:
+            return SharedState()
+        except OSError as error:
+            raise limit_error(error, "the state of another member") from None
 
     def _hold(self, segment: SegmentId, shared: SharedState, layout: Layout) -> None:
         # A state that is held stays: an heir may be reading it, and the new one must equal it.
@@ -240,9 +289,8 @@ class Processes:
         """Write the state into shared memory."""
         tree, leaves = flatten(state)
         layout = make_layout(tree, leaves)
-        shared = self._free_memory()
-        shared.write(layout, leaves)
-        self._hold(segment, shared, layout)
+        what = f"the state of member {segment[0]}, {layout.size} bytes"
+        self._hold(segment, _write(self._free_memory, layout, leaves, what), layout)
 
     def state(self, segment: SegmentId) -> State:
         """Return a copy of the state."""
@@ -300,25 +348,33 @@ class Processes:
         # From here on no worker is started.
         self._count = 0
         if self._file_limit is not None:
-            _limit_files(self._file_limit)
+            set_file_limit(self._file_limit)
         self._file_limit = None
+
+
+def _write(
+    make: Callable[[], SharedState], layout: Layout, leaves: Sequence[torch.Tensor], what: str
+) -> SharedState:
+    """Write leaves into shared memory, and return it.
+
+    Args:
+        make: Returns the memory.
+        layout: Layout of the leaves.
+        leaves: Tensors to write.
+        what: What they are, for the message.
+
+    Raises:
+        RunError: There is no memory, or no open file, for them.
+    """
+    try:
+        shared = make()
+        shared.write(layout, leaves)
+    except OSError as error:
+        raise limit_error(error, what) from None
+    return shared
 
 
 def _end(worker: Process) -> str:
     """End a worker, and return how it ended."""
     worker.kill()
     return worker.wait()
-
-
-def _limit_files(soft: int) -> int | None:
-    """Set the limit of open files; return the one before, or None if nothing has changed."""
-    before, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = hard if soft == resource.RLIM_INFINITY else soft
-    if before == wanted:
-        return None
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    except (ValueError, OSError):
-        # macOS refuses "unlimited".
-        return None
-    return before

@@ -62,7 +62,7 @@ class SharedState:
         self._view = View(self.path)
 
     def write(self, layout: Layout, leaves: Sequence[torch.Tensor]) -> None:
-        """Copy leaves into the memory."""
+        """Copy leaves into the memory. Raises `OSError` if it is full."""
         self._view.write(layout, leaves)
 
     def read(self, layout: Layout) -> list[torch.Tensor]:

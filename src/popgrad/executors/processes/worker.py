@@ -5,28 +5,49 @@ import os
 import signal
 import sys
 import threading
+import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import cloudpickle
 import torch
 
-from popgrad.core.errors import RunError
 from popgrad.core.population import Assignment, Outcome
 from popgrad.executors.allocator import keep_memory
 from popgrad.executors.base import train_segment
 from popgrad.executors.fingerprint import fingerprint
+from popgrad.executors.processes.limits import limit_error
 from popgrad.executors.processes.shared_memory import Layout, View, make_layout
 from popgrad.executors.remote import Setup, WorkerError, apply_setup
 from popgrad.executors.writer import Writer
 from popgrad.state import State, unflatten
 from popgrad.tasks.base import Task
 
+_PACKAGE = str(Path(__file__).parents[2])
+
+_REPORT_SECONDS = 5.0
+"""Seconds of loading a task after which a worker reports the line at which it is."""
+
+
+@dataclass(frozen=True)
+class StartReport:
+    """A message of a worker that starts: it is ready for its first message, or takes long to load it.
+
+    Attributes:
+        doing: What it does, such as "loads the task".
+    """
+
+    doing: str
+
 
 @dataclass(frozen=True)
 class FirstMessage:
     """The first message to a worker. The answer is its fingerprint, or a `WorkerError`.
+
+    `StartReport`s may come before the answer.
 
     Attributes:
         name: Name of the worker, for the telemetry.
@@ -113,29 +134,48 @@ def _end_with(lifeline: int) -> None:
 
 def _serve(pipe: Connection) -> None:
     """Answer the controller's messages, in order."""
+    pipe.send(StartReport("waits for the task"))
     first: FirstMessage = cloudpickle.loads(pipe.recv_bytes())
+    # Nothing else is sent before the report is given up, so its thread is alone on the pipe.
+    report = threading.Timer(_REPORT_SECONDS, _report_place, (pipe, threading.get_ident()))
+    report.daemon = True
+    report.start()
     try:
         read_data = None if first.data is None else partial(_read_data, *first.data)
         task = apply_setup(first.setup, read_data)
-    except Exception as error:
-        pipe.send(WorkerError.cannot_load(error, "in a worker process", "try serial"))
+        answer: object = fingerprint()
+    except BaseException as error:
+        answer = WorkerError.cannot_load(error, "in a worker process", "try serial")
+    report.cancel()
+    report.join()
+    pipe.send(answer)
+    if isinstance(answer, WorkerError):
         return
-    pipe.send(fingerprint())
 
     views: dict[str, View] = {}
     writer = None if first.setup.save is None else Writer(first.setup.save)
     while True:
         job: Job | None = pipe.recv()
-        answer: SegmentDone | FlushDone | WorkerError
         try:
             if job is None:
                 answer = _flush(writer)
             else:
                 answer = _train(task, first.name, job, views, writer)
-        except Exception as error:
-            # Exceptions of the task's own functions are not raised, but in the outcome.
+        except BaseException as error:
+            # Exceptions of the task's own functions are not raised, but in the outcome; but for
+            # KeyboardInterrupt, which ends the run like Ctrl-C.
             answer = WorkerError.of(error)
         pipe.send(answer)
+
+
+def _report_place(pipe: Connection, thread: int) -> None:
+    """Report the line of code at which a thread is, as far as it is the task's."""
+    frames = traceback.extract_stack(sys._current_frames()[thread])
+    own = [frame for frame in frames if not frame.filename.startswith(_PACKAGE)]
+    innermost = (own or frames)[-1]
+    place = f"{innermost.filename}, line {innermost.lineno}, in {innermost.name}"
+    with suppress(OSError):
+        pipe.send(StartReport(f"loads the task ({place})"))
 
 
 def _read_data(path: str, layout: Layout) -> State:
@@ -166,7 +206,10 @@ def _train(
     source = None
     if job.source is not None:
         path, layout = job.source
-        source = unflatten(layout.tree, _view(views, path).read(layout))
+        try:
+            source = unflatten(layout.tree, _view(views, path).read(layout))
+        except OSError as error:
+            raise limit_error(error, f"the state of member {job.assignment.member}") from None
 
     outcome, tree, leaves = train_segment(
         task, job.assignment, source, torch.device(job.device), writer, name
@@ -179,10 +222,8 @@ def _train(
     try:
         _view(views, job.target).write(target, leaves)
     except OSError as error:
-        raise RunError(
-            f"no memory for the state of member {job.assignment.member}, {target.size} bytes "
-            f"({error}); train a smaller population or model"
-        ) from None
+        state = f"the state of member {job.assignment.member}, {target.size} bytes"
+        raise limit_error(error, state) from None
     return SegmentDone(outcome, target)
 
 

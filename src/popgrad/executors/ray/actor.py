@@ -1,8 +1,8 @@
 """Actors from both sides: the trainer in its process, and the actors that a controller sees."""
 
 import itertools
-import logging
 import os
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -22,12 +22,10 @@ from popgrad.executors.interpreter import THREADS
 from popgrad.executors.ray.cluster import Needs, capacity
 from popgrad.executors.ray.parcel import Parcel, alias, pack, unpack
 from popgrad.executors.remote import Setup, WorkerError, apply_setup
+from popgrad.executors.start import StartClock
 from popgrad.executors.writer import Writer
 
-log = logging.getLogger("popgrad")
-
-_SLOW_START = 30.0
-"""Seconds to wait for an actor before a warning; actors take 2 to 15, mostly to import torch."""
+_FIRST = "the first actor (`ray status` shows whether the cluster is busy)"
 
 _MAX_STARTS = 3
 """Starts of an actor in one position that may fail, after which the run ends."""
@@ -69,7 +67,7 @@ class Trainer:
         keep_memory(keep=True)
         try:
             self._start(cloudpickle.loads(setup), home, data)
-        except Exception as error:
+        except BaseException as error:
             self._error = WorkerError.cannot_load(
                 error, f"on the node {self._address}", "install what it imports on every node"
             )
@@ -103,9 +101,9 @@ class Trainer:
             outcome, tree, leaves = train_segment(
                 self._task, assignment, state, torch.device(device), self._writer, name
             )
-        except Exception as error:
-            # Exceptions of the task's own functions are not raised; they are in the
-            # outcome.
+        except BaseException as error:
+            # Exceptions of the task's own functions are not raised, but in the outcome; but for
+            # KeyboardInterrupt, which ends the run like Ctrl-C.
             return WorkerError.of(error), None
         return outcome, None if outcome.error else pack(tree, leaves)
 
@@ -152,6 +150,7 @@ class Actors:
         home: Ray's name of the controller's node.
         needs: Resources of an actor.
         limit: Maximum number of actors; None = as many as there is room for.
+        clock: Limits the start of the first actor.
 
     Attributes:
         home: Ray's name of the controller's node.
@@ -161,8 +160,11 @@ class Actors:
         fingerprint: Fingerprint of all actors; empty before the first has started.
     """
 
-    def __init__(self, setup: bytes, home: str, needs: Needs, limit: int | None) -> None:
+    def __init__(
+        self, setup: bytes, home: str, needs: Needs, limit: int | None, clock: StartClock
+    ) -> None:
         self._setup = setup
+        self._clock = clock
         self._needs = needs
         self._limit = limit
         self._numbers = itertools.count()  # of the actors, for their names
@@ -201,17 +203,19 @@ class Actors:
         self.starting[handle.info.remote()] = Actor(handle, f"actor {next(self._numbers)}", starts)
 
     def wait(self) -> None:
-        """Wait for the first actor that has started."""
-        timeout: float | None = _SLOW_START
+        """Wait for the first actor that has started.
+
+        Raises:
+            RunError: None has started within the limit of the clock.
+        """
+        begin = time.monotonic()
         while not self.ready:
-            answered, _ = ray.wait([*self.starting], timeout=timeout)
+            left = self._clock.seconds_left(begin, _FIRST)
+            answered, _ = ray.wait([*self.starting], timeout=left)
             if answered:
                 self.add_started(answered[0])
             else:
-                log.warning(
-                    "waiting for actors to start; `ray status` shows whether the cluster is busy"
-                )
-                timeout = None
+                self._clock.check(begin, _FIRST, "waits for room, or loads the task")
 
     def add_started(self, ref: Any) -> None:
         """Make an actor ready that has answered; start another if it has ended instead.

@@ -23,6 +23,7 @@ from popgrad.executors.ray.actor import Actor, Actors, error_lines
 from popgrad.executors.ray.cluster import Needs, capacity, connect, disconnect
 from popgrad.executors.ray.parcel import Parcel, pack, tensors, unpack
 from popgrad.executors.remote import WorkerError, make_setup, pickle_task
+from popgrad.executors.start import StartClock
 from popgrad.executors.writer import Writer
 from popgrad.state import State, flatten
 from popgrad.tasks.base import Sharing, Task
@@ -65,6 +66,7 @@ class Ray:
         gpus: GPUs that a member takes; a fraction lets members share one.
         members: Size of the population; more actors would idle. None = unknown.
         pickled: Task as `pickle_task` returns it; None = it is pickled here.
+        max_time: Seconds of the session; they limit the start of the first actor, see `StartClock`.
 
     Raises:
         UsageError: There is no such cluster, it has no room for a single member, or the task cannot
@@ -85,6 +87,7 @@ class Ray:
         gpus: float = 0.0,
         members: int | None = None,
         pickled: bytes | None = None,
+        max_time: float | None = None,
     ) -> None:
         if workers is not None and workers < 1:
             raise UsageError(
@@ -101,7 +104,8 @@ class Ray:
         self._connected = connect(address, workers, self._needs)  # here, and not by the caller
         limit = min((count for count in (workers, members) if count is not None), default=None)
         home = str(ray.get_runtime_context().get_node_id())
-        self._actors = Actors(setup, home, self._needs, limit)
+        clock = StartClock(deadline, max_time)
+        self._actors = Actors(setup, home, self._needs, limit, clock)
         try:
             if not capacity(self._needs):
                 raise UsageError(
@@ -228,7 +232,7 @@ class Ray:
 
         settled = attempt.settle(answer)
         if isinstance(settled, Attempt):
-            self._queue.push(settled.assignment.first_step, settled)
+            self._queue.push(settled.assignment.first_step, settled, retry=True)
             return None
         return settled
 
@@ -275,7 +279,7 @@ class Ray:
 
         An actor that is lost has none to write.
         """
-        errors: list[PopgradError] = []
+        errors: list[PopgradError | KeyboardInterrupt] = []
         flushes = [(actor, actor.handle.flush.remote()) for actor in self._actors.idle]
         for actor, ref in flushes:
             try:

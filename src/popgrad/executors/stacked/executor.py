@@ -80,6 +80,10 @@ class Vectorised:
 
         self._queue: deque[Assignment] = deque()
         self._done: deque[TrainedSegment | Outcome] = deque()
+        self._suspects: deque[Assignment] = (
+            deque()
+        )  # members of a stack that failed, to train alone
+        self._cleared: list[Assignment] = []  # those that have trained alone, to train as a stack
         self._states: dict[SegmentId, State] = {}
         self._caches: StepCaches = {}
         self._closed = False
@@ -106,10 +110,13 @@ class Vectorised:
             PopgradError: An error that the task raised on purpose, or it cannot be stacked; the
                 stack is abandoned.
         """
-        if not self._done:
-            if not self._queue:
+        while not self._done:
+            if self._suspects or self._cleared:
+                self._done.extend(self._train_suspects())
+            elif self._queue:
+                self._done.extend(self._train(self._take_wave()))
+            else:
                 raise RunError("nothing was submitted that could finish")
-            self._done.extend(self._train(self._take_wave()))
         done = self._done.popleft()
         return self._finish(done) if isinstance(done, TrainedSegment) else done
 
@@ -159,28 +166,39 @@ class Vectorised:
         return steps, position if self._task.shared_order else position % samples
 
     def _train(self, wave: Sequence[Assignment]) -> list[TrainedSegment | Outcome]:
-        """Train segments as a stack; if that fails, find the members at fault and train the others."""
+        """Train segments as a stack; if that fails, find the members at fault, one by one."""
         try:
             return [*self._train_stack(wave)]
-        except PopgradError:
+        except (PopgradError, KeyboardInterrupt):
             raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             log.warning(
                 "a stack of %d members failed, each is trained alone to find the members at fault: %s",
                 len(wave),
                 str(error).strip().partition("\n")[0],
             )
 
-        alone = [self._train_alone(assignment) for assignment in wave]
-        failed = [outcome for outcome in alone if outcome.error]
-        wave = [own for own, outcome in zip(wave, alone, strict=True) if not outcome.error]
+        self._suspects.extend(wave)
+        return self._train_suspects()
+
+    def _train_suspects(self) -> list[TrainedSegment | Outcome]:
+        """Train members alone up to the first that fails, which is returned; then the others as a stack."""
+        while self._suspects:
+            assignment = self._suspects.popleft()
+            outcome = self._train_alone(assignment)
+            if outcome.error:
+                return [outcome]
+            self._cleared.append(assignment)
+
+        wave = self._cleared
+        self._cleared = []
         if not wave:
-            return [*failed]
+            return []
         try:
-            return [*failed, *self._train_stack(wave)]
-        except PopgradError:
+            return [*self._train_stack(wave)]
+        except (PopgradError, KeyboardInterrupt):
             raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             reason = traceback.format_exception_only(error)[-1].strip()
             raise refusal(f"each trains alone, but not together ({reason})") from error
 
@@ -259,7 +277,8 @@ class Vectorised:
 
     def retain(self, segments: Collection[SegmentId]) -> None:
         """Drop every other state, except those that queued segments have yet to start from."""
-        kept = {*segments, *(assignment.source for assignment in self._queue)}
+        pending = [*self._queue, *self._suspects, *self._cleared]
+        kept = {*segments, *(assignment.source for assignment in pending)}
         self._states = {
             segment: state for segment, state in self._states.items() if segment in kept
         }
@@ -274,6 +293,8 @@ class Vectorised:
         if self._save is not None:
             self._save.close()
         self._queue.clear()
+        self._suspects.clear()
+        self._cleared = []
         self._done.clear()
         self._states.clear()
         if not self._closed:
