@@ -11,6 +11,7 @@ from popgrad.executors.stacked.draws import Draw, Noise, Streams
 from popgrad.executors.stacked.model import Losses, Outputs, StepProfile, Tensors
 from popgrad.executors.stacked.step import Step, StepCache
 from popgrad.executors.stacked.template import RowStart, make_template, refusal
+from popgrad.metrics import as_numbers
 from popgrad.nn import dropouts, stream
 from popgrad.state import State
 from popgrad.tasks import binding
@@ -284,8 +285,7 @@ class Stack:
                 for name, tensor in self._tensors.items()
             }
             for row in torch.cat([outputs(tensors, batch) for batch in batches], 1):
-                numbers = task.metrics(row, data[-1])
-                metrics.append({name: float(value) for name, value in numbers.items()})
+                metrics.append(as_numbers(task.metrics(row, data[-1])))
         return metrics
 
     def states(self) -> list[State]:
