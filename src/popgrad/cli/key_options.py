@@ -59,6 +59,8 @@ def takes_keys(command: Command) -> Callable[[Callable[..., None]], Callable[...
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         generated = [_key_parameter(key, command) for key in _keys(command)]
         names = [parameter.name for parameter in generated]
+        # An option without a value sets the opposite of the default.
+        flags = {key.name: not key.default for key in _keys(command) if _is_flag(key)}
         takes_strategy = "strategy" in inspect.signature(function).parameters
         if takes_strategy:
             position = names.index("strategy") + 1
@@ -68,7 +70,9 @@ def takes_keys(command: Command) -> Callable[[Callable[..., None]], Callable[...
         def with_options(**arguments: Any) -> None:
             given = {name: arguments.pop(name) for name in names}
             mappings = {
-                "keys": {k: v for k, v in given.items() if v is not None and v is not False}
+                "keys": {
+                    k: flags.get(k, v) for k, v in given.items() if v is not None and v is not False
+                }
             }
             if takes_strategy:
                 own = {name: arguments.pop(name) for name in _STRATEGY_SETTINGS}
@@ -100,7 +104,7 @@ def _key_parameter(key: Key, command: Command) -> inspect.Parameter:
     else:
         help_text = with_default(key)
 
-    if option.metavar is None:
+    if _is_flag(key):
         kind: Any = bool
         default: Any = False
     else:
@@ -120,6 +124,10 @@ def _key_parameter(key: Key, command: Command) -> inspect.Parameter:
         default=default,
         annotation=Annotated[kind, declared],
     )
+
+
+def _is_flag(key: Key) -> bool:
+    return key.usage.option is not None and key.usage.option.metavar is None
 
 
 def with_default(key: Key) -> str:

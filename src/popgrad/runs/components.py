@@ -20,6 +20,7 @@ from popgrad.runs.winner import load_weights
 from popgrad.strategies import STRATEGIES
 from popgrad.strategies.base import Strategy
 from popgrad.tasks.base import Task
+from popgrad.tasks.parts import check_score
 from popgrad.tasks.reference import check_options, resolve_task
 from popgrad.tasks.torch_task import TorchTask
 
@@ -88,6 +89,12 @@ def make_task(config: RunConfig, task: Task | None = None) -> Task:
     if missing:
         raise UsageError(
             f"task: {config.task} is a {type(task).__name__}, not a task: it lacks {', '.join(missing)}"
+        )
+    check_score(task.score)
+    if not isinstance(task.space, Space):
+        raise UsageError(
+            f"space: expected a Space, got a {type(task.space).__name__}; write Space({{name: dimension}}) in the "
+            "task"
         )
     if config.space:
         added = {name: dimension(spec, f"space.{name}") for name, spec in config.space.items()}

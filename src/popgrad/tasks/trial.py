@@ -1,7 +1,7 @@
 """One batch through every part of a `TorchTask`, so that a slip is named before anything is trained."""
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import torch
@@ -33,9 +33,14 @@ def read_splits(data: Callable[[], object]) -> Splits:
     Raises:
         UsageError: It returns something else than `Splits`.
     """
-    splits = data()
+    splits: Any = data()
     if isinstance(splits, Splits):
         return splits
+    if isinstance(splits, Mapping) and splits.keys() == {"train", "validation", "test"}:
+        return Splits(**splits)
+    with suppress(Exception):
+        if isinstance(splits["train"], tuple):
+            return splits  # type: ignore[no-any-return]  # an object that gives parts by name, too
 
     expected = "Splits(train=(inputs, targets), validation=..., test=...)"
     cure = ""
@@ -181,7 +186,7 @@ class Trial:
                 "[b, classes]; write a loss and a predict that choose it"
             )
 
-        for split in ("train", "validation", "test"):
+        for split in ("train", "validation"):
             _check_label_range(split, self._task.split(split, self._ctx.device)[1], outputs)
 
     def _check_step(self, module: nn.Module, optimizers: Mapping[str, Optimizer]) -> None:
