@@ -33,7 +33,9 @@ def one_torch_thread() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def no_known_tasks(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+def no_known_tasks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """No task has been checked before, and none is remembered on this machine."""
     folder = tmp_path_factory.getbasetemp() / "cache"
     (folder / "checked-tasks.txt").unlink(missing_ok=True)

@@ -199,8 +199,8 @@ def _number(name: str, value: Any) -> float:
         )
     if isinstance(value, Mapping):
         raise UsageError(
-            f"metric {name!r}: expected a number, got {_short(value)}; give each of its numbers a name of its "
-            "own in the metrics"
+            f"metric {name!r}: expected a number, got {_short(value)}; give each of its numbers a name of "
+            "its own in the metrics"
         )
 
     # Text is refused, although `float` reads it.
@@ -209,7 +209,9 @@ def _number(name: str, value: Any) -> float:
             return float(value.item() if is_array else value)
         except (TypeError, ValueError, OverflowError, RuntimeError):
             pass
-    raise UsageError(f"metric {name!r}: expected a number, got {_short(value)}; return a float, or leave it out")
+    raise UsageError(
+        f"metric {name!r}: expected a number, got {_short(value)}; return a float, or leave it out"
+    )
 
 
 def _short(value: Any) -> str:

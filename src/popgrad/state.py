@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 
 from popgrad.core.errors import UsageError
 
@@ -89,7 +89,7 @@ def _plain_tensor(tensor: torch.Tensor, path: str) -> torch.Tensor:
     Raises:
         UsageError: Its values cannot be read from memory and written back.
     """
-    if isinstance(tensor, UninitializedTensorMixin):
+    if is_lazy(tensor):
         raise UsageError(
             f"{path} belongs to a lazy module and has no shape yet; run one batch through the module "
             "before its state is returned"
@@ -120,8 +120,8 @@ def _scalar(node: bool | float | str | None, path: str) -> Tree:
         base = next(kind for kind in (int, float, str) if isinstance(node, kind)).__name__
         name = type(node).__name__
         raise UsageError(
-            f"{path} is a {name}, which would come back as a plain {base}; keep {base}(...) of it in the state, "
-            f"and make the {name} again where it is used"
+            f"{path} is a {name}, which would come back as a plain {base}; keep {base}(...) of it in the "
+            f"state, and make the {name} again where it is used"
         )
     if isinstance(node, int) and node.bit_length() > _LARGEST_BITS:
         raise UsageError(

@@ -104,7 +104,7 @@ def _key_parameter(key: Key, command: Command) -> inspect.Parameter:
     else:
         help_text = with_default(key)
 
-    if _is_flag(key):
+    if option.metavar is None:
         kind: Any = bool
         default: Any = False
     else:

@@ -144,9 +144,7 @@ def _cure(value: Any) -> str:
     if isinstance(value, Mapping):
         return "a space has no levels: give each hyperparameter a name of its own, such as head_lr"
     if isinstance(value, list | tuple) and len(value) == 2 and all(map(is_number, value)):
-        return (
-            f"use Uniform({float(value[0])}, {float(value[1])}), or LogUniform if its magnitude is searched"
-        )
+        return f"use Uniform({float(value[0])}, {float(value[1])}), or LogUniform for a rate"
     if isinstance(value, list | tuple | set | frozenset | range):
         return f"use Choice({list(value)!r:.80})"
     if isinstance(value, bool | int | float | str):

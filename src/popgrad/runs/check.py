@@ -58,11 +58,9 @@ def check_task(components: Components) -> None:
 
 def _is_built_in(task: Task) -> bool:
     """Whether a task and its functions are popgrad's own, which are tested."""
-    functions = [value for value in vars(task).values() if callable(value)] if hasattr(task, "__dict__") else []
-    return all(
-        str(getattr(part, "__module__", "")).startswith("popgrad.")
-        for part in (type(task), *functions)
-    )
+    values = getattr(task, "__dict__", {}).values()
+    parts = [type(task), *filter(callable, values)]
+    return all(str(getattr(part, "__module__", "")).startswith("popgrad.") for part in parts)
 
 
 def _device(config: RunConfig) -> torch.device | None:
@@ -91,10 +89,9 @@ def _rehearse_members(task: Task, config: RunConfig, device: torch.device) -> No
             break
 
     if len(refusals) == min(len(hparams), _MEMBERS):
-        error = refusals[0]
-        raise UsageError(f"{error}; {_ADVICE}") from error.__cause__
-    for error in refusals:
-        log.warning("in the check of the task, one of %d members failed: %s", _MEMBERS, error)
+        raise UsageError(f"{refusals[0]}; {_ADVICE}") from refusals[0].__cause__
+    if refusals:
+        log.warning("in the check of the task, one member of %d failed: %s", _MEMBERS, refusals[0])
 
 
 def _is_raised(error: UsageError) -> bool:
@@ -111,7 +108,7 @@ def _rehearse(task: Task, hparams: Hparams, ctx: Context) -> None:
 
 @contextmanager
 def _settings_restored() -> Iterator[None]:
-    """Train with one thread and without warnings, which the run will give; then restore the settings of torch."""
+    """Use one thread and hide warnings, which the run will give; restore the settings of torch."""
     dtype = torch.get_default_dtype()
     threads = torch.get_num_threads()
     precision = torch.get_float32_matmul_precision()

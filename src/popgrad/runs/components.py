@@ -93,8 +93,8 @@ def make_task(config: RunConfig, task: Task | None = None) -> Task:
     check_score(task.score)
     if not isinstance(task.space, Space):
         raise UsageError(
-            f"space: expected a Space, got a {type(task.space).__name__}; write Space({{name: dimension}}) in the "
-            "task"
+            f"space: expected a Space, got a {type(task.space).__name__}; write Space({{name: dimension}}) "
+            "in the task"
         )
     if config.space:
         added = {name: dimension(spec, f"space.{name}") for name, spec in config.space.items()}

@@ -74,9 +74,7 @@ def _differences(some: Any, other: Any, path: str) -> Iterator[Difference]:
         yield Difference(path, f"{some!r:.40} and {other!r:.40}")
 
 
-def _tensor_differences(
-    some: torch.Tensor, other: torch.Tensor, path: str
-) -> Iterator[Difference]:
+def _tensor_differences(some: torch.Tensor, other: torch.Tensor, path: str) -> Iterator[Difference]:
     if some.dtype != other.dtype or some.shape != other.shape:
         kinds = [f"{x.dtype} {list(x.shape)}".removeprefix("torch.") for x in (some, other)]
         yield Difference(path, " and ".join(kinds))

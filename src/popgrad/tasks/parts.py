@@ -68,7 +68,9 @@ def check_parts(parts: Mapping[str, Any]) -> None:
     Raises:
         UsageError: Names the field, what it is, and what to write instead.
     """
-    given = {name: value for name, value in parts.items() if name not in _OPTIONAL or value is not None}
+    given = {
+        name: value for name, value in parts.items() if name not in _OPTIONAL or value is not None
+    }
     for name in CALLS:
         if name in given:
             _check_function(name, given[name])
@@ -103,7 +105,7 @@ def _check_function(name: str, value: Any) -> None:
 
 
 def _replacement(name: str, value: Any) -> str:
-    """Return what to write in place of an object that is no such function; "" = unknown, or none is needed."""
+    """Return what to write in place of an object that is no such function; "" = unknown."""
     match name:
         case "model" if isinstance(value, nn.Module):
             return "a function that makes it, model=lambda hparams: ..., so that each member has its own"

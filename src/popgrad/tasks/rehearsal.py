@@ -90,7 +90,9 @@ class Rehearsal:
     def _init(self) -> State:
         ctx = self._ctx
         seed_generators(derive(ctx.run_seed, "init", ctx.member, ctx.interval))
-        return self._call("init", "init(hparams, ctx)", lambda hparams: self._task.init(hparams, ctx))
+        return self._call(
+            "init", "init(hparams, ctx)", lambda hparams: self._task.init(hparams, ctx)
+        )
 
     def _train(self, task: Task, state: State, ctx: Context) -> State:
         seed_generators(ctx.library_seed("train"))
@@ -106,24 +108,24 @@ class Rehearsal:
         with explained(name, call, self._cure):
             state = method(hparams)
         if hparams != self._hparams:
-            raise UsageError(f"{name}: it changes hparams, which the record holds; change a copy, dict(hparams)")
+            raise UsageError(
+                f"{name}: it changes hparams, which the record holds; change a copy, dict(hparams)"
+            )
         if state is None:
             raise UsageError(f"{name}: expected the state, got None; end it with return state")
         return state  # type: ignore[no-any-return]
 
     def _evaluate(self, state: State, before: "_Stored") -> None:
         """Check the metrics, and that an evaluation leaves the state as it is."""
-        with explained(
-            "evaluate", 'evaluate(state, hparams, "validation", ctx)', self._cure
-        ):
+        with explained("evaluate", 'evaluate(state, hparams, "validation", ctx)', self._cure):
             metrics = self._task.evaluate(state, dict(self._hparams), "validation", self._ctx)
         check_score_among(self._task.score, as_numbers(metrics))
 
         changed = before.compared(_Stored("evaluate", state))
         if changed is not None:
             log.warning(
-                "the task's evaluate changes the state, %s: an evaluation after the run gives other metrics than "
-                "the record; let it change a copy",
+                "the task's evaluate changes the state, %s: an evaluation after the run gives other metrics "
+                "than the record; let it change a copy",
                 changed,
             )
 
@@ -132,8 +134,10 @@ class Rehearsal:
         if isinstance(error, KeyError) and error.args and isinstance(error.args[0], str):
             return f"the hyperparameters are {', '.join(self._hparams) or 'none'}"
         if isinstance(error, TypeError) and "positional argument" in str(error):
-            return "the methods are init(self, hparams, ctx), train(self, state, hparams, steps, ctx) and " \
+            return (
+                "the methods are init(self, hparams, ctx), train(self, state, hparams, steps, ctx) and "
                 "evaluate(self, state, hparams, split, ctx)"
+            )
         return ""
 
     # --- a step from equal states -----------------------------------------------------------------
@@ -150,7 +154,8 @@ class Rehearsal:
             from_disk = _Stored("train", self._train(self._task, stored.restored(), ctx))
         except UsageError as error:
             raise UsageError(
-                f"{error}; it trains a state in memory, but not the same state as a checkpoint gives it back{lost}"
+                f"{error}; it trains a state in memory, but not the same state as a checkpoint gives it "
+                f"back{lost}"
             ) from error
         if self._is_over():
             return
@@ -163,8 +168,8 @@ class Rehearsal:
         changed = from_memory.compared(from_disk)
         if changed is not None and not changed.rounding:
             raise UsageError(
-                "train: a step from a state in memory differs from the same step from that state as a checkpoint "
-                f"gives it back, {changed}: the state loses something that training needs{lost}"
+                "train: a step from a state in memory differs from the same step from that state as a "
+                f"checkpoint gives it back, {changed}: the state loses something that training needs{lost}"
             )
 
     def _explain_unequal(self, unequal: Difference, stored: "_Stored", ctx: Context) -> None:
@@ -174,14 +179,14 @@ class Rehearsal:
 
         if self._repeats_in_copies(stored, ctx):
             raise UsageError(
-                f"train: the same step from equal states gives two results, {unequal}, but one in fresh copies of "
-                "the task: train keeps something outside of the state, which an heir and a resumed run do not get; "
-                "keep it in the state"
+                f"train: the same step from equal states gives two results, {unequal}, but one in fresh "
+                "copies of the task: train keeps something outside of the state, which an heir and a resumed "
+                "run do not get; keep it in the state"
             )
         log.warning(
-            "the task's train is not repeatable: the same step from equal states gives two results, %s; it draws "
-            "numbers without a seed (seed its generator by ctx.seed), reads a clock or another process, or keeps "
-            "something outside of the state; bits of this run cannot be repeated",
+            "the task's train is not repeatable: the same step from equal states gives two results, %s; it "
+            "draws numbers without a seed (seed its generator by ctx.seed), reads a clock or another "
+            "process, or keeps something outside of the state; bits of this run cannot be repeated",
             unequal,
         )
 
@@ -209,12 +214,13 @@ class Rehearsal:
 
         if second.compared(_Stored("init", self._init())) is None:
             raise UsageError(
-                f"init: a fresh member begins with other values after another has trained, {changed}: they share a "
-                "module or a tensor that was made once; make it in init (TorchTask: in model), or copy it there"
+                f"init: a fresh member begins with other values after another has trained, {changed}: they "
+                "share a module or a tensor that was made once; make it in init (TorchTask: in model), or "
+                "copy it there"
             )
         log.warning(
-            "the task's init is not repeatable: with equal seeds it returns two states, %s; seed its generator by "
-            "ctx.seed; bits of this run cannot be repeated",
+            "the task's init is not repeatable: with equal seeds it returns two states, %s; seed its "
+            "generator by ctx.seed; bits of this run cannot be repeated",
             changed,
         )
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from popgrad.core.errors import UsageError
@@ -45,7 +45,7 @@ def read_splits(data: Callable[[], object]) -> Splits:
     expected = "Splits(train=(inputs, targets), validation=..., test=...)"
     cure = ""
     if type(splits).__name__ == "DataLoader":
-        cure = "; read its data set into tensors, or write a task of the protocol Task, which can use a loader"
+        cure = "; read its data set into tensors, or write a task of the protocol Task around it"
     elif isinstance(splits, tuple | list) and len(splits) == 3:
         cure = "; write Splits(...) around the three"
     raise UsageError(f"{_wrong('data', expected, splits)}{cure}")
@@ -117,15 +117,16 @@ class Trial:
             raise _wrong("model", "a module", module)
 
         for name, tensor in (*module.named_parameters(), *module.named_buffers()):
-            if isinstance(tensor, UninitializedTensorMixin):
+            if is_lazy(tensor):
                 shape = ", ".join(map(str, (1, *self._batch[0].shape[1:])))
                 raise UsageError(
-                    f"model: {name} of the lazy module has no shape before its first batch; give the layer all its "
-                    f"sizes, or run a batch in model: module(torch.zeros({shape}))"
+                    f"model: {name} of the lazy module has no shape before its first batch; give the layer "
+                    f"all its sizes, or run a batch in model: module(torch.zeros({shape}))"
                 )
             if tensor.is_meta:
                 raise UsageError(
-                    f"model: {name} is on meta and has no values; make the module on the CPU, popgrad moves it"
+                    f"model: {name} is on meta and has no values; make the module on the CPU, popgrad moves "
+                    "it"
                 )
         with self._explained("model", "moving the module to its device"):
             return module.to(self._ctx.device)
@@ -147,7 +148,8 @@ class Trial:
         }
         if parameters and not parameters & trained:
             raise UsageError(
-                "optimizer: it trains no parameter of the module that it is given; make it of module.parameters()"
+                "optimizer: it trains no parameter of the module that it is given; make it of "
+                "module.parameters()"
             )
         return optimizers
 
@@ -264,12 +266,13 @@ class Trial:
             return "this optimizer needs a closure; write a step that passes one"
         if "device" in message or "cuda" in message:
             return (
-                f"popgrad moves the module and the batches to {self._ctx.device}; make other tensors there too: "
-                "device=batch[0].device"
+                f"popgrad moves the module and the batches to {self._ctx.device}; make other tensors there "
+                "too: device=batch[0].device"
             )
         if "dtype" in message or "scalar type" in message:
             kinds = ", ".join(str(tensor.dtype).removeprefix("torch.") for tensor in self._batch)
-            return f"the tensors of a batch are {kinds}; in data, make inputs .float() and class indices .long()"
+            advice = "in data, use .float() for inputs, .long() for classes"
+            return f"the tensors of a batch are {kinds}; {advice}"
         if "size" in message or "shape" in message:
             shapes = ", ".join(str(list(tensor.shape)) for tensor in self._batch)
             return f"the tensors of this batch are {shapes}"
@@ -297,8 +300,8 @@ def _check_label_range(split: str, labels: torch.Tensor, outputs: torch.Tensor) 
     if labels.dtype not in (torch.int64, torch.uint8):
         kind = str(labels.dtype).removeprefix("torch.")
         raise UsageError(
-            f"data: the labels of {split} are {kind} {list(labels.shape)}, but cross entropy takes class indices, "
-            "int64 [n]; write labels.long(), or a loss for them"
+            f"data: the labels of {split} are {kind} {list(labels.shape)}, but cross entropy takes class "
+            "indices, int64 [n]; write labels.long(), or a loss for them"
         )
 
     classes = outputs.shape[1]
@@ -306,8 +309,8 @@ def _check_label_range(split: str, labels: torch.Tensor, outputs: torch.Tensor) 
     high = int(labels.max())
     if high >= classes or (low < 0 and low != _IGNORED):
         raise UsageError(
-            f"data: the labels of {split} are {low} to {high}, but the module has {classes} outputs, for labels 0 "
-            f"to {classes - 1}"
+            f"data: the labels of {split} are {low} to {high}, but the module has {classes} outputs, for "
+            f"labels 0 to {classes - 1}"
         )
 
 
