@@ -12,6 +12,7 @@ from hypothesis import settings
 
 from popgrad.hardware import available_cores
 from popgrad.report import figures
+from popgrad.runs import seen
 from popgrad.store.atomic import replacing
 
 os.environ["MPLBACKEND"] = "Agg"
@@ -29,6 +30,17 @@ def one_torch_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def no_known_tasks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """No task has been checked before, and none is remembered on this machine."""
+    folder = tmp_path_factory.getbasetemp() / "cache"
+    (folder / "checked-tasks.txt").unlink(missing_ok=True)
+    monkeypatch.setattr(seen, "_folder", lambda: folder)
+    monkeypatch.setattr(seen, "_in_process", set())
 
 
 @pytest.fixture

@@ -28,11 +28,11 @@ LAYERS: dict[str, tuple[str, ...]] = {
         *("popgrad.gates", "popgrad.lookup"),
     ),
     "popgrad.executors": (
-        *("popgrad.core", "popgrad.state", "popgrad.hardware"),
+        *("popgrad.core", "popgrad.state", "popgrad.hardware", "popgrad.metrics"),
         *("popgrad.tasks.base", "popgrad.tasks.evaluation", "popgrad.tasks.settings"),
     ),
     "popgrad.executors.stacked": (
-        *("popgrad.core", "popgrad.state", "popgrad.nn", "popgrad.hardware"),
+        *("popgrad.core", "popgrad.state", "popgrad.nn", "popgrad.hardware", "popgrad.metrics"),
         *("popgrad.executors.allocator", "popgrad.executors.base", "popgrad.executors.fingerprint"),
         *("popgrad.executors.writer", "popgrad.tasks.base", "popgrad.tasks.binding"),
         *("popgrad.tasks.construction", "popgrad.tasks.evaluation", "popgrad.tasks.order"),

@@ -3,7 +3,9 @@
 import math
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch.nn import functional
 
@@ -179,6 +181,59 @@ def evaluating(names: Sequence[str]) -> Callable[[torch.Tensor, torch.Tensor], d
     metrics = {"loss": cross_entropy} | {label(name): metric_named(name) for name in names}
 
     def evaluate(outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
-        return {name: float(metric(outputs, targets)) for name, metric in metrics.items()}
+        return as_numbers({name: metric(outputs, targets) for name, metric in metrics.items()})
 
     return evaluate
+
+
+def as_numbers(metrics: object) -> dict[str, float]:
+    """Return the metrics of an evaluation as plain floats by name.
+
+    Args:
+        metrics: Numbers, 0-d tensors or arrays of one element, by name.
+
+    Raises:
+        UsageError: It is no mapping, or a metric is not a number; the message names the metric.
+
+    Example:
+        >>> as_numbers({"accuracy": torch.tensor(0.5), "errors": 3})
+        {'accuracy': 0.5, 'errors': 3.0}
+    """
+    if not isinstance(metrics, Mapping):
+        raise UsageError(
+            f"metrics: expected numbers by name, such as {{'accuracy': 0.9}}, got {_short(metrics)}"
+        )
+    return {str(name): _number(str(name), value) for name, value in metrics.items()}
+
+
+def _number(name: str, value: Any) -> float:
+    is_array = isinstance(value, torch.Tensor | np.ndarray)
+    if is_array and math.prod(value.shape) != 1:
+        raise UsageError(
+            f"metric {name!r}: expected a number, got {_short(value)}; take its mean(), or give each entry a "
+            "name of its own"
+        )
+    if isinstance(value, Mapping):
+        raise UsageError(
+            f"metric {name!r}: expected a number, got {_short(value)}; give each of its numbers a name of "
+            "its own in the metrics"
+        )
+
+    # Text is refused, although `float` reads it.
+    if not isinstance(value, str | bytes):
+        try:
+            return float(value.item() if is_array else value)
+        except (TypeError, ValueError, OverflowError, RuntimeError):
+            pass
+    raise UsageError(
+        f"metric {name!r}: expected a number, got {_short(value)}; return a float, or leave it out"
+    )
+
+
+def _short(value: Any) -> str:
+    """Return a value in a few words, for a message."""
+    if isinstance(value, torch.Tensor | np.ndarray):
+        kind = "a tensor" if isinstance(value, torch.Tensor) else "an array"
+        return f"{kind} of shape {list(value.shape)}"
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else f"{text[:80]}..."

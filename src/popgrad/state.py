@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.parameter import is_lazy
 
 from popgrad.core.errors import UsageError
 
@@ -20,6 +21,12 @@ Tree = Any
 """JSON: scalars as they are, {"f": hex} floats, {"t": i} and {"n": i} the i-th leaf as a tensor or an
 array, {"d": [[key, tree], ...]} dictionaries, {"l": [tree, ...]} lists, {"u": [tree, ...]}
 tuples."""
+
+_LARGEST_BITS = 8192
+"""Bits of the largest integer: Python reads back about 14,000 of them from text."""
+
+_DEEPEST = 100
+"""Levels of nesting; Python's JSON reads about 1,000."""
 
 
 def flatten(state: object) -> tuple[Tree, list[torch.Tensor]]:
@@ -33,44 +40,107 @@ def flatten(state: object) -> tuple[Tree, list[torch.Tensor]]:
         ({'d': [['weight', {'t': 0}], ['steps', 3]]}, [tensor([1., 1.])])
     """
     leaves: list[torch.Tensor] = []
-    return _flatten(state, leaves, "state"), leaves
+    return _flatten(state, leaves, "state", ()), leaves
 
 
-def _flatten(node: object, leaves: list[torch.Tensor], path: str) -> Tree:
+def _flatten(
+    node: object, leaves: list[torch.Tensor], path: str, above: tuple[object, ...]
+) -> Tree:
+    """Return the tree of a node and append its leaves; `above` are the containers around it."""
     if isinstance(node, torch.Tensor):
-        if node.layout != torch.strided:
-            raise UsageError(
-                f"{path} is a tensor of layout {node.layout}: a state holds dense tensors"
-            )
-        leaves.append(node.detach())
+        leaves.append(_plain_tensor(node, path))
         return {"t": len(leaves) - 1}
 
     if isinstance(node, np.ndarray):
         leaves.append(_from_numpy(node, path))
         return {"n": len(leaves) - 1}
 
-    if node is None or isinstance(node, bool | int | str):
-        return node
-    if isinstance(node, float):
-        return {"f": float(node).hex()}
+    if node is None or isinstance(node, bool | int | float | str):
+        return _scalar(node, path)
 
+    if isinstance(node, Mapping | list | tuple):
+        _check_nesting(node, path, above)
+        above = (*above, node)
     if isinstance(node, Mapping):
         for key in node:
             if type(key) not in (str, int):
                 raise UsageError(
-                    f"{path} has the key {key!r}: keys of a state are strings or integers"
+                    f"{path} has the key {key!r:.80}: keys of a state are strings or integers"
                 )
         return {
-            "d": [[key, _flatten(value, leaves, f"{path}[{key!r}]")] for key, value in node.items()]
+            "d": [
+                [key, _flatten(value, leaves, f"{path}[{key!r}]", above)]
+                for key, value in node.items()
+            ]
         }
     if isinstance(node, list | tuple):
-        items = [_flatten(value, leaves, f"{path}[{i}]") for i, value in enumerate(node)]
+        items = [_flatten(value, leaves, f"{path}[{i}]", above) for i, value in enumerate(node)]
         return {"l" if isinstance(node, list) else "u": items}
 
     raise UsageError(
         f"{path} is a {type(node).__module__}.{type(node).__qualname__}: a state holds dictionaries, lists, "
         "tensors, arrays, numbers, strings, booleans and None (turn NumPy scalars into Python numbers)"
     )
+
+
+def _plain_tensor(tensor: torch.Tensor, path: str) -> torch.Tensor:
+    """Return a tensor without its history, whose memory holds its values.
+
+    Raises:
+        UsageError: Its values cannot be read from memory and written back.
+    """
+    if is_lazy(tensor):
+        raise UsageError(
+            f"{path} belongs to a lazy module and has no shape yet; run one batch through the module "
+            "before its state is returned"
+        )
+    if tensor.is_meta:
+        raise UsageError(f"{path} is a tensor on meta, which has no values; make it on ctx.device")
+    if tensor.is_quantized:
+        raise UsageError(
+            f"{path} is a quantised tensor; a state holds plain ones: keep x.int_repr(), x.q_scale() and "
+            "x.q_zero_point()"
+        )
+    if tensor.layout != torch.strided or tensor.is_nested:
+        layout = "nested" if tensor.is_nested else tensor.layout
+        raise UsageError(f"{path} is a tensor of layout {layout}: a state holds dense tensors")
+    # A conjugate view holds the values of another tensor.
+    return tensor.detach().resolve_conj().resolve_neg()
+
+
+def _scalar(node: bool | float | str | None, path: str) -> Tree:
+    """Return the tree of a scalar.
+
+    Raises:
+        UsageError: It would come back as another type, or is too large.
+    """
+    if isinstance(node, np.float64 | np.str_):  # plain but for their type
+        node = node.item()
+    if node is not None and type(node) not in (bool, int, float, str):
+        base = next(kind for kind in (int, float, str) if isinstance(node, kind)).__name__
+        name = type(node).__name__
+        raise UsageError(
+            f"{path} is a {name}, which would come back as a plain {base}; keep {base}(...) of it in the "
+            f"state, and make the {name} again where it is used"
+        )
+    if isinstance(node, int) and node.bit_length() > _LARGEST_BITS:
+        raise UsageError(
+            f"{path} is an integer of {node.bit_length()} bits; a state holds integers of at most "
+            f"{_LARGEST_BITS}"
+        )
+    return {"f": node.hex()} if isinstance(node, float) else node
+
+
+def _check_nesting(node: object, path: str, above: tuple[object, ...]) -> None:
+    """Refuse a container that holds itself, or lies too deep for JSON.
+
+    Raises:
+        UsageError: It does.
+    """
+    if any(node is container for container in above):
+        raise UsageError(f"{path:.80} holds itself; a state is a tree")
+    if len(above) >= _DEEPEST:
+        raise UsageError(f"{path:.80}... is nested deeper than {_DEEPEST} levels")
 
 
 def _from_numpy(array: np.ndarray[Any, Any], path: str) -> torch.Tensor:

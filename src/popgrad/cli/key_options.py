@@ -67,6 +67,8 @@ def takes_keys(command: Command) -> Callable[[Callable[..., None]], Callable[...
         generated = [_key_parameter(key, command) for key in _keys(command)]
         names = [parameter.name for parameter in generated]
         missing = {parameter.name: parameter.default for parameter in generated}
+        # On the command line of `run`, an option without a value sets the opposite of the default.
+        opposite = {key.name for key in _keys(command) if _is_flag(key) and key.default is True}
         takes_strategy = "strategy" in inspect.signature(function).parameters
         if takes_strategy:
             position = names.index("strategy") + 1
@@ -76,7 +78,13 @@ def takes_keys(command: Command) -> Callable[[Callable[..., None]], Callable[...
         def with_options(**arguments: Any) -> None:
             given = {name: arguments.pop(name) for name in names}
             # A flag that was not given is False, or None if it has a negative form.
-            mappings = {"keys": {k: v for k, v in given.items() if v is not missing[k]}}
+            mappings = {
+                "keys": {
+                    k: v if k not in opposite else not v
+                    for k, v in given.items()
+                    if v is not missing[k]
+                }
+            }
             if takes_strategy:
                 own = {name: arguments.pop(name) for name in _STRATEGY_SETTINGS}
                 name = mappings["keys"].pop("strategy", None)
@@ -131,6 +139,10 @@ def _key_parameter(key: Key, command: Command) -> inspect.Parameter:
         default=default,
         annotation=Annotated[kind, declared],
     )
+
+
+def _is_flag(key: Key) -> bool:
+    return key.usage.option is not None and key.usage.option.metavar is None
 
 
 def with_default(key: Key) -> str:

@@ -234,6 +234,12 @@ class RunConfig(_Model):
         option=Option(_FILES, "URL"),
         if_unset="no copy",
     )
+    check: bool = key(
+        True,
+        "Try a task that is new, with a few steps of one member, before the run is created.",
+        commands=("run", "train"),
+        option=Option(_START, name="--no-check"),
+    )
     load: PathText | None = key(
         None,
         "Directory of a run to continue as it was configured, instead of starting a new one.",

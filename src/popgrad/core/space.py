@@ -20,6 +20,7 @@ from popgrad.core.errors import UsageError
 from popgrad.core.population import Change, Hparams, Value
 from popgrad.core.ranges import Integer, LogUniform, OneMinus, Uniform
 from popgrad.core.seeding import Floats
+from popgrad.core.values import is_number
 
 __all__ = [
     "Space", "Dimension", "Uniform", "LogUniform", "OneMinus", "Integer", "Choice", "Ordinal", "Constant",
@@ -122,13 +123,46 @@ def _check_fields(kind: Any, cls: type[Any], arguments: Mapping[str, Any]) -> No
             )
 
 
+def _built(name: str, value: Any) -> Dimension:
+    """Return the value of a space as a dimension.
+
+    Raises:
+        UsageError: It is neither a dimension nor a spec; the message names the dimension to write.
+    """
+    if isinstance(value, Mapping) and "kind" in value:
+        return dimension(value, f"space.{name}")
+    if isinstance(value, type) or not all(hasattr(value, part) for part in ("sample", "perturb")):
+        raise UsageError(f"space.{name}: expected a dimension, got {value!r:.80}; {_cure(value)}")
+    return value  # type: ignore[no-any-return]
+
+
+def _cure(value: Any) -> str:
+    """Return the dimension to write in place of a value that is none."""
+    if isinstance(value, type) and value in DIMENSIONS.values():
+        arguments = ", ".join(field.name for field in fields(value) if field.name != "init_only")
+        return f"give its values: {value.__name__}({arguments})"
+    if isinstance(value, Mapping):
+        return "a space has no levels: give each hyperparameter a name of its own, such as head_lr"
+    if isinstance(value, list | tuple) and len(value) == 2 and all(map(is_number, value)):
+        return f"use Uniform({float(value[0])}, {float(value[1])}), or LogUniform for a rate"
+    if isinstance(value, list | tuple | set | frozenset | range):
+        return f"use Choice({list(value)!r:.80})"
+    if isinstance(value, bool | int | float | str):
+        return f"use Constant({value!r:.80})"
+    return f"use one of {', '.join(cls.__name__ for cls in DIMENSIONS.values())}"
+
+
 @dataclass(frozen=True, eq=False)
 class Space:
     """Named dimensions in a fixed order: read-only, picklable, and equal if all of these are.
 
     Attributes:
-        dimensions: Dimensions by name. A name has letters, digits and underscores, and no digit
-            first.
+        dimensions: Dimensions, or their specs, by name. A name has letters, digits and underscores,
+            and no digit first.
+
+    Raises:
+        UsageError: A name is not allowed, or a value is no dimension; the message names the one to
+            write.
 
     Example:
         >>> from popgrad import Integer, LogUniform, Space
@@ -144,13 +178,18 @@ class Space:
     dimensions: Mapping[str, Dimension]
 
     def __post_init__(self) -> None:
-        for name in self.dimensions:
+        given: object = self.dimensions
+        if not isinstance(given, Mapping):
+            raise UsageError(f"space: expected dimensions by name, got {given!r:.80}")
+
+        for name in given:
             if not isinstance(name, str) or not _NAME.fullmatch(name):
                 raise UsageError(
                     "hyperparameter name: expected letters, digits and underscores, no digit first, "
                     f"got {name!r}"
                 )
-        object.__setattr__(self, "dimensions", MappingProxyType(dict(self.dimensions)))
+        built = {name: _built(name, value) for name, value in given.items()}
+        object.__setattr__(self, "dimensions", MappingProxyType(built))
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Mapping[str, Any]], where: str = "space") -> "Space":

@@ -8,11 +8,12 @@ from typing import Protocol
 
 import torch
 
-from popgrad.core.errors import PopgradError
+from popgrad.core.errors import PopgradError, UsageError
 from popgrad.core.fault import Fault
 from popgrad.core.population import Assignment, Outcome, SegmentId, Telemetry
 from popgrad.core.seeding import derive
 from popgrad.executors.tracebacks import format_exception
+from popgrad.metrics import as_numbers
 from popgrad.state import State, Tree, digest_leaves, flatten
 from popgrad.tasks.base import Context, Task
 from popgrad.tasks.evaluation import seed_generators, seeded
@@ -175,8 +176,7 @@ def train_segment(
     try:
         with seeded(ctx):
             state = _train(task, assignment, source, ctx)
-            metrics = task.evaluate(state, assignment.hparams, "validation", ctx)
-            metrics = {str(name): float(value) for name, value in metrics.items()}
+            metrics = as_numbers(task.evaluate(state, assignment.hparams, "validation", ctx))
         tree, leaves = flatten(state)
         leaves = [leaf.cpu() for leaf in leaves]
         outcome = Outcome(assignment.id, metrics, digest_leaves(tree, leaves), _samples(state))
@@ -199,7 +199,10 @@ def _train(task: Task, assignment: Assignment, source: State | None, ctx: Contex
         seed_generators(derive(ctx.run_seed, "init", ctx.member, ctx.interval))
         source = task.init(assignment.hparams, ctx)
         seed_generators(ctx.library_seed("train"))
-    return task.train(source, assignment.hparams, assignment.steps, ctx)
+    state = task.train(source, assignment.hparams, assignment.steps, ctx)
+    if state is None:
+        raise UsageError("train: expected the new state, got None; end it with return state")
+    return state
 
 
 def _samples(state: State) -> int:

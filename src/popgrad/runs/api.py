@@ -19,6 +19,7 @@ from popgrad.hardware import versions
 from popgrad.record.check import check_record
 from popgrad.record.record import Record
 from popgrad.runs.build import CUSTOM, build
+from popgrad.runs.check import check_task
 from popgrad.runs.components import Components
 from popgrad.runs.keywords import ResumeKeywords, RunKeywords
 from popgrad.runs.reopen import (
@@ -152,6 +153,7 @@ def start(
     components = components or build(config, task, strategy)
     config = components.config.model_copy(update={"made_with": versions()})
     components = replace(components, config=config)
+    check_task(components)
     facts = {
         "config": config.model_dump(mode="json"),
         "space": components.task.space.spec(),

@@ -103,6 +103,11 @@ def make_task(config: RunConfig, task: Task | None = None) -> Task:
         raise UsageError(
             f"task: {config.task} is a {type(task).__name__}, not a task: it lacks {', '.join(missing)}"
         )
+    if not isinstance(task.space, Space):
+        raise UsageError(
+            f"space: expected a Space, got a {type(task.space).__name__}; write Space({{name: dimension}}) "
+            "in the task"
+        )
     if config.space:
         added = {name: dimension(spec, f"space.{name}") for name, spec in config.space.items()}
         task = _replace(task, "space", task.space.with_(added))

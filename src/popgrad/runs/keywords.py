@@ -106,6 +106,11 @@ class RunKeywords(TypedDict, total=False):
     s3://bucket/folder. Default: no copy.
     """
 
+    check: bool
+    """Try a task that is new, with a few steps of one member, before the run is created.
+    Default: True.
+    """
+
     checkpoint_every: int
     """Intervals between two checkpoints of a member; fewer checkpoints save time and never
     change a result. Default: 1.

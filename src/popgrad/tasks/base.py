@@ -160,6 +160,18 @@ class Sized(Protocol):
 
 
 @runtime_checkable
+class Checkable(Protocol):
+    """A task that can try its parts before it trains."""
+
+    def check(self, hparams: Hparams, ctx: Context) -> None:
+        """Try one batch through every part.
+
+        Raises:
+            UsageError: Names the part that cannot be used, and the cure.
+        """
+
+
+@runtime_checkable
 class Sharing(Protocol):
     """A task whose data is read once, for all processes that train it."""
 

@@ -10,6 +10,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from popgrad.core.population import Hparams
+from popgrad.metrics import as_numbers
 from popgrad.state import State
 from popgrad.tasks.base import Context, Split, Task
 from popgrad.tasks.settings import preserve_settings
@@ -74,7 +75,6 @@ def evaluate(
     with threadpool_limits(1), seeded(ctx):
         torch.set_num_threads(1)
         try:
-            metrics = task.evaluate(state, hparams, split, ctx)
-            return {name: float(value) for name, value in metrics.items()}
+            return as_numbers(task.evaluate(state, hparams, split, ctx))
         finally:
             torch.set_num_threads(threads)

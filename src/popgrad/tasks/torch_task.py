@@ -16,7 +16,7 @@ from popgrad.core.population import Hparams
 from popgrad.core.score import named_score
 from popgrad.core.space import Space
 from popgrad.data.splits import Splits
-from popgrad.metrics import classification
+from popgrad.metrics import as_numbers, classification
 from popgrad.state import State
 from popgrad.tasks import binding
 from popgrad.tasks.base import Context, Split
@@ -26,9 +26,11 @@ from popgrad.tasks.curve import Curve
 from popgrad.tasks.learner import Learner, Optimizers
 from popgrad.tasks.order import batch as batch_at
 from popgrad.tasks.order import permutation
+from popgrad.tasks.parts import as_space, check_parts
 from popgrad.tasks.tensors import load_extra_states, load_tensors, state_tensors
 from popgrad.tasks.training import Batch as Batch
 from popgrad.tasks.training import Training
+from popgrad.tasks.trial import Trial, read_splits
 
 Loss = Callable[[Batch], torch.Tensor]
 
@@ -147,6 +149,29 @@ class TorchTask:
         # The default counts as not given, so that `dataclasses.replace` can set `minimize`.
         score = None if self.minimize and self.score == "accuracy" else self.score
         object.__setattr__(self, "score", named_score(score, self.minimize, "TorchTask: "))
+        object.__setattr__(self, "space", as_space(self.space))
+        check_parts(vars(self))
+
+    def check(self, hparams: Hparams, ctx: Context) -> None:
+        """Try one batch through every part.
+
+        Raises:
+            UsageError: Names the part that cannot be used, and the cure.
+        """
+        batch, _ = self._batch(0, hparams, ctx)
+        tensors = self.split("validation", ctx.device)
+        validation = tuple(x[: self.evaluation_batch_size].clone() for x in tensors)
+        Trial(self, hparams, ctx, batch, validation).run()
+
+    @property
+    def has_plain_step(self) -> bool:
+        """Whether a training step is one step of each optimizer."""
+        return self.step is plain_step
+
+    @property
+    def is_plain_classification(self) -> bool:
+        """Whether the loss is the cross entropy of `module(batch[0])`."""
+        return self.loss is cross_entropy
 
     def epoch_steps(self, hparams: Hparams) -> int:
         """Return the number of steps that visit every training sample once, at least 1."""
@@ -187,8 +212,7 @@ class TorchTask:
         parts = [
             self.predict(module, batch) for batch in batches(tensors, self.evaluation_batch_size)
         ]
-        metrics = self.metrics(torch.cat(parts), tensors[-1])
-        return {name: float(value) for name, value in metrics.items()}
+        return as_numbers(self.metrics(torch.cat(parts), tensors[-1]))
 
     def module(
         self, state: State, hparams: Hparams, device: torch.device | str = "cpu"
@@ -274,7 +298,7 @@ class TorchTask:
         """Return what this process has of the data; read the data first if it has none."""
         cached = _DATA.setdefault(self, {})
         if "source" not in cached:
-            cached["source"] = self.data()
+            cached["source"] = read_splits(self.data)
         return cached
 
 

@@ -13,6 +13,7 @@ from popgrad.executors.stacked.draws import Draw, Fill, Noise, Streams
 from popgrad.executors.stacked.model import Losses, Outputs, StepProfile, Tensors
 from popgrad.executors.stacked.step import Step, StepCache
 from popgrad.executors.stacked.template import RowStart, make_template, refusal
+from popgrad.metrics import as_numbers
 from popgrad.nn import dropouts, stream
 from popgrad.state import State
 from popgrad.tasks import binding
@@ -364,8 +365,7 @@ class Stack:
         for begin in range(0, count, at_once):
             tensors = {name: x[begin : begin + at_once] for name, x in chosen.items()}
             for row in torch.cat([outputs(tensors, batch) for batch in batches], 1):
-                numbers = task.metrics(row, data[-1])
-                metrics.append({name: float(value) for name, value in numbers.items()})
+                metrics.append(as_numbers(task.metrics(row, data[-1])))
         if versions != [x._version for x in self._tensors.values()]:
             raise refusal("the evaluation changes weights or buffers in place")
         return metrics

@@ -1,0 +1,126 @@
+"""The check of a task at the start of a run: a rehearsal of one member, before anything is written."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from threadpoolctl import threadpool_limits
+
+from popgrad.config import RunConfig
+from popgrad.core.errors import PopgradError, UsageError
+from popgrad.core.initial import first_hparams
+from popgrad.core.population import Hparams
+from popgrad.core.seeding import Rng
+from popgrad.hardware import resolve_devices
+from popgrad.runs.components import Components
+from popgrad.runs.seen import CheckedTasks, task_fingerprint
+from popgrad.tasks.base import Context, Task
+from popgrad.tasks.evaluation import seeded
+from popgrad.tasks.rehearsal import Rehearsal
+
+_MEMBERS = 2
+"""Members that are tried: a mistake that concerns all fails in both."""
+
+_ADVICE = "check=False (--no-check) starts without this check"
+
+log = logging.getLogger("popgrad")
+
+
+def check_task(components: Components) -> None:
+    """Rehearse a member of a run whose task is not known to train; nothing is written into the run.
+
+    Global generators and settings are restored. A task that has passed is not checked again while its
+    code and values are the same.
+
+    Args:
+        components: Components of the run. One of popgrad's own tasks is not checked.
+
+    Raises:
+        UsageError: The task cannot be trained as it is; the message names the part and the cure.
+    """
+    config = components.config
+    if not config.check or _is_built_in(components.task):
+        return
+    device = _device(config)
+    if device is None:
+        log.info("the task is not checked: this machine has no %s", config.device)
+        return
+
+    known = CheckedTasks()
+    fingerprint = task_fingerprint(components.task, device.type)
+    if fingerprint in known:
+        return
+    _rehearse_members(components.task, config, device)
+    known.add(fingerprint)
+
+
+def _is_built_in(task: Task) -> bool:
+    """Whether a task and its functions are popgrad's own, which are tested."""
+    values = getattr(task, "__dict__", {}).values()
+    parts = [type(task), *filter(callable, values)]
+    return all(str(getattr(part, "__module__", "")).startswith("popgrad.") for part in parts)
+
+
+def _device(config: RunConfig) -> torch.device | None:
+    """Return the device of the first member; None if only the nodes of a cluster have it."""
+    try:
+        return resolve_devices(config.device)[0]
+    except UsageError:
+        if config.executor != "ray":
+            raise
+        return None
+
+
+def _rehearse_members(task: Task, config: RunConfig, device: torch.device) -> None:
+    """Rehearse the first member. If its code raises, the next one decides whether all are concerned."""
+    hparams, _ = first_hparams(task.space, Rng(config.seed), config.population, config.initial)
+    refusals: list[UsageError] = []
+    for member, own in enumerate(hparams[:_MEMBERS]):
+        ctx = Context(member=member, device=device, run_seed=config.seed)
+        try:
+            _rehearse(task, own, ctx)
+        except UsageError as error:
+            if not _is_raised(error):
+                raise
+            refusals.append(error)
+        else:
+            break
+
+    if len(refusals) == min(len(hparams), _MEMBERS):
+        raise UsageError(f"{refusals[0]}; {_ADVICE}") from refusals[0].__cause__
+    if refusals:
+        log.warning("in the check of the task, one member of %d failed: %s", _MEMBERS, refusals[0])
+
+
+def _is_raised(error: UsageError) -> bool:
+    """Whether an error explains an exception of the user's code, which another member may not raise."""
+    return error.__cause__ is not None and not isinstance(error.__cause__, PopgradError)
+
+
+def _rehearse(task: Task, hparams: Hparams, ctx: Context) -> None:
+    with _settings_restored(), seeded(ctx):
+        Rehearsal(task, hparams, ctx).run()
+    if ctx.device.type == "cuda":
+        torch.cuda.empty_cache()  # the workers need it
+
+
+@contextmanager
+def _settings_restored() -> Iterator[None]:
+    """Use one thread and hide warnings, which the run will give; restore the settings of torch."""
+    dtype = torch.get_default_dtype()
+    threads = torch.get_num_threads()
+    precision = torch.get_float32_matmul_precision()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(dtype)
+            torch.set_num_threads(threads)
+            torch.set_float32_matmul_precision(precision)
+            torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
