@@ -15,7 +15,7 @@ from popgrad.core.seeding import derive
 from popgrad.executors.allocator import keep_memory
 from popgrad.executors.base import Attempt, Save, train_segment
 from popgrad.executors.fingerprint import fingerprint
-from popgrad.executors.stacked.proof import prove
+from popgrad.executors.stacked.proof import prove, prove_on_cpu
 from popgrad.executors.stacked.stack import Stack, StepCaches
 from popgrad.executors.stacked.template import RowStart, refusal, stackable
 from popgrad.executors.writer import Writer
@@ -235,9 +235,17 @@ class Vectorised:
         claim = stack.unproven
         if claim is None:
             return stack
+        draws = stack.draws
         del stack  # together with those of the proof it would take twice the memory
-        prove(self._task, rows, device, self._caches, claim)
-        return Stack(self._task, rows, device, self._caches)
+
+        if draws and device.type != "cpu":
+            proven = prove_on_cpu(self._task, rows, claim)
+        else:
+            proven = prove(self._task, rows, device, self._caches, claim)
+        stack = Stack(self._task, rows, device, self._caches)
+        if proven:
+            stack.trust(claim)
+        return stack
 
     def _context(self, assignment: Assignment, device: torch.device) -> Context:
         return Context(

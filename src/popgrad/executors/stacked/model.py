@@ -211,7 +211,7 @@ class Losses:
             def member(own: Tensors, numbers: Tensors, samples: Batch) -> Any:
                 return self._one(own, numbers, samples, interceptor)
 
-            one: Any = vmap(member, randomness="different")
+            one: Callable[..., tuple[torch.Tensor, Tensors]] = vmap(member, randomness="different")
             with FillInterceptor(interceptor, 1, None, self._rates):
                 values, _ = one(*args, tuple(x[None] for x in batch))
             return values.sum()

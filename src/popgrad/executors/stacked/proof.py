@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from popgrad.core.errors import PopgradError
 from popgrad.executors.stacked.difference import StepStates, Tolerance, find_difference, moved
 from popgrad.executors.stacked.stack import Claim, Stack, StepCaches
 from popgrad.executors.stacked.template import RowStart, refusal
@@ -40,13 +41,13 @@ def prove(
     device: torch.device,
     caches: StepCaches,
     claim: Claim,
-) -> None:
-    """Compare a stack with some of its members alone, and mark what holds as proven.
+) -> bool:
+    """Compare a stack with some of its members alone.
 
     Two steps with full batches are compared, then one with each other size of a batch, which
     continues from the optimizer's state of these, then an evaluation. A member alone is trained by
     `TorchTask.train` and evaluated by `TorchTask.evaluate`, from the same state, with the same
-    batches and draws. Members whose numbers are not finite prove nothing.
+    batches and draws.
 
     Args:
         task: Task of the members.
@@ -54,6 +55,9 @@ def prove(
         device: Device to compute on.
         caches: Step caches, which the stack fills.
         claim: What is to be proven; see `Stack.unproven`.
+
+    Returns:
+        Whether the claim is proven. Members whose weights are not finite prove nothing.
 
     Raises:
         UsageError: The stack does something else; names the first tensor, loss or metric that
@@ -80,8 +84,31 @@ def prove(
         for segment in segments:
             _check_segment(task, segment, row, first=rows[0])
         _check_evaluation(task, segments[-1], row, numbers)
-    if rows:
-        stack.trust(claim)
+    return bool(rows)
+
+
+def prove_on_cpu(task: TorchTask, starts: Sequence[RowStart], claim: Claim) -> bool:
+    """Do the same on the CPU, with the members that are compared alone; see `prove`.
+
+    It is for members that draw on a GPU: what a stack draws there is as random as what a member
+    draws alone, but made of larger pieces, and so not the same.
+
+    Raises:
+        UsageError: The stack does something else, or the task fails on the CPU.
+    """
+    cpu = torch.device("cpu")
+    rows = _witnesses(starts, range(len(starts)), claim)
+    own = [replace(starts[row], ctx=replace(starts[row].ctx, device=cpu)) for row in rows]
+    try:
+        return prove(task, own, cpu, {}, claim)
+    except PopgradError:
+        raise
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise refusal(
+            "a step that draws can only be compared with the same alone on the CPU, where the task "
+            f"fails ({type(error).__name__}: {reason})"
+        ) from error
 
 
 def _segment_plan(

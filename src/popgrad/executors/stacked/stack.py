@@ -281,6 +281,11 @@ class Stack:
         names = frozenset(differ - self._cache.proven_names)
         return Claim(sizes, names) if sizes or names else None
 
+    @property
+    def draws(self) -> bool:
+        """Whether the steps draw random numbers."""
+        return any(profile.draws for profile in self._cache.profiles.values())
+
     def trust(self, claim: Claim) -> None:
         """Mark a claim as proven, for all stacks that share this one's caches."""
         self._cache.proven_sizes.update(claim.sizes)
