@@ -11,7 +11,7 @@ from popgrad.nn import Dropout
 
 def noting(seen, *keys):
     def step(module, optimizers, batch, loss):
-        for name, optimizer in optimizers.items():
+        for optimizer in optimizers.values():
             optimizer.zero_grad()
         value = loss(batch)
         value.backward()
