@@ -163,3 +163,29 @@ def test_a_task_without_a_network_has_its_schedule_and_no_module(tmp_path: Path)
         _ = result.winner.module
     with pytest.raises(UsageError, match="a Plain trains no torch module"):
         load_model(tmp_path / "run" / "best.safetensors", task=Plain())
+
+
+def test_a_network_with_a_hyperparameter_in_a_buffer_loads_into_the_plain_module(
+    tmp_path: Path,
+) -> None:
+    def network(hparams: object = None) -> torch.nn.Module:
+        module = torch.nn.Sequential(torch.nn.Linear(3, 2), popgrad.nn.Dropout())
+        module.register_buffer("clip", torch.tensor(1.0))
+        return module
+
+    part = torch.randn(8, 3), torch.arange(8) % 2
+    space = {"clip": popgrad.Constant(2.0), "dropout": popgrad.Constant(0.25)}
+    task = popgrad.TorchTask(
+        space=popgrad.Space(space),
+        model=network,
+        optimizer=lambda module, hparams: torch.optim.SGD(module.parameters()),
+        data=lambda: popgrad.Splits(part, part, part),
+    )
+    popgrad.run(task, directory=tmp_path / "run", **GIVEN)
+
+    module = network()
+    weights = load_file(tmp_path / "run" / "best.safetensors")
+    assert str(module.load_state_dict(weights)) == "<All keys matched successfully>"
+    assert module.get_buffer("clip") == 2.0
+    assert load_model(tmp_path / "run" / "best.safetensors", task=task).get_buffer("clip") == 2.0
+    popgrad.run(task, weights=tmp_path / "run" / "best.safetensors", **GIVEN)

@@ -1,4 +1,4 @@
-"""Every rate is the one that a fresh scheduler gives on the recorded base, over three intervals with new bases."""
+"""Each rate is the one that a fresh scheduler gives on the recorded base, whatever base the donor had."""
 
 import itertools
 import random
@@ -267,7 +267,8 @@ def test_a_scheduler_that_draws_is_refused(make_task, run):
 
 
 @pytest.mark.parametrize(
-    "scheduler", [schedules.ExponentialLR, lambda o: None, lambda o: [schedules.ExponentialLR(o, 0.9)]]
+    "scheduler",
+    [schedules.ExponentialLR, lambda o: None, lambda o: [schedules.ExponentialLR(o, 0.9)]],
 )
 def test_something_else_than_a_function_that_returns_a_scheduler_is_refused(
     make_task, run, scheduler

@@ -55,13 +55,14 @@ def set_option(group: dict[str, Any], key: str, value: Any) -> None:
 
 def inner_optimizers(optimizer: Any) -> list[Any]:
     """Return the optimizers that a wrapper of optimizers holds in its attributes, at any depth."""
-    found: list[Any] = []
-    for value in vars(optimizer).values():
-        for each in value if isinstance(value, list | tuple) else (value,):
-            is_optimizer = hasattr(each, "param_groups") and hasattr(each, "step")
-            if is_optimizer and not any(each is other for other in found):
-                found += [each, *inner_optimizers(each)]
-    return found
+    found = [optimizer]
+    for outer in found:  # grows as it is read
+        for value in getattr(outer, "__dict__", {}).values():
+            for each in value if isinstance(value, list | tuple) else (value,):
+                is_optimizer = hasattr(each, "param_groups") and hasattr(each, "step")
+                if is_optimizer and not any(each is other for other in found):
+                    found.append(each)
+    return found[1:]
 
 
 def default_values(optimizer: Any, key: str) -> tuple[Any, Any]:

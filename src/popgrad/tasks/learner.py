@@ -129,9 +129,11 @@ class Learner:
             position: Position in the data, in samples.
         """
         tensors = state_tensors(self.module, self._hparams)
+        moments = {owner: saved.moments() for owner, saved in self._saved.items()}
+        extras = {owner: extra for owner, (_, extra) in moments.items() if extra}
         state: State = {
             "model": {name: tensor.detach().clone() for name, tensor in tensors},
-            "optimizers": {owner: saved.moments() for owner, saved in self._saved.items()},
+            "optimizers": {owner: own for owner, (own, _) in moments.items()},
             "steps": steps,
             "position": position,
         }
@@ -139,9 +141,9 @@ class Learner:
             state["schedulers"] = {
                 owner: schedule.state() for owner, schedule in self.schedules.items()
             }
-        return state | self._unusual()
+        return state | self._unusual(extras)
 
-    def _unusual(self) -> State:
+    def _unusual(self, extras: State) -> State:
         """Return the entries that most states do not need, as copies."""
         usual = [name for name, _ in self.module.named_parameters()]
         bound = self.bindings.by_group()
@@ -154,7 +156,7 @@ class Learner:
             "parameters": {o: names for o, names in self._names.items() if names != usual},
             "kinds": self._kinds() if self._may_vary else {},
             "numbers": {owner: groups for owner, groups in numbers.items() if any(groups)},
-            "extras": {o: extras for o, saved in self._saved.items() if (extras := saved.extras())},
+            "extras": extras,
             "extra_states": extra_states(self.module),
         }
         return {name: entry for name, entry in entries.items() if entry}

@@ -5,6 +5,7 @@ may depend on a hyperparameter. Options of parameter groups are those of the hei
 that the optimizer itself changes as it trains.
 """
 
+import contextlib
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -60,12 +61,16 @@ def moments_for(state: State, owner: str, names: Sequence[str]) -> dict[int, Any
         {0: {'step': 5}}
     """
     saved = state["optimizers"][owner]
-    # A state does not repeat the usual order, that of all parameters.
-    donor_names = state.get("parameters", {}).get(owner) or list(state["model"])
+    donor_names = _donor_names(state, owner)
     if list(names) == donor_names[: len(names)] and all(index < len(names) for index in saved):
         return dict(saved)
     by_name = {donor_names[index]: moments for index, moments in saved.items()}
     return {i: by_name[name] for i, name in enumerate(names) if name in by_name}
+
+
+def _donor_names(state: State, owner: str) -> list[str]:
+    """Return the names of the parameters that an optimizer held, which the usual state leaves out."""
+    return state.get("parameters", {}).get(owner) or list(state["model"])
 
 
 def check_kinds(state: State, kinds: Mapping[str, str]) -> None:
@@ -146,8 +151,8 @@ class OptimizerState:
         extras = clone(state.get("extras", {}).get(self._owner, {}))
         own = self._optimizer.state_dict()
         if "state" in own and "param_groups" in own:
-            # Parameters that the donor did not train keep what the new optimizer has for them.
-            moments = own["state"] | moments_for(state, self._owner, self._names)
+            moments = self._new_moments(state, own["state"])
+            moments |= moments_for(state, self._owner, self._names)
             extras |= {"state": self._laid_out(moments), "param_groups": own["param_groups"]}
         else:
             self._check_order(state)
@@ -190,9 +195,14 @@ class OptimizerState:
                     set_option(group, key, value)
             self.running |= running.keys()
 
+    def _new_moments(self, state: State, own: Mapping[int, Any]) -> dict[int, Any]:
+        """Return what the new optimizer has for parameters that the donor did not train."""
+        donor_names = _donor_names(state, self._owner)
+        return {i: moments for i, moments in own.items() if self._names[i] not in donor_names}
+
     def _check_order(self, state: State) -> None:
         """Refuse a wrapper whose parameters are not those of the donor: its moments have no names."""
-        donor_names = state.get("parameters", {}).get(self._owner) or list(state["model"])
+        donor_names = _donor_names(state, self._owner)
         if list(self._names) != donor_names[: len(self._names)]:
             raise UsageError(
                 f"{type(self._optimizer).__name__} holds other parameters than in the inherited state; "
@@ -228,19 +238,23 @@ class OptimizerState:
 
     # --- saving -----------------------------------------------------------------------------------
 
-    def moments(self) -> dict[Any, Any]:
-        """Return a copy of the moments, by index; none if the optimizer does not separate them."""
-        saved = self._optimizer.state_dict()
-        is_usual = "state" in saved and "param_groups" in saved
-        return clone(saved["state"]) if is_usual else {}
+    def moments(self) -> tuple[dict[Any, Any], State]:
+        """Return copies of the moments, by index, and of whatever else the optimizer's state has.
 
-    def extras(self) -> State:
-        """Return a copy of whatever else the optimizer's state has."""
+        The first are empty if the optimizer does not separate them, as wrappers do.
+
+        Raises:
+            UsageError: The state of a wrapper is not plain data.
+        """
         saved = self._optimizer.state_dict()
-        usual = ("state", "param_groups")
-        if all(key in saved for key in usual):
-            saved = {key: value for key, value in saved.items() if key not in usual}
-        return clone(saved)  # type: ignore[no-any-return]
+        if "state" not in saved or "param_groups" not in saved:
+            return {}, clone(saved)
+        extras: State = {}
+        for key in saved.keys() - {"state", "param_groups"}:
+            # Entries that no state can hold, such as functions, are made by the optimizer function.
+            with contextlib.suppress(UsageError):
+                extras[key] = clone(saved[key])
+        return clone(saved["state"]), dict(sorted(extras.items()))
 
     def numbers(self, scheduled: set[str], bound: Mapping[int, set[str]]) -> list[Options]:
         """Return the options of each group that the optimizer has changed, as copies.

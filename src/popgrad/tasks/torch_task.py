@@ -182,9 +182,9 @@ class TorchTask:
 
     def init(self, hparams: Hparams, ctx: Context) -> State:
         """Return the state of a fresh member."""
-        learner = self.learner(hparams, ctx.device)
-        if self.weights is not None:
-            load_tensors(learner.module, hparams, self.weights, "the given weights")
+        learner = Learner(
+            self._first_model(hparams), self.optimizer, self.scheduler, hparams, ctx.device
+        )
         return learner.state(steps=0, position=0)
 
     def train(self, state: State, hparams: Hparams, steps: int, ctx: Context) -> State:
@@ -278,6 +278,19 @@ class TorchTask:
             augment=self.augment,
             forward=_spread(learner.module, self.data_parallel),
         )
+
+    def _first_model(self, hparams: Hparams) -> Callable[[Hparams], nn.Module]:
+        """Return the model of a fresh member: with the given weights before an optimizer is made."""
+        weights = self.weights
+        if weights is None:
+            return self.model
+
+        def model(tracked: Hparams) -> nn.Module:
+            module = self.model(tracked)
+            load_tensors(module, hparams, weights, "the given weights")
+            return module
+
+        return model
 
     def _batch(self, position: int, hparams: Hparams, ctx: Context) -> tuple[Batch, int]:
         """Return the batch at a position of the data, and the next position."""
