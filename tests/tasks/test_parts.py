@@ -29,14 +29,14 @@ SLIPS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a class that takes sizes": (
         {"model": nn.Bilinear},
-        "model: it is called as model(hparams), but takes (in1_features: int, in2_features: int, out_features: "
-        "int, bias: bool = True, device=None, dtype=None); write model=lambda hparams: ..., which may leave "
-        "hparams unused",
+        "model: it is called as model(hparams), but takes (in1_features: int, in2_features: int, "
+        "out_features: int, bias: bool = True, device=None, dtype=None); write model=lambda hparams: ..., "
+        "which may leave hparams unused",
     ),
     "a model without an argument": (
         {"model": lambda: nn.Linear(33, 3)},
-        "model: it is called as model(hparams), but takes (); write model=lambda hparams: ..., which may leave "
-        "hparams unused",
+        "model: it is called as model(hparams), but takes (); write model=lambda hparams: ..., which may "
+        "leave hparams unused",
     ),
     "the class of an optimizer": (
         {"optimizer": SGD},
@@ -54,8 +54,9 @@ SLIPS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "the class of a scheduler": (
         {"scheduler": StepLR},
-        "scheduler: it is called as scheduler(optimizer), but takes (optimizer: 'Optimizer', step_size: 'int', "
-        "gamma: 'float' = 0.1, last_epoch: 'int' = -1); write scheduler=lambda optimizer: StepLR(optimizer, ...)",
+        "scheduler: it is called as scheduler(optimizer), but takes (optimizer: 'Optimizer', step_size: "
+        "'int', gamma: 'float' = 0.1, last_epoch: 'int' = -1); write scheduler=lambda optimizer: "
+        "StepLR(optimizer, ...)",
     ),
     "a scheduler": (
         {"scheduler": StepLR(optimizer(), 1)},

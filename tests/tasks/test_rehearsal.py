@@ -31,10 +31,10 @@ class Made:
     score: str = "m"
 
 
-def rehearse(task: Any, **keywords: Any) -> None:
+def rehearse(task: Any, hparams: Any = HPARAMS, **keywords: Any) -> None:
     ctx = Context()
     with seeded(ctx):
-        Rehearsal(task, HPARAMS, ctx, **keywords).run()
+        Rehearsal(task, hparams, ctx, **keywords).run()
 
 
 def refusal(**methods: Callable[..., Any]) -> str:
@@ -81,12 +81,13 @@ SLIPS: dict[str, tuple[dict[str, Callable[..., Any]], str]] = {
     ),
     "an enum in the state": (
         {"init": lambda hparams, ctx: {"phase": Phase.WARM}},
-        "init: state['phase'] is a Phase, which would come back as a plain int; keep int(...) of it in the state, "
-        "and make the Phase again where it is used",
+        "init: state['phase'] is a Phase, which would come back as a plain int; keep int(...) of it in the "
+        "state, and make the Phase again where it is used",
     ),
     "a module in the state": (
         {"init": lambda hparams, ctx: {"net": [nn.Linear(2, 2)]}},
-        "init: state['net'][0] is a torch.nn.modules.linear.Linear: a state holds dictionaries, lists, tensors, ",
+        "init: state['net'][0] is a torch.nn.modules.linear.Linear: a state holds dictionaries, lists, "
+        "tensors, ",
     ),
     "no metrics": (
         {"evaluate": lambda state, hparams, split, ctx: None},
@@ -121,8 +122,8 @@ def test_a_default_dictionary_comes_back_as_a_dictionary() -> None:
     message = refusal(init=lambda hparams, ctx: {"seen": collections.defaultdict(int)}, train=train)
     assert "fails with KeyError: 'step 1'" in message
     assert message.endswith(
-        "it trains a state in memory, but not the same state as a checkpoint gives it back: state['seen'] comes "
-        "back as a dict, not a defaultdict"
+        "it trains a state in memory, but not the same state as a checkpoint gives it back: state['seen'] "
+        "comes back as a dict, not a defaultdict"
     )
 
 
@@ -146,9 +147,9 @@ def test_tensors_that_share_memory_come_back_apart(zeros: Callable[[int], Any]) 
         return state
 
     assert refusal(init=init, train=train) == (
-        "train: a step from a state in memory differs from the same step from that state as a checkpoint gives it "
-        "back, in state['view'] (up to 1): the state loses something that training needs: state['view'] shares the "
-        "memory of state['w'] and comes back apart from it"
+        "train: a step from a state in memory differs from the same step from that state as a checkpoint "
+        "gives it back, in state['view'] (up to 1): the state loses something that training needs: "
+        "state['view'] shares the memory of state['w'] and comes back apart from it"
     )
 
 
@@ -221,9 +222,7 @@ def test_one_module_for_all_members_is_refused(make_task) -> None:
     with pytest.raises(
         UsageError, match=r"after another has trained, in state\['model'\]\['weight'\]"
     ):
-        ctx = Context()
-        with seeded(ctx):
-            Rehearsal(make_task(model=lambda hparams: network), {"lr": 0.1}, ctx).run()
+        rehearse(make_task(model=lambda hparams: network), {"lr": 0.1})
 
 
 def test_a_frozen_module_may_be_shared(make_task) -> None:
@@ -232,9 +231,7 @@ def test_a_frozen_module_may_be_shared(make_task) -> None:
     def model(hparams: Any) -> nn.Module:
         return nn.Sequential(body, nn.Linear(8, 3))
 
-    ctx = Context()
-    with seeded(ctx):
-        Rehearsal(make_task(model=model), {"lr": 0.1}, ctx).run()
+    rehearse(make_task(model=model), {"lr": 0.1})
 
 
 # --- what only prevents equal bits --------------------------------------------------------------

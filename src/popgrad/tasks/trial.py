@@ -38,8 +38,9 @@ def read_splits(data: Callable[[], object]) -> Splits:
         with explained("data", CALLS["data"]):
             splits: Any = data()
     except UsageError as error:
-        # A disk may be back at the next attempt.
-        raise error.__cause__ if isinstance(error.__cause__, OSError) else error
+        if isinstance(error.__cause__, OSError):  # the disk may be back at the next attempt
+            raise error.__cause__ from None
+        raise
     if isinstance(splits, Splits):
         return splits
     if isinstance(splits, Mapping) and splits.keys() == {"train", "validation", "test"}:
