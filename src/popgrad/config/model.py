@@ -215,7 +215,7 @@ class RunConfig(_Model):
     )
     check: bool = key(
         True,
-        "Try a task that is new, with a few steps of one member, before the run is created.",
+        "Check of a task that is new, by a few steps of one member, before the run is created.",
         commands=("run", "train"),
         option=Option(_START, name="--no-check"),
     )

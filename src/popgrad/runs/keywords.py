@@ -90,7 +90,7 @@ class RunKeywords(TypedDict, total=False):
     """
 
     check: bool
-    """Try a task that is new, with a few steps of one member, before the run is created.
+    """Check of a task that is new, by a few steps of one member, before the run is created.
     Default: True.
     """
 
