@@ -90,7 +90,7 @@ class RunKeywords(TypedDict, total=False):
     """
 
     check: bool
-    """Check of a task that is new, by a few steps of one member, before the run is created.
+    """Whether a new task is checked, by a few steps of one member, before the run is created.
     Default: True.
     """
 
