@@ -12,7 +12,9 @@ import torch
 
 import popgrad
 from popgrad import Context, Space, Uniform, UsageError
+from popgrad.config import parse
 from popgrad.runs import seen
+from popgrad.runs.check import check_task
 
 KEYS: dict[str, Any] = {
     "population": 2, "intervals": 1, "interval": 1, "executor": "serial", "strategy": "random-search",
@@ -203,3 +205,17 @@ def test_a_score_is_a_name() -> None:
     task.score = max  # type: ignore[assignment]
     with pytest.raises(UsageError, match=r"^score: expected the name of a metric"):
         popgrad.run(task, **KEYS)
+
+
+def test_on_a_cluster_a_missing_device_leaves_the_check_out(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    config = parse({"task": "own", "executor": "ray", "device": "cuda:7", "gpus": 1})
+    with caplog.at_level(logging.INFO, "popgrad"):
+        check_task(Returning(), config)
+    assert caplog.messages == ["the task is not checked: this machine has no cuda:7"]
+
+
+def test_a_slip_is_named_before_executors_are_timed() -> None:
+    with pytest.raises(UsageError, match=r"^train: expected the state, got None"):
+        popgrad.run(Returning(), **{**KEYS, "executor": "auto"})

@@ -52,7 +52,7 @@ def test_rounding_is_known() -> None:
 
 
 def test_what_comes_back_as_something_else_is_listed() -> None:
-    Pair = collections.namedtuple("Pair", "a b")  # noqa: PYI024
+    Pair = collections.namedtuple("Pair", "a b")
     state = {"p": Pair(1, 2), "w": nn.Parameter(torch.zeros(1)), "o": collections.OrderedDict(x=1)}
     restored = {"p": (1, 2), "w": torch.zeros(1), "o": {"x": 1}}
     assert losses(state, restored) == (
