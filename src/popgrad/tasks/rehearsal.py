@@ -21,7 +21,7 @@ from popgrad.metrics import as_numbers
 from popgrad.state import State, flatten, unflatten
 from popgrad.tasks.base import Checkable, Context, Sharing, Task
 from popgrad.tasks.calls import explained
-from popgrad.tasks.comparison import Difference, difference, losses
+from popgrad.tasks.differences import Difference, difference, losses
 from popgrad.tasks.evaluation import seed_generators
 from popgrad.tasks.trial import check_score_among
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from popgrad.tasks.comparison import difference, losses
+from popgrad.tasks.differences import difference, losses
 
 
 @pytest.mark.parametrize(
