@@ -1,8 +1,10 @@
 """Metrics of a whole split."""
 
 import math
+from decimal import Decimal
 
 import cloudpickle
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +13,7 @@ from popgrad.metrics import (
     METRICS,
     accuracy,
     accuracy_onehot,
+    as_numbers,
     classification,
     cross_entropy,
     evaluating,
@@ -152,3 +155,47 @@ def test_evaluating_can_be_sent_to_another_process(file):
 def test_two_metrics_of_one_label_are_refused(file):
     with pytest.raises(UsageError, match="accuracy appears twice"):
         evaluating(["accuracy", f"{file}:accuracy"])
+
+
+@pytest.mark.parametrize(
+    "value",
+    [1, 0.5, True, np.float32(0.5), torch.tensor(0.5), torch.ones(1), np.ones((1, 1)), Decimal("0.5")],
+    ids=lambda value: type(value).__name__,
+)  # fmt: skip
+def test_numbers_of_any_kind_are_floats(value):
+    number = as_numbers({"m": value})["m"]
+    assert type(number) is float
+    assert number in (0.5, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "message"),
+    [
+        ({"m": None}, "metric 'm': expected a number, got None; "),
+        ({"m": "0.5"}, "metric 'm': expected a number, got '0.5'; "),
+        ({"m": [1.0]}, "metric 'm': expected a number, got [1.0]; "),
+        ({"m": 1j}, "metric 'm': expected a number, got 1j; "),
+        ({"m": torch.tensor(1j)}, "metric 'm': expected a number, got a tensor of shape []; "),
+        ({"m": torch.zeros(3)}, "metric 'm': expected a number, got a tensor of shape [3]; take its mean()"),
+        ({"m": np.zeros(0)}, "metric 'm': expected a number, got an array of shape [0]; take its mean()"),
+        ({"m": 10**400}, "metric 'm': expected a number, got 1000"),
+        ({"a": 1.0, "m": {"b": 1.0}}, "metric 'm': expected a number, got {'b': 1.0}; give each "),
+        (0.5, "metrics: expected numbers by name, such as {'accuracy': 0.9}, got 0.5"),
+        ([("m", 0.5)], "metrics: expected numbers by name"),
+        (None, "metrics: expected numbers by name"),
+    ],
+)  # fmt: skip
+def test_what_is_no_number_is_refused_by_name(metrics, message):
+    with pytest.raises(UsageError) as caught:
+        as_numbers(metrics)
+    assert str(caught.value).startswith(message)
+    assert len(str(caught.value)) < 250
+
+
+def test_a_metric_of_ones_own_that_is_no_number_is_named(tmp_path):
+    (tmp_path / "own.py").write_text("def each(outputs, targets): return outputs.mean(0)")
+    evaluate = evaluating([f"{tmp_path / 'own.py'}:each"])
+    with pytest.raises(
+        UsageError, match=r"^metric 'each': expected a number, got a tensor of shape \[2\]"
+    ):
+        evaluate(torch.zeros(3, 2), torch.tensor([0, 1, 1]))

@@ -1,14 +1,17 @@
 """State as plain data: it comes back as it was, bit for bit, and what is not plain is refused."""
 
+import enum
 import json
 import math
 import struct
+import warnings
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from popgrad.core.errors import UsageError
 from popgrad.state import clone, digest, flatten, to, unflatten
@@ -193,6 +196,74 @@ def test_what_is_not_plain_data_is_refused_with_its_place(state, named):
         flatten(state)
     assert "\n" not in str(caught.value)
     assert all(part in str(caught.value) for part in named)
+
+
+class Phase(enum.IntEnum):
+    WARM = 0
+
+
+class Text(str):
+    pass
+
+
+def holding_itself():
+    ring = [1]
+    ring.append({"ring": ring})
+    return ring
+
+
+def quantised():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch deprecates them
+        return torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.quint8)
+
+
+def nested(levels):
+    return [nested(levels - 1)] if levels else 0
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (Phase.WARM, "state['v'] is a Phase, which would come back as a plain int; keep int(...) of it"),
+        (Text("a"), "state['v'] is a Text, which would come back as a plain str; keep str(...) of it"),
+        (1 << 8192, "state['v'] is an integer of 8193 bits; a state holds integers of at most 8192"),
+        (holding_itself(), "state['v'][1]['ring'] holds itself; a state is a tree"),
+        (nested(101), "... is nested deeper than 100 levels"),
+        (torch.empty(2, device="meta"), "state['v'] is a tensor on meta, which has no values; "),
+        (quantised(), "state['v'] is a quantised tensor; "),
+        (torch.eye(2).to_sparse(), "state['v'] is a tensor of layout torch.sparse_coo"),
+        (nn.LazyLinear(2).weight, "state['v'] belongs to a lazy module and has no shape yet; "),
+    ],
+    ids=["enum", "text", "integer", "ring", "deep", "meta", "quantised", "sparse", "lazy"],
+)  # fmt: skip
+def test_what_would_not_come_back_equal_is_refused(value, reason):
+    with pytest.raises(UsageError) as caught:
+        flatten({"v": value})
+    assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [(1 << 8192) - 1, np.str_("a"), np.float64(0.1), nested(90), [[1], [1]]],
+    ids=["integer", "str_", "float64", "deep", "twice"],
+)
+def test_what_comes_back_equal_is_taken(value):
+    tree, leaves = flatten(value)
+    assert unflatten(json.loads(json.dumps(tree)), leaves) == value
+
+
+def test_one_list_may_be_in_two_places():
+    shared = [1]
+    assert clone({"a": shared, "b": shared}) == {"a": [1], "b": [1]}
+
+
+def test_views_that_are_computed_come_back_by_value():
+    z = torch.randn(3, dtype=torch.complex64)
+    for view in (z.conj(), z.conj().imag):
+        tree, leaves = flatten(view)
+        assert torch.equal(unflatten(tree, [leaf.clone() for leaf in leaves]), view)
+        assert len(digest(view)) == 64
 
 
 def test_a_tree_that_is_not_ours_is_refused():

@@ -29,6 +29,17 @@ def test_run_shows_the_winner_and_keeps_the_run() -> None:
     assert "inherit" not in lines[2]
 
 
+def test_a_slip_in_a_task_is_one_line_before_the_run_is_created(tmp_path: Path) -> None:
+    file, run = tmp_path / "climb.py", tmp_path / "run"
+    file.write_text(CLIMB.replace('return {"q": state["x"]}', 'return {"q": state["y"]}'))
+    message = refused("run", f"{file}:Climb", *SMALL, "--dir", str(run))
+    assert 'fails with KeyError: \'y\' (climb.py, line 15: return {"q": state["y"]})' in message
+    assert not run.exists()
+
+    assert popgrad("run", f"{file}:Climb", *SMALL, "--dir", str(run), "--no-check").code == 1
+    assert run.exists()
+
+
 def test_the_same_command_twice_gives_two_directories_and_one_record() -> None:
     for _ in range(2):
         assert popgrad("run", "quadratic", *SMALL).code == 0

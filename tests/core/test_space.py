@@ -273,6 +273,37 @@ def test_messages_are_one_line():
 # Space
 
 
+@pytest.mark.parametrize(
+    ("value", "cure"),
+    [
+        ((0, 1), "got (0, 1); use Uniform(0.0, 1.0), or LogUniform for a rate"),
+        ([0.1, 0.2, 0.3], "got [0.1, 0.2, 0.3]; use Choice([0.1, 0.2, 0.3])"),
+        (["adam", "sgd"], "got ['adam', 'sgd']; use Choice(['adam', 'sgd'])"),
+        (0.1, "got 0.1; use Constant(0.1)"),
+        ({"lr": Uniform(0, 1)}, "give each hyperparameter a name of its own, such as head_lr"),
+        (LogUniform, "give its values: LogUniform(low, high)"),
+        (None, "got None; use one of Uniform, LogUniform, OneMinus, Integer, Choice, Ordinal, Constant"),
+    ],
+)  # fmt: skip
+def test_a_value_that_is_no_dimension_names_the_one_to_write(value, cure):
+    with pytest.raises(UsageError) as caught:
+        Space({"lr": value})
+    assert str(caught.value).startswith("space.lr: expected a dimension, got ")
+    assert str(caught.value).endswith(cure)
+
+
+def test_a_spec_is_a_dimension():
+    spec = {"kind": "uniform", "low": 0.0, "high": 1.0}
+    assert Space({"h": spec}) == Space({"h": Uniform(0.0, 1.0)})
+    with pytest.raises(UsageError, match=r"^space\.h: unknown field"):
+        Space({"h": {**spec, "log": True}})
+
+
+def test_a_space_is_a_mapping():
+    with pytest.raises(UsageError, match=r"^space: expected dimensions by name, got \['lr'\]$"):
+        Space(["lr"])
+
+
 def test_space_is_an_ordered_mapping():
     assert list(SPACE) == ["lr", "width", "act"]
     assert len(SPACE) == 3

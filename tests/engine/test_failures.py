@@ -26,6 +26,7 @@ GIVEN: dict[str, Any] = {
     "interval": 2,
     "fraction": 0.2,
     "outputs": False,
+    "check": False,
 }
 PROCESSES: dict[str, Any] = {"executor": "processes", "workers": 1}
 

@@ -390,14 +390,15 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def test_one_network_has_all_devices(two_gpus: list[Any]) -> None:
-    result = start(config(device="cuda:0,1", interval="1 epoch"))
+    result = start(config(device="cuda:0,1", interval="1 epoch", check=False))
     assert two_gpus == [(0, "cuda:0"), ("spread", "cuda:0", "cuda:1")] * 2
     assert result.config.device == "cuda:0,1"
 
 
 def test_members_take_turns_over_the_devices(two_gpus: list[Any]) -> None:
     strategy = {"name": "random-search"}
-    start(config(device="cuda:0,1", population=5, strategy=strategy, epochs=1, interval="1 epoch"))
+    shape = {"population": 5, "epochs": 1, "interval": "1 epoch"}
+    start(config(device="cuda:0,1", strategy=strategy, check=False, **shape))
     assert two_gpus == [(member, f"cuda:{member % 2}") for member in range(5)]
 
 

@@ -147,6 +147,8 @@ def _is_flag(key: Key) -> bool:
 
 def with_default(key: Key) -> str:
     """Return the sentence of a key with its default."""
+    if key.default is True:
+        return f"{key.sentence} This turns it off."
     default = key.default if isinstance(key.default, str) else key.default_text
     if key.accepted is bool or not default:
         return key.sentence

@@ -236,7 +236,7 @@ class RunConfig(_Model):
     )
     check: bool = key(
         True,
-        "Try a task that is new, with a few steps of one member, before the run is created.",
+        "Whether a new task is checked, by a few steps of one member, before the run is created.",
         commands=("run", "train"),
         option=Option(_START, name="--no-check"),
     )

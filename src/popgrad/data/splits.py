@@ -52,6 +52,8 @@ class Splits:
                 or not all(isinstance(x, torch.Tensor) for x in part)
             ):
                 raise UsageError(f"{name}: expected a tuple of tensors such as (inputs, targets)")
+            if any(x.is_meta for x in part):
+                raise UsageError(f"{name}: a tensor is on meta and has no values")
 
             lengths = [len(x) if x.dim() else 0 for x in part]
             if min(lengths) != max(lengths) or lengths[0] == 0:

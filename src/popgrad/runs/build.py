@@ -19,6 +19,7 @@ from popgrad.core.seeding import Rng
 from popgrad.executors.auto import fastest
 from popgrad.gates.code import imported_code
 from popgrad.hardware import available_cores
+from popgrad.runs.check import check_task
 from popgrad.runs.components import (
     Components,
     components,
@@ -104,6 +105,7 @@ def resolve(
     _check_growth(config, strategy or make_strategy(config, task.space))
 
     if config.executor == "auto":
+        check_task(task, config)  # executors are timed by training it
         config = config.model_copy(update={"executor": _choose_executor(config, task, hparams)})
     return config
 

@@ -14,7 +14,6 @@ from popgrad.core.initial import first_hparams
 from popgrad.core.population import Hparams
 from popgrad.core.seeding import Rng
 from popgrad.hardware import resolve_devices
-from popgrad.runs.components import Components
 from popgrad.runs.seen import CheckedTasks, task_fingerprint
 from popgrad.tasks.base import Context, Task
 from popgrad.tasks.evaluation import seeded
@@ -28,20 +27,20 @@ _ADVICE = "check=False (--no-check) starts without this check"
 log = logging.getLogger("popgrad")
 
 
-def check_task(components: Components) -> None:
+def check_task(task: Task, config: RunConfig) -> None:
     """Rehearse a member of a run whose task is not known to train; nothing is written into the run.
 
     Global generators and settings are restored. A task that has passed is not checked again while its
     code and values are the same.
 
     Args:
-        components: Components of the run. One of popgrad's own tasks is not checked.
+        task: Task to train, with the configured space. One of popgrad's own is not checked.
+        config: Configuration of the run, with its device decided.
 
     Raises:
         UsageError: The task cannot be trained as it is; the message names the part and the cure.
     """
-    config = components.config
-    if not config.check or _is_built_in(components.task):
+    if not config.check or _is_built_in(task):
         return
     device = _device(config)
     if device is None:
@@ -49,10 +48,10 @@ def check_task(components: Components) -> None:
         return
 
     known = CheckedTasks()
-    fingerprint = task_fingerprint(components.task, device.type)
+    fingerprint = task_fingerprint(task, device.type)
     if fingerprint in known:
         return
-    _rehearse_members(components.task, config, device)
+    _rehearse_members(task, config, device)
     known.add(fingerprint)
 
 

@@ -107,7 +107,7 @@ class RunKeywords(TypedDict, total=False):
     """
 
     check: bool
-    """Try a task that is new, with a few steps of one member, before the run is created.
+    """Whether a new task is checked, by a few steps of one member, before the run is created.
     Default: True.
     """
 

@@ -157,7 +157,12 @@ def _describe_class(cls: type, depth: int) -> Any:
         return name
     kinds = (bool, int, float, str, Space, types.FunctionType)
     own = [value for value in vars(cls).values() if isinstance(value, kinds)]
-    return [name, *(_describe(value, depth + 1) for value in own)]
+    return [name, *(_describe(value, depth + 1) for value in own if not _is_generated(value))]
+
+
+def _is_generated(value: object) -> bool:
+    """Whether a value is a method that a decorator such as `dataclass` has written."""
+    return isinstance(value, types.FunctionType) and value.__code__.co_filename == "<string>"
 
 
 def _describe_function(function: types.FunctionType, depth: int) -> Any:

@@ -21,7 +21,7 @@ from popgrad.metrics import as_numbers
 from popgrad.state import State, flatten, unflatten
 from popgrad.tasks.base import Checkable, Context, Sharing, Task
 from popgrad.tasks.calls import explained
-from popgrad.tasks.difference import Difference, difference, losses
+from popgrad.tasks.differences import Difference, difference, losses
 from popgrad.tasks.evaluation import seed_generators
 from popgrad.tasks.trial import check_score_among
 
@@ -105,7 +105,7 @@ class Rehearsal:
     def _call(self, name: str, call: str, method: Callable[[Hparams], Any]) -> State:
         """Return the state that a method of the task returns."""
         hparams = dict(self._hparams)
-        with explained(name, call, self._cure):
+        with explained(name, call, _cure):
             state = method(hparams)
         if hparams != self._hparams:
             raise UsageError(
@@ -117,7 +117,7 @@ class Rehearsal:
 
     def _evaluate(self, state: State, before: "_Stored") -> None:
         """Check the metrics, and that an evaluation leaves the state as it is."""
-        with explained("evaluate", 'evaluate(state, hparams, "validation", ctx)', self._cure):
+        with explained("evaluate", 'evaluate(state, hparams, "validation", ctx)', _cure):
             metrics = self._task.evaluate(state, dict(self._hparams), "validation", self._ctx)
         check_score_among(self._task.score, as_numbers(metrics))
 
@@ -128,17 +128,6 @@ class Rehearsal:
                 "than the record; let it change a copy",
                 changed,
             )
-
-    def _cure(self, error: BaseException) -> str:
-        """Return the cure for a usual exception; "" = unknown."""
-        if isinstance(error, KeyError) and error.args and isinstance(error.args[0], str):
-            return f"the hyperparameters are {', '.join(self._hparams) or 'none'}"
-        if isinstance(error, TypeError) and "positional argument" in str(error):
-            return (
-                "the methods are init(self, hparams, ctx), train(self, state, hparams, steps, ctx) and "
-                "evaluate(self, state, hparams, split, ctx)"
-            )
-        return ""
 
     # --- a step from equal states -----------------------------------------------------------------
 
@@ -251,6 +240,16 @@ class _Stored:
             unflatten(json.loads(self._tree), self._leaves),
             unflatten(json.loads(other._tree), other._leaves),
         )
+
+
+def _cure(error: BaseException) -> str:
+    """Return the cure for a usual exception; "" = unknown."""
+    if isinstance(error, TypeError) and "positional argument" in str(error):
+        return (
+            "the methods are init(self, hparams, ctx), train(self, state, hparams, steps, ctx) and "
+            "evaluate(self, state, hparams, split, ctx)"
+        )
+    return ""
 
 
 def _check_point(step: int, **numbers: float) -> None:

@@ -31,9 +31,16 @@ def read_splits(data: Callable[[], object]) -> Splits:
         data: The task's function.
 
     Raises:
-        UsageError: It returns something else than `Splits`.
+        UsageError: It fails, or returns something else than `Splits`.
+        OSError: A file cannot be read.
     """
-    splits: Any = data()
+    try:
+        with explained("data", CALLS["data"]):
+            splits: Any = data()
+    except UsageError as error:
+        if isinstance(error.__cause__, OSError):  # the disk may be back at the next attempt
+            raise error.__cause__ from None
+        raise
     if isinstance(splits, Splits):
         return splits
     if isinstance(splits, Mapping) and splits.keys() == {"train", "validation", "test"}:
@@ -262,6 +269,8 @@ class Trial:
         message = str(error).lower()
         if isinstance(error, KeyError):
             return f"the hyperparameters are {', '.join(self._hparams) or 'none'}"
+        if "trackedhparams" in message:
+            return "hparams is a mapping that cannot be changed; use dict(hparams)"
         if "closure" in message:
             return "this optimizer needs a closure; write a step that passes one"
         if "device" in message or "cuda" in message:
@@ -297,11 +306,11 @@ def _check_loss(value: object) -> None:
 def _check_label_range(split: str, labels: torch.Tensor, outputs: torch.Tensor) -> None:
     if outputs.dim() < 2 or labels.shape[1:] == outputs.shape[1:]:
         return  # probabilities, which cross entropy takes too
-    if labels.dtype not in (torch.int64, torch.uint8):
+    if labels.dtype not in (torch.int64, torch.uint8) or labels.shape[1:] != outputs.shape[2:]:
         kind = str(labels.dtype).removeprefix("torch.")
         raise UsageError(
             f"data: the labels of {split} are {kind} {list(labels.shape)}, but cross entropy takes class "
-            "indices, int64 [n]; write labels.long(), or a loss for them"
+            "indices, int64 [n]; convert them in data, or write a loss for them"
         )
 
     classes = outputs.shape[1]
