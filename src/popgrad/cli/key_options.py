@@ -68,7 +68,7 @@ def takes_keys(command: Command) -> Callable[[Callable[..., None]], Callable[...
         @functools.wraps(function)
         def with_options(**arguments: Any) -> None:
             given = {name: arguments.pop(name) for name in names}
-            # A flag that was not given is False, or None if it has a negative form.
+            # An option without a value that was not given is False; None if it has a negative form.
             mappings = {"keys": {k: v for k, v in given.items() if v is not missing[k]}}
             if takes_strategy:
                 own = {name: arguments.pop(name) for name in _STRATEGY_SETTINGS}

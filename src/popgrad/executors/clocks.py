@@ -79,7 +79,7 @@ _PATIENCE = 600.0
 """Seconds of training before a line is logged in any case: it is no news about a segment of minutes."""
 
 _FIRST_PATIENCE = 3600.0
-"""The same while no segment has finished, so that none is known to be slow."""
+"""Seconds of training before a line is logged if no other segment has finished yet."""
 
 _SLOW_FACTOR = 10.0
 """A segment is slow if it takes so many times as long as the longest one that has finished."""
