@@ -4,6 +4,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +13,7 @@ from typing import Any
 import cloudpickle
 
 from popgrad.core.errors import PopgradError, UsageError
+from popgrad.core.fault import Fault
 from popgrad.gates.code import admit, is_recorded
 
 
@@ -88,7 +90,7 @@ def _import(name: str, what: str) -> ModuleType:
         if isinstance(error, ModuleNotFoundError) and error.name == package:
             cure = "; start popgrad in the folder that holds it, or name that folder in PYTHONPATH"
         raise UsageError(
-            f"{what} module {name!r} cannot be imported: {_one_line(error)}{cure}"
+            f"{what} module {name!r} cannot be imported: {one_line(error)}{cure}"
         ) from error
 
 
@@ -98,9 +100,10 @@ def _search(folder: Path) -> None:
         sys.path.insert(0, str(folder))
 
 
-def _one_line(error: BaseException) -> str:
-    """Return the type and message of an exception in one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())
+def one_line(error: BaseException) -> str:
+    """Return the type and message of an exception, and the line that raised it, in one line."""
+    fault = Fault.read("".join(traceback.format_exception(error)))
+    return " ".join(str(fault or f"{type(error).__name__}: {error}").split())
 
 
 def _load_file(path: Path, content: bytes, what: str) -> ModuleType:
@@ -133,7 +136,7 @@ def _load_file(path: Path, content: bytes, what: str) -> ModuleType:
     except (PopgradError, KeyboardInterrupt):
         raise
     except BaseException as error:
-        raise UsageError(f"{what} file {path} fails: {_one_line(error)}") from error
+        raise UsageError(f"{what} file {path} fails: {one_line(error)}") from error
 
     cloudpickle.register_pickle_by_value(module)
     return module

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from popgrad.record.lineage import schedule
-from popgrad.runs.api import load
+from popgrad.runs.api import load, run
+from popgrad.tasks.reference import resolve_task
 from program import SMALL, Done, contents, popgrad, readings, refused
 
 
@@ -88,3 +89,44 @@ def test_a_run_directory_is_left_as_it_is_by_what_only_reads_or_is_refused(finis
         **before,
         str(finished / "lock"): b"",
     }
+
+
+# --- a run that was given an instance --------------------------------------------------------------
+
+
+def test_a_task_that_python_has_given_is_named_for_later_commands() -> None:
+    task = resolve_task("toy.py:ready_made", {})
+    run(task, population=2, intervals=1, interval=1, executor="serial", directory="here")
+    for argv in (("test", "here"), ("replay", "here"), ("resume", "here", "--intervals", "2")):
+        said = refused(*argv)
+        assert "started from Python with a task instance (Toy)" in said
+        assert "--task file.py:NAME" in said
+        assert "popgrad." not in said  # no Python on the command line
+        assert popgrad(*argv, "--task", "toy.py:ready_made").code == 0
+    assert popgrad("replay", "here", "--fresh-seed", "3", "--task", "toy.py:ready_made").code == 0
+    assert "'Missing'" in refused("test", "here", "--task", "toy.py:Missing")
+    assert "leave it out" in refused("test", "pretrained:fc", "--task", "toy.py:Toy")
+
+
+def test_the_advice_repeats_the_task() -> None:
+    task = resolve_task("toy.py:ready_made", {})
+    run(task, population=2, intervals=1, interval=1, executor="serial", directory="here")
+    toy = Path("toy.py")
+    toy.write_text(toy.read_text().replace('print("the task says hello")', "1 / 0"))
+    argv = ("--intervals", "2", "--allow-changed-task", "--task", "toy.py:Toy")
+    done = popgrad("resume", "here", *argv)
+    assert done.code == 1
+    assert done.err.endswith(
+        "correct the task, and continue with: popgrad resume here --task toy.py:Toy --allow-changed-task\n"
+    )
+
+
+def test_a_file_alone_names_its_only_task() -> None:
+    done = popgrad("run", "toy.py", *SMALL, "--dir", "here")  # the ready-made one of three
+    assert done.code == 0
+    assert load("here").config.task == str(Path("toy.py:ready_made").absolute())
+    assert popgrad("test", "here").code == 0
+    toy = Path("toy.py")
+    toy.write_text(toy.read_text().replace("ready_made =", "_hidden ="))
+    assert "choose one of toy.py:Toy, toy.py:Failing" in refused("run", "toy.py", *SMALL)
+    assert "there is no task file none.py" in refused("run", "none.py")

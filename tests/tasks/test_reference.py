@@ -112,6 +112,14 @@ def test_a_file_that_fails_says_how(file, source):
     message = refused(f"{file}:Name", {})
     assert str(file) in message
     assert re.search("ZeroDivisionError|SyntaxError|ModuleNotFoundError", message)
+    assert message.endswith(f"({file}, line 1)")
+
+
+def test_a_task_that_cannot_be_made_says_where(file):
+    file.write_text(f"{SOURCE}\nclass Broken(Quadratic):\n    def __init__(self):\n        1 / 0\n")
+    said = refused(f"{file}:Broken", {})
+    assert "cannot be made: ZeroDivisionError: division by zero (" in said
+    assert said.endswith(f"{file}, line {file.read_text().count(chr(10))})")
 
 
 def test_a_module_that_fails_says_how(file, monkeypatch):

@@ -77,7 +77,7 @@ def takes_keys(command: Command) -> Callable[[Callable[..., None]], Callable[...
         @functools.wraps(function)
         def with_options(**arguments: Any) -> None:
             given = {name: arguments.pop(name) for name in names}
-            # A flag that was not given is False, or None if it has a negative form.
+            # A flag that was not given is False; None if it has a negative form.
             mappings = {
                 "keys": {
                     k: v if k not in opposite else not v

@@ -12,7 +12,9 @@ from typing import Any, Self
 import cloudpickle
 
 from popgrad.core.errors import PopgradError, RunError, UsageError
+from popgrad.core.fault import Fault
 from popgrad.executors.base import Save
+from popgrad.executors.tracebacks import format_exception
 from popgrad.state import State
 from popgrad.tasks.base import Sharing, Task
 from popgrad.tasks.settings import Settings
@@ -61,7 +63,7 @@ class WorkerError:
             place: Place in which the task was loaded, such as "in a worker process".
             cure: Advice, such as "try serial".
         """
-        reason = f"{type(error).__name__}: {error}"
+        reason = Fault.read(format_exception(error)) or f"{type(error).__name__}: {error}"
         return cls(UsageError(f"the task cannot be loaded {place} ({reason}); {cure}"))
 
 

@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 
 from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
-from popgrad.core.errors import UsageError
+from popgrad.core.errors import PopgradError, UsageError
 from popgrad.gates.code import is_own
 from popgrad.gates.files import file_digest
 from popgrad.gates.sizes import SOURCE
-from popgrad.lookup import import_object, load_module
+from popgrad.lookup import import_object, load_module, one_line
 from popgrad.tasks import TASKS
 from popgrad.tasks.base import Task
 
@@ -31,7 +31,7 @@ def resolve_task(reference: str, options: Mapping[str, Any], data_dir: str | Non
         data_dir: Directory of the data; passed as `data_dir` if it has such a parameter.
 
     Raises:
-        UsageError: No such task exists, or an option is unknown or of the wrong type.
+        UsageError: No such task exists, it cannot be made, or an option is unknown or of the wrong type.
 
     Example:
         >>> resolve_task("quadratic", {"lr": 0.5}).score
@@ -57,7 +57,12 @@ def resolve_task(reference: str, options: Mapping[str, Any], data_dir: str | Non
     if data_dir is not None and "data_dir" in inspect.signature(factory).parameters:
         arguments.setdefault("data_dir", data_dir)
     checked = check_options(factory, arguments, f"task {reference}")
-    return typing.cast(Task, factory(**checked))
+    try:
+        return typing.cast(Task, factory(**checked))
+    except (PopgradError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise UsageError(f"task {reference} cannot be made: {one_line(error)}") from error
 
 
 def full_reference(reference: str) -> str:

@@ -1,6 +1,7 @@
 """What only a pool of processes can get wrong: death, signals, pickles, settings, files and memory."""
 
 import contextlib
+import errno
 import gc
 import io
 import logging
@@ -26,8 +27,9 @@ from popgrad.core.errors import RunError, UsageError
 from popgrad.core.population import Assignment, Hparams, Outcome
 from popgrad.core.space import LogUniform, Space
 from popgrad.data import Splits
-from popgrad.executors import Serial
+from popgrad.executors import Serial, clocks
 from popgrad.executors.processes import pool as processes
+from popgrad.executors.processes import process
 from popgrad.executors.processes.pool import Processes
 from popgrad.hardware import available_cores
 from popgrad.state import State
@@ -340,6 +342,52 @@ def test_a_worker_that_ends_while_it_starts_is_an_error() -> None:
         RunError, match=r"^the worker process ended with code 3 while it was starting; .* serial$"
     ):
         Processes(Ends(), CPU, workers=1)
+
+
+class Hangs(Quadratic):
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        threading.Event().wait()
+
+
+def test_a_worker_that_hangs_while_it_starts_is_logged_and_an_error_in_the_end(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(clocks, "SLOW_START", 0.01)
+    monkeypatch.setattr(clocks, "START_LIMIT", DEADLINE)
+    before = children()
+    with (
+        caplog.at_level(logging.WARNING, "popgrad"),
+        pytest.raises(
+            RunError, match=r"^worker 0 has not started in 20 s: it loads the task \(.*\)"
+        ),
+    ):
+        Processes(Hangs(), CPU, workers=1)
+    assert caplog.messages[0].startswith("waiting for worker 0 to start")
+    assert children() == before
+
+
+def test_a_worker_that_ends_while_it_starts_has_its_last_words_shown() -> None:
+    class Talks(Quadratic):
+        def __reduce__(self) -> tuple[Any, ...]:
+            return exec, ("import os; print('libcuda is missing', flush=True); os._exit(3)",)
+
+    with pytest.raises(
+        RunError, match=r"code 3 .* \(it printed 'libcuda is missing'\); .* serial$"
+    ):
+        Processes(Talks(), CPU, workers=1)
+
+
+def test_no_room_for_another_process_is_an_error_that_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    files = open_files()
+    monkeypatch.setattr(process, "interpreter", refuse)
+    with pytest.raises(RunError, match=r"^no room for another worker process .*`ulimit -u`"):
+        Processes(Quadratic(), CPU, workers=1)
+    assert open_files() <= files
 
 
 @pytest.mark.parametrize("workers", [0, -1])

@@ -4,7 +4,7 @@ import itertools
 import pickle
 import resource
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from multiprocessing.connection import wait
 
 import cloudpickle
@@ -13,6 +13,7 @@ import torch
 from popgrad.core.errors import RunError, UsageError
 from popgrad.core.population import Assignment, Outcome, SegmentId, Telemetry
 from popgrad.executors.base import Attempt, Save, late_outcome
+from popgrad.executors.clocks import StartClock, TrainingClock
 from popgrad.executors.fingerprint import fingerprint_with
 from popgrad.executors.processes.limits import limit_error, set_file_limit
 from popgrad.executors.processes.process import Process
@@ -26,10 +27,13 @@ from popgrad.executors.processes.worker import (
 )
 from popgrad.executors.queue import TrainingQueue
 from popgrad.executors.remote import WorkerError, make_setup, pickle_task
-from popgrad.executors.start import StartClock
+from popgrad.executors.writer import WRITE_LIMIT
 from popgrad.hardware import available_cores
 from popgrad.state import State, flatten, unflatten
 from popgrad.tasks.base import Sharing, Task
+
+_FLUSH_LIMIT = WRITE_LIMIT + 60.0
+"""Seconds to wait for a worker that writes checkpoints; it ends its own wait before."""
 
 
 class Processes:
@@ -64,7 +68,8 @@ class Processes:
     ) -> None:
         self._devices = devices
         self._deadline = deadline
-        self._clock = StartClock(deadline, max_time)
+        self._start_clock = StartClock(deadline, max_time)
+        self._training_clock = TrainingClock()
         self._queue: TrainingQueue[Attempt] = TrainingQueue()
         self._states: dict[SegmentId, tuple[SharedState, Layout]] = {}
         self._free: list[SharedState] = []  # memory that holds no state any more, to write over
@@ -134,9 +139,9 @@ class Processes:
         doing = "starts Python and imports torch" if wanted is StartReport else "loads the task"
         while True:
             try:
-                answer = worker.receive(self._clock.seconds_left(worker.started, name))
+                answer = worker.receive(self._start_clock.seconds_left(worker.started, name))
             except TimeoutError:
-                self._clock.check(worker.started, name, doing)
+                self._start_clock.check(worker.started, name, doing)
                 continue
             except EOFError:
                 raise RunError(
@@ -201,7 +206,16 @@ class Processes:
 
             answered = wait(list(busy), self._timeout(busy.values()))
             if not answered:
-                return self._end_late(min(busy.values(), key=lambda worker: worker.started))
+                first = min(busy.values(), key=lambda worker: worker.started)
+                if (
+                    self._deadline is not None
+                    and time.monotonic() >= first.started + self._deadline
+                ):
+                    return self._end_late(first)
+                for worker in busy.values():
+                    assert worker.attempt is not None
+                    self._training_clock.check(worker.started, worker.attempt.assignment)
+                continue
             attempt, answer = self._receive(busy[answered[0]])  # type: ignore[index]
 
             # The worker gets its next segment first: it need not wait for what the controller does.
@@ -215,11 +229,17 @@ class Processes:
             if isinstance(settled, Outcome):
                 return settled
 
-    def _timeout(self, busy: Iterable[Process]) -> float | None:
-        """Return the seconds until the first deadline; None = there is none."""
-        if self._deadline is None:
-            return None
-        return max(0.0, min(worker.started for worker in busy) + self._deadline - time.monotonic())
+    def _timeout(self, busy: Collection[Process]) -> float | None:
+        """Return the seconds until the first deadline, or until a segment is slow; None = neither."""
+        times = [
+            self._training_clock.seconds_left(worker.started, worker.attempt.assignment)
+            for worker in busy
+            if worker.attempt is not None
+        ]
+        if self._deadline is not None:
+            first = min(worker.started for worker in busy)
+            times.append(max(0.0, first + self._deadline - time.monotonic()))
+        return min((seconds for seconds in times if seconds is not None), default=None)
 
     def _end_late(self, worker: Process) -> Outcome:
         """End a worker that is over its deadline; another one takes its place."""
@@ -251,6 +271,7 @@ class Processes:
             self._workers.remove(worker)
 
         assert isinstance(answer, SegmentDone | WorkerError)
+        self._training_clock.add(time.monotonic() - worker.started)
         worker.attempt = None
         worker.target = None
         if isinstance(answer, SegmentDone) and answer.layout is not None:
@@ -316,8 +337,9 @@ class Processes:
         answers = []
         for worker in idle:
             try:
-                answers.append(worker.receive())
-            except EOFError:
+                answers.append(worker.receive(_FLUSH_LIMIT))
+            except (EOFError, TimeoutError):
+                # The engine writes the checkpoints that are missing.
                 _end(worker)
                 self._workers.remove(worker)
         for answer in answers:

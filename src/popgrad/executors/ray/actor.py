@@ -17,12 +17,12 @@ from popgrad.core.errors import RunError
 from popgrad.core.population import Assignment, Outcome
 from popgrad.executors.allocator import keep_memory
 from popgrad.executors.base import Attempt, train_segment
+from popgrad.executors.clocks import StartClock
 from popgrad.executors.fingerprint import fingerprint
 from popgrad.executors.interpreter import THREADS
 from popgrad.executors.ray.cluster import Needs, capacity
 from popgrad.executors.ray.parcel import Parcel, alias, pack, unpack
 from popgrad.executors.remote import Setup, WorkerError, apply_setup
-from popgrad.executors.start import StartClock
 from popgrad.executors.writer import Writer
 
 _FIRST = "the first actor (`ray status` shows whether the cluster is busy)"

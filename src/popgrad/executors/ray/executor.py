@@ -18,18 +18,21 @@ from ray.exceptions import ObjectStoreFullError, OutOfDiskError, RayError
 from popgrad.core.errors import PopgradError, RunError, UsageError
 from popgrad.core.population import Assignment, Outcome, SegmentId, Telemetry
 from popgrad.executors.base import Attempt, Save, late_outcome
+from popgrad.executors.clocks import StartClock, TrainingClock
 from popgrad.executors.queue import TrainingQueue
 from popgrad.executors.ray.actor import Actor, Actors, error_lines
 from popgrad.executors.ray.cluster import Needs, capacity, connect, disconnect
 from popgrad.executors.ray.parcel import Parcel, pack, tensors, unpack
 from popgrad.executors.remote import WorkerError, make_setup, pickle_task
-from popgrad.executors.start import StartClock
-from popgrad.executors.writer import Writer
+from popgrad.executors.writer import WRITE_LIMIT, Writer
 from popgrad.state import State, flatten
 from popgrad.tasks.base import Sharing, Task
 
 _GROWTH_SECONDS = 1.0
 """Seconds of waiting after which a queued segment tries new nodes."""
+
+_FLUSH_LIMIT = WRITE_LIMIT + 60.0
+"""Seconds to wait for an actor that writes checkpoints; it ends its own wait before."""
 
 _FULL_ERRORS = (ObjectStoreFullError, OutOfDiskError)
 """Errors of Ray if neither memory nor disk has room for a state; a retry would fail as well."""
@@ -95,6 +98,7 @@ class Ray:
             )
         self._devices = devices
         self._deadline = deadline
+        self._training_clock = TrainingClock()
         self._needs = Needs(cpus, gpus)
         self._queue: TrainingQueue[Attempt] = TrainingQueue()
         self._states: dict[SegmentId, StoredState] = {}
@@ -162,6 +166,9 @@ class Ray:
 
             answered, _ = ray.wait([*busy, *starting], timeout=self._timeout(busy.values()))
             if not answered:
+                for actor in busy.values():
+                    assert actor.attempt is not None
+                    self._training_clock.check(actor.started, actor.attempt.assignment)
                 late = [actor for actor in busy.values() if self._seconds_left(actor) <= 0]
                 if late:
                     return self._end_late(late[0])
@@ -189,10 +196,14 @@ class Ray:
         return actor.started + self._deadline - time.monotonic()
 
     def _timeout(self, busy: Iterable[Actor]) -> float | None:
-        """Return the seconds to wait for an answer; None = no limit."""
+        """Return the seconds to wait for an answer, until there is something else to do; None = no limit."""
         times = [self._seconds_left(actor) for actor in busy if self._deadline is not None]
         if self._queue:
             times.append(_GROWTH_SECONDS)
+        for actor in busy:
+            assert actor.attempt is not None
+            slow = self._training_clock.seconds_left(actor.started, actor.attempt.assignment)
+            times += [] if slow is None else [slow]
         return max(0.0, min(times)) if times else None
 
     def _end_late(self, actor: Actor) -> Outcome:
@@ -217,6 +228,7 @@ class Ray:
         except RayError as error:
             answer = self._lose(actor, assignment, error)
             parcel = None
+        self._training_clock.add(time.monotonic() - actor.started)
         ref = actor.final
         actor.attempt = None
         actor.outcome = None
@@ -283,8 +295,8 @@ class Ray:
         flushes = [(actor, actor.handle.flush.remote()) for actor in self._actors.idle]
         for actor, ref in flushes:
             try:
-                answer = ray.get(ref)
-            except RayError:
+                answer = ray.get(ref, timeout=_FLUSH_LIMIT)
+            except RayError:  # also if there is no answer in that time
                 self._actors.drop(actor)
             else:
                 if isinstance(answer, WorkerError):

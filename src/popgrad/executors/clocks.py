@@ -1,9 +1,10 @@
-"""The clock of workers that start: how long one may take, and what is said about one that is late."""
+"""Clocks of workers, so that no wait is silent: one for their start, and one for their training."""
 
 import logging
 import time
 
 from popgrad.core.errors import RunError
+from popgrad.core.population import Assignment
 
 log = logging.getLogger("popgrad")
 
@@ -72,3 +73,57 @@ class StartClock:
                 "waiting for %s to start, %.0f s by now: it %s; the run ends if it takes %g s",
                 *(name, passed, doing, self._limit),
             )
+
+
+_PATIENCE = 600.0
+"""Seconds of training before a line is logged in any case: it is no news about a segment of minutes."""
+
+_FIRST_PATIENCE = 3600.0
+"""Seconds of training before a line is logged if no other segment has finished yet."""
+
+_SLOW_FACTOR = 10.0
+"""A segment is slow if it takes so many times as long as the longest one that has finished."""
+
+
+class TrainingClock:
+    """Logs segments that train far longer than the others, which may never end."""
+
+    def __init__(self) -> None:
+        self._longest: float | None = None
+        self._warned: set[tuple[int, int]] = set()
+
+    def add(self, seconds: float) -> None:
+        """Enter the time of a segment that has finished."""
+        self._longest = max(self._longest or 0.0, seconds)
+
+    @property
+    def _patience(self) -> float:
+        if self._longest is None:
+            return _FIRST_PATIENCE
+        return max(_PATIENCE, _SLOW_FACTOR * self._longest)
+
+    def seconds_left(self, started: float, assignment: Assignment) -> float | None:
+        """Return the seconds until a segment is slow; None if it was logged already.
+
+        Args:
+            started: Start of the attempt, in seconds of `time.monotonic`.
+            assignment: Segment that trains.
+        """
+        if assignment.id in self._warned:
+            return None
+        return max(0.0, started + self._patience - time.monotonic())
+
+    def check(self, started: float, assignment: Assignment) -> None:
+        """Log a segment that is slow, once. The arguments are those of `seconds_left`."""
+        passed = time.monotonic() - started
+        if passed < self._patience or assignment.id in self._warned:
+            return
+        self._warned.add(assignment.id)
+        longest = (
+            "" if self._longest is None else f", and no other took more than {self._longest:.0f} s"
+        )
+        log.warning(
+            "member %d has trained interval %d for %.0f s%s; if it hangs, stop the run and resume it; a "
+            "run with a deadline ends such a segment by itself",
+            *(assignment.member, assignment.interval, passed, longest),
+        )

@@ -1,4 +1,4 @@
-"""The clock of workers that start: a line when one is slow, an error when it is over its limit."""
+"""Clocks of workers: a line when one is slow, an error when its start is over the limit."""
 
 import logging
 import time
@@ -6,7 +6,8 @@ import time
 import pytest
 
 from popgrad.core.errors import RunError
-from popgrad.executors.start import SLOW_START, START_LIMIT, StartClock
+from popgrad.core.population import Assignment
+from popgrad.executors.clocks import SLOW_START, START_LIMIT, StartClock, TrainingClock
 
 
 @pytest.mark.parametrize(
@@ -42,3 +43,25 @@ def test_a_slow_start_is_logged_once_for_each_worker(caplog: pytest.LogCaptureFi
         "waiting for worker 1 to start",
     ]
     assert clock.seconds_left(now, "worker 0") > SLOW_START
+
+
+def test_a_segment_that_takes_far_longer_than_the_others_is_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock = TrainingClock()
+    segment = Assignment(3, 2, None, {}, 0, 0, 1)
+    now = time.monotonic()
+    with caplog.at_level(logging.WARNING, "popgrad"):
+        clock.check(now - 1000, segment)  # it may be the first of long ones
+        clock.add(2.0)
+        clock.add(1.0)
+        clock.check(now - 500, segment)
+        left = clock.seconds_left(now - 500, segment)
+        clock.check(now - 1000, segment)
+        clock.check(now - 2000, segment)
+    assert left == pytest.approx(100.0, abs=5.0)
+    assert clock.seconds_left(now, segment) is None
+    (said,) = caplog.messages
+    assert said.startswith(
+        "member 3 has trained interval 2 for 1000 s, and no other took more than 2 s"
+    )
