@@ -11,13 +11,14 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from popgrad.cli.printing import out, print_json, print_line
+from popgrad.cli.printing import out, print_folded, print_json, print_line
 from popgrad.core.population import Segment
 from popgrad.core.space import Space
 from popgrad.doctor import Finding
 from popgrad.doctor.finding import size
 from popgrad.report import summary, summary_data
 from popgrad.report.text import lineage_line, schedule_table
+from popgrad.runs.advice import next_steps, shown_path
 from popgrad.runs.evaluate import Evaluation
 from popgrad.runs.replay import Replay
 from popgrad.runs.result import Result
@@ -39,16 +40,12 @@ def finish(result: Result, *, read_test: bool, as_json: bool) -> None:
 
     if metrics is not None:
         print_line(f"on the test split, which selection has never seen: {_words(metrics)}")
-    path = _relative(result.directory)
+    path = result.directory
     if path is not None:
         names = sorted(file.name for file in path.iterdir() if file.suffix in _OUTPUTS)
-        print_line(f"kept in {path} ({result.stopped}): {', '.join(names)}")
-
-
-def _relative(path: Path | None) -> Path | None:
-    """Return the path relative to the working directory, if it lies in it."""
-    here = Path.cwd()
-    return path.relative_to(here) if path is not None and path.is_relative_to(here) else path
+        print_folded(f"kept in {shown_path(path)} ({result.stopped}): {', '.join(names)}")
+        for step in next_steps(result):
+            print_line(f"next: {step}")
 
 
 def show(result: Result, *, as_json: bool, test: Mapping[str, float] | None = None) -> None:

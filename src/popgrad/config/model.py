@@ -188,6 +188,14 @@ class RunConfig(_Model):
         option=Option(_STOP, "X"),
         if_unset="no target",
     )
+    patience: Integer | None = key(
+        None,
+        "Intervals without a better best score after which no further interval starts.",
+        commands=_RUN_AND_RESUME,
+        option=Option(_STOP, "N"),
+        if_unset="no limit",
+        ge=1,
+    )
     initial: list[dict[str, Any]] = key(
         [],
         "Hyperparameters of the first members, a table for each; missing names are sampled.",

@@ -122,7 +122,7 @@ def _check_fields(kind: Any, cls: type[Any], arguments: Mapping[str, Any]) -> No
             )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Space:
     """Named dimensions in a fixed order: read-only, picklable, and equal if all of these are.
 
@@ -151,6 +151,9 @@ class Space:
                     f"got {name!r}"
                 )
         object.__setattr__(self, "dimensions", MappingProxyType(dict(self.dimensions)))
+
+    def __repr__(self) -> str:
+        return f"Space({dict(self.dimensions)!r})"
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Mapping[str, Any]], where: str = "space") -> "Space":

@@ -29,7 +29,8 @@ class Record:
             be read.
         fingerprint: Arithmetic of the machine that started the run; empty = nothing has trained
             yet.
-        stopped: Reason the run ended: "finished", "target score", "time", or "unfinished".
+        stopped: Reason the run ended: "finished", "target score", "patience", "time",
+            "callback", or "unfinished".
     """
 
     space: Space

@@ -74,6 +74,11 @@ class RunKeywords(TypedDict, total=False):
     target_score: float | None
     """Validation score of a member at which no further interval starts. Default: no target."""
 
+    patience: int | None
+    """Intervals without a better best score after which no further interval starts. Default: no
+    limit.
+    """
+
     weights: str | Path | None
     """Weights that every member starts from: a .safetensors file, or the directory of a run.
     Default: random weights.
@@ -183,6 +188,9 @@ class ResumeKeywords(TypedDict, total=False):
 
     target_score: float | None
     """Validation score of a member at which no further interval starts."""
+
+    patience: int | None
+    """Intervals without a better best score after which no further interval starts."""
 
     data_dir: str | Path | None
     """Directory of the data, for a task that is given by name."""

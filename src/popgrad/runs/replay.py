@@ -14,6 +14,7 @@ from popgrad.record.check import check_record
 from popgrad.record.record import Record
 from popgrad.runs.api import start
 from popgrad.runs.components import executor_factory
+from popgrad.runs.display import Display, ProgressKind
 from popgrad.runs.reopen import check_same_task, recorded_config, reopen_task
 from popgrad.runs.result import Result
 from popgrad.runs.winner import Winner
@@ -140,6 +141,7 @@ def replay_schedule(
     device: str | None = None,
     allow_changed_task: bool = False,
     callbacks: Callbacks | None = None,
+    progress: ProgressKind | Display = True,
 ) -> Result:
     """Train one new model under a recorded schedule, to see whether the schedule alone helps.
 
@@ -155,6 +157,7 @@ def replay_schedule(
         device: Another device.
         allow_changed_task: Whether to continue if the source of the task has changed.
         callbacks: Functions to call as segments and intervals finish.
+        progress: Progress on standard error, as that of `run`.
 
     Raises:
         UsageError: An argument is wrong, or the task has changed or has to be passed.
@@ -183,6 +186,7 @@ def replay_schedule(
             "executor": "serial",
             "max_time": None,
             "target_score": None,
+            "patience": None,
         }
     )
 
@@ -191,6 +195,7 @@ def replay_schedule(
         task=task,
         directory=None if keep is None else Path(keep),
         callbacks=callbacks,
+        display=progress if isinstance(progress, Display) else Display(progress),
     )
 
 

@@ -13,9 +13,13 @@ from popgrad.core.population import Segment, SegmentId
 from popgrad.engine.callbacks import Callbacks, IntervalEnd, combine
 from popgrad.engine.limits import Limits
 from popgrad.engine.loop import Engine
+from popgrad.executors.base import Executor
 from popgrad.runs.components import Components
+from popgrad.runs.display import Display
+from popgrad.runs.outline import outline
 from popgrad.runs.outputs import event_callbacks, write_figures, write_tables, write_winner
 from popgrad.runs.result import Result
+from popgrad.runs.status import run_status
 from popgrad.state import State
 from popgrad.store.atomic import leftovers, replacing
 from popgrad.store.directory import Directory
@@ -31,6 +35,7 @@ def run_session(
     journal: Journal,
     directory: Directory | None,
     callbacks: Callbacks | None = None,
+    display: Display | None = None,
 ) -> Result:
     """Run the engine on a journal until a limit is reached, and write the outputs.
 
@@ -39,12 +44,32 @@ def run_session(
         journal: The record so far; it grows.
         directory: Directory of the run; None = in memory only.
         callbacks: Functions to call as segments and intervals finish.
+        display: Display of the run; None = nothing is shown.
 
     Raises:
         PopgradError: The run cannot continue; what is recorded stays.
     """
+    display = display or Display()
+    record = journal.record()
+    course, lines = outline(
+        components,
+        None if directory is None else directory.path,
+        size=record.size,
+        recorded=len(record.segments),
+        completed=run_status(record, {}, "").completed,
+    )
+    with display.show(course, lines) as shown:
+        both = combine(shown, callbacks or Callbacks())
+        result = _run_with_copy(components, journal, directory, both)
+    display.finish(result)
+    return result
+
+
+def _run_with_copy(
+    components: Components, journal: Journal, directory: Directory | None, callbacks: Callbacks
+) -> Result:
+    """Run the engine, and update the copy in storage if there is one."""
     config = components.config
-    callbacks = callbacks or Callbacks()
     if directory is not None and config.storage is not None:
         mirror = Mirror(Storage(config.storage), directory, partial(_has_checkpoint, components))
         mirror.update()
@@ -66,7 +91,9 @@ def _run(
     engine = _make_engine(components, journal, directory, callbacks)
     try:
         with _sigterm_interrupts():
-            reason = engine.run(Limits(config.intervals, config.max_time, config.target_score))
+            reason = engine.run(
+                Limits(config.intervals, config.max_time, config.target_score, config.patience)
+            )
             winner = journal.record().winner.id
             final = {winner: engine.state(winner)}
             journal.set_about(stopped=reason)
@@ -96,10 +123,16 @@ def _make_engine(
             event_callbacks(directory, components.task, journal.segments()), callbacks
         )
 
+    def make_executor() -> Executor:
+        executor = components.make_executor(save=save)
+        if callbacks.on_start is not None:
+            callbacks.on_start()
+        return executor
+
     return Engine(
         components.task,
         components.strategy,
-        partial(components.make_executor, save=save),
+        make_executor,
         journal,
         checkpoints,
         seed=config.seed,

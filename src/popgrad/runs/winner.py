@@ -16,6 +16,7 @@ from torch import nn
 from popgrad.core.errors import PopgradError, UsageError
 from popgrad.core.population import Hparams, Segment
 from popgrad.record.lineage import schedule
+from popgrad.record.plain_table import html_table, text_table, value_text
 from popgrad.record.schedule import Schedule
 from popgrad.state import State
 from popgrad.store.atomic import replacing
@@ -24,7 +25,7 @@ from popgrad.tasks.evaluation import seeded
 from popgrad.tasks.reference import check_outside, resolve_task
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Winner:
     """The member with the best final score.
 
@@ -48,6 +49,22 @@ class Winner:
     lineage: tuple[Segment, ...] = field(repr=False)
     state: State = field(repr=False)
     task: Task = field(repr=False)
+
+    def __repr__(self) -> str:
+        """Return a short description: member, score, hyperparameters, schedule."""
+        return text_table(*self._table())
+
+    def _repr_html_(self) -> str:
+        """Return the same description for a notebook."""
+        return html_table(*self._table())
+
+    def _table(self) -> tuple[str, list[list[str]]]:
+        """Return the title and the rows of the description."""
+        hparams = (f"{name} {value_text(value)}" for name, value in self.hparams.items())
+        schedule = self.schedule
+        phases = f"{schedule.steps} steps in {len(schedule.merged().phases)} phases"
+        title = f"Winner: member {self.member}, {self.task.score} {value_text(self.score)}"
+        return title, [["hparams", ", ".join(hparams)], ["schedule", phases]]
 
     @property
     def member(self) -> int:
