@@ -3,10 +3,13 @@
 import dataclasses
 import inspect
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.console import Group
+from rich.live import Live
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -17,14 +20,17 @@ from popgrad.core.space import Space
 from popgrad.doctor import Finding
 from popgrad.doctor.finding import size
 from popgrad.report import summary, summary_data
+from popgrad.report.escape import Escaped
 from popgrad.report.text import lineage_line, schedule_table
-from popgrad.runs.advice import next_steps, shown_path
+from popgrad.runs.advice import call, command, next_steps, shown_path
 from popgrad.runs.evaluate import Evaluation
 from popgrad.runs.replay import Replay
 from popgrad.runs.result import Result
 from popgrad.store.retention import Garbage
 
 _MARKS = {"ok": ("✓", "green"), "note": ("·", "yellow"), "problem": ("✗", "bold red")}
+_WATCH_PERIOD = 2.0
+"""Seconds between two views of a run in progress."""
 _OUTPUTS = (".png", ".csv", ".safetensors")
 
 
@@ -48,13 +54,55 @@ def finish(result: Result, *, read_test: bool, as_json: bool) -> None:
             print_line(f"next: {step}")
 
 
+def show_run(result: Result, *, as_json: bool) -> None:
+    """Print the status of a run, and what `show` prints."""
+    if not as_json:
+        print_folded(_status_line(result))
+    show(result, as_json=as_json)
+
+
+def watch(open_result: Callable[[], Result]) -> None:
+    """Show a run until it is no longer in progress.
+
+    Args:
+        open_result: Opens the run as far as it has come.
+    """
+    with Live(console=out, auto_refresh=False) as live:
+        while True:
+            result = open_result()
+            shown = Group(Text(_status_line(result)), summary(result.record))
+            live.update(Escaped(shown), refresh=True)
+            if not result.in_progress:
+                return
+            time.sleep(_WATCH_PERIOD)
+
+
+def _status_line(result: Result) -> str:
+    """Return the status of a run, and of an interrupted one how to continue it."""
+    line = result.status.describe()
+    if result.status.state != "interrupted" or result.directory is None:
+        return line
+    if result.record.given_task:
+        return f"{line}; continue with: {call('resume', result.directory, given_task=True)}"
+    return f"{line}; continue with: {command('resume', result.directory)}"
+
+
 def show(result: Result, *, as_json: bool, test: Mapping[str, float] | None = None) -> None:
     """Print the winner, its schedule, its lineage and the population."""
     if not as_json:
         out.print(summary(result.record))
         return
     directory = None if result.directory is None else str(result.directory)
-    data: dict[str, Any] = {"directory": directory, "stopped": result.stopped}
+    status = result.status
+    data: dict[str, Any] = {
+        "directory": directory,
+        "stopped": result.stopped,
+        "in_progress": result.in_progress,
+        "process": status.process or None,
+        "completed_intervals": status.completed,
+        "requested_intervals": status.intervals,
+        "seconds_left": status.seconds_left,
+    }
     data |= summary_data(result.record)
     print_json(data | ({"test": _plain(test)} if test is not None else {}))
 

@@ -248,6 +248,10 @@ class RunConfig(_Model):
         ge=1,
     )
     outputs: bool = key(True, "Write tables, figures and events beside the record and the winner.")
+    refresh: bool = key(
+        True,
+        "Refresh tables and figures as the run trains too, in at most a hundredth of its time.",
+    )
     events: bool = key(
         False,
         "Write TensorBoard events (needs the extra tensorboard).",

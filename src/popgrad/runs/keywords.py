@@ -110,6 +110,11 @@ class RunKeywords(TypedDict, total=False):
     outputs: bool
     """Write tables, figures and events beside the record and the winner. Default: True."""
 
+    refresh: bool
+    """Refresh tables and figures as the run trains too, in at most a hundredth of its time.
+    Default: True.
+    """
+
     events: bool
     """Write TensorBoard events (needs the extra tensorboard). Default: False."""
 

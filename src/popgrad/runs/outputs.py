@@ -13,6 +13,7 @@ from popgrad.engine.callbacks import Callbacks
 from popgrad.record.lineage import best_segments
 from popgrad.record.record import Record
 from popgrad.report import curves, rows, write_csv
+from popgrad.report.history import Row
 from popgrad.runs.result import Result
 from popgrad.runs.winner import save_winner
 from popgrad.store.atomic import replacing
@@ -29,14 +30,20 @@ def write_tables(
     record: Record, telemetry: Mapping[SegmentId, Telemetry], directory: Directory, task: Task
 ) -> None:
     """Write `history.csv`, a row per segment, and `loss_summary.csv`, a row per point of a training curve."""
-    write_csv(directory.history, rows(record, telemetry))
+    history, points = tables(record, telemetry, task)
+    write_csv(directory.history, history)
+    if points:
+        write_csv(directory.curves, points)
 
+
+def tables(
+    record: Record, telemetry: Mapping[SegmentId, Telemetry], task: Task
+) -> tuple[list[Row], list[Row]]:
+    """Return the rows of `history.csv` and of `loss_summary.csv`."""
     steps = None
     if record.segments and isinstance(task, Epochal):
         steps = epoch_steps(task, record.segments[0].hparams)
-    points = curves.rows(telemetry, steps_per_epoch=steps)
-    if points:
-        write_csv(directory.curves, points)
+    return rows(record, telemetry), curves.rows(telemetry, steps_per_epoch=steps)
 
 
 def write_figures(result: Result, directory: Directory, task: Task) -> None:
@@ -46,12 +53,19 @@ def write_figures(result: Result, directory: Directory, task: Task) -> None:
 
     record = result.record
     winner = record.winner
-    figures.save(figures.results(record), directory.figure("results"))
-    figures.save(figures.schedule(record), directory.figure("schedule"))
+    draw_record(record, directory)
     if "lr" in record.space:
         steps = epoch_steps(task, winner.hparams) if isinstance(task, Epochal) else None
         rate = figures.rate(record, winner.member, name="lr", steps_per_epoch=steps)
         figures.save(rate, directory.figure("lr"))
+
+
+def draw_record(record: Record, directory: Directory) -> None:
+    """Write those of the figures that need no code of the task."""
+    from popgrad.report import figures
+
+    figures.save(figures.results(record), directory.figure("results"))
+    figures.save(figures.schedule(record), directory.figure("schedule"))
 
 
 def write_winner(result: Result, directory: Directory) -> None:

@@ -81,9 +81,11 @@ class Result:
         """Return the title and the rows of the description."""
         failed = sum(segment.failed for segment in self.segments)
         members = f"{self.size} member{'' if self.size == 1 else 's'}"
-        count = f"{len(self.segments)} of {members}" + (f", {failed} failed" if failed else "")
+        count = f"{len(self.segments)} segments, {members}" + (
+            f", {failed} failed" if failed else ""
+        )
         where = "in memory only" if self.directory is None else str(self.directory)
-        rows = [["status", self.status.describe()], ["segments", count], ["directory", where]]
+        rows = [["status", self.status.describe()], ["record", count], ["directory", where]]
         with suppress(NobodyLeftError):
             hparams = self.record.winner.hparams
             words = ", ".join(f"{name} {value_text(value)}" for name, value in hparams.items())

@@ -18,6 +18,7 @@ from popgrad.runs.components import Components
 from popgrad.runs.display import Display
 from popgrad.runs.outline import outline
 from popgrad.runs.outputs import event_callbacks, write_figures, write_tables, write_winner
+from popgrad.runs.refresh import Refresher
 from popgrad.runs.result import Result
 from popgrad.runs.status import run_status
 from popgrad.state import State
@@ -88,6 +89,10 @@ def _run(
         with replacing(directory.configuration) as aside:
             aside.write_text(configuration.write(config), encoding="utf-8")
 
+    refresher = None
+    if directory is not None and config.outputs and config.refresh:
+        refresher = Refresher(directory, components.task)
+        callbacks = combine(refresher.callbacks, callbacks)
     engine = _make_engine(components, journal, directory, callbacks)
     try:
         with _sigterm_interrupts():
@@ -98,10 +103,10 @@ def _run(
             final = {winner: engine.state(winner)}
             journal.set_about(stopped=reason)
     except BaseException:
-        _close(engine, directory)
+        _close(engine, directory, refresher)
         _write_partial_outputs(components, journal, directory)
         raise
-    _close(engine, directory)
+    _close(engine, directory, refresher)
 
     try:
         return _write_outputs(components, journal, directory, final)
@@ -186,8 +191,11 @@ def _sigterm_interrupts() -> Iterator[None]:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _close(engine: Engine, directory: Directory | None) -> None:
+def _close(engine: Engine, directory: Directory | None, refresher: Refresher | None) -> None:
     engine.close()
+    if refresher is not None:
+        # It could replace the last figures by older ones.
+        refresher.close()
     if directory is not None:
         # No process writes any more, but a worker may have died in the middle of a file. If the
         # deletion fails, the next session tries again.

@@ -62,9 +62,10 @@ class Winner:
         """Return the title and the rows of the description."""
         hparams = (f"{name} {value_text(value)}" for name, value in self.hparams.items())
         schedule = self.schedule
-        phases = f"{schedule.steps} steps in {len(schedule.merged().phases)} phases"
+        phases = len(schedule.merged().phases)
+        length = f"{schedule.steps} steps in {phases} phase{'' if phases == 1 else 's'}"
         title = f"Winner: member {self.member}, {self.task.score} {value_text(self.score)}"
-        return title, [["hparams", ", ".join(hparams)], ["schedule", phases]]
+        return title, [["hparams", ", ".join(hparams)], ["schedule", length]]
 
     @property
     def member(self) -> int:
