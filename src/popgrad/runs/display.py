@@ -1,5 +1,6 @@
 """The display of a run on standard error: its first lines, its progress, and its last lines."""
 
+import os
 import sys
 import threading
 import time
@@ -63,8 +64,11 @@ class Display:
             return
 
         if self._kind is True and _in_notebook():
-            self._lines = NotebookTable(LiveTable(course), lines)
-            yield self._lines.callbacks
+            notebook = self._lines = NotebookTable(LiveTable(course), lines)
+            try:
+                yield notebook.callbacks
+            finally:
+                notebook.update()
             return
 
         plain = self._lines = Lines(self._console, course)
@@ -84,7 +88,11 @@ class Display:
         if self._kind is not True:
             return self._kind == "table"
         # With FORCE_COLOR rich takes a file for a terminal; a table that is redrawn needs a real one.
-        return self._console.is_interactive and self._console.file.isatty()
+        console = self._console
+        if not (console.is_terminal and console.file.isatty()):
+            return False
+        # The console reads this variable when it is made, which may be before it is set.
+        return not console.is_dumb_terminal and os.environ.get("TTY_INTERACTIVE") != "0"
 
     @contextmanager
     def _table(self, course: Course) -> Iterator[Callbacks]:
@@ -111,8 +119,6 @@ class Display:
         if self._lines is None or self._program:
             return
         seconds = time.perf_counter() - self._begin
-        if isinstance(self._lines, NotebookTable):
-            self._lines.update()
         self._lines.print(f"{result.status.describe()} in {seconds:.1f} s: {result.headline}")
         if result.directory is not None:
             self._lines.print(f"kept in {shown_path(result.directory)}; next:")

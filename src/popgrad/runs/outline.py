@@ -32,7 +32,8 @@ def outline(
         recorded=recorded,
     )
 
-    name, length = _task_name(config.task), config.interval
+    name = _task_name(config.task)
+    length = f"{config.interval} steps" if str(config.interval).isdigit() else config.interval
     members = _count(size, "member")
     lines = [
         f"{name}: {members}, {_count(config.intervals, 'interval')} of {length}; "

@@ -4,7 +4,6 @@ import importlib
 import io
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from html import escape as escape_html
 from statistics import median
@@ -30,7 +29,8 @@ _UNBOUNDED = 10_000
 _OTHER_LINES = 4
 """Lines of the terminal beside those of members: headings, the count of hidden members, bar, prompt."""
 
-_NOTEBOOK_SIZE = {"width": 100, "height": 40}
+_NOTEBOOK_COLUMNS = 100
+_NOTEBOOK_LINES = 40
 _NOTEBOOK_PERIOD = 0.5
 """Seconds between two updates of a notebook's output."""
 
@@ -76,8 +76,10 @@ class Lines:
 
     def print(self, line: str) -> None:
         """Print a line as it is. A stream that is closed or full never ends a run."""
-        with suppress(OSError, ValueError):
+        try:
             self._console.print(line, markup=False, soft_wrap=True)
+        except (OSError, ValueError):
+            self._console.quiet = True
 
     def print_interval(self, end: IntervalEnd) -> None:
         """Print the line of an interval that all members have trained."""
@@ -235,7 +237,14 @@ class NotebookTable:
 
     def __init__(self, table: LiveTable, lines: Sequence[str]) -> None:
         self._table = table
-        self._console = Console(file=io.StringIO(), **_NOTEBOOK_SIZE)  # type: ignore[arg-type]
+        # Plain text: in a kernel, rich would show each piece as an output of its own.
+        self._console = Console(
+            file=io.StringIO(),
+            force_jupyter=False,
+            color_system=None,
+            width=_NOTEBOOK_COLUMNS,
+            height=_NOTEBOOK_LINES,
+        )
         self._above = list(lines)
         self._below: list[str] = []
         self._updated = time.monotonic()
