@@ -60,9 +60,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
         *("popgrad.executors", "popgrad.tasks"),
     ),
     "popgrad.cli": (
-        *("popgrad.core", "popgrad.config", "popgrad.data", "popgrad.doctor", "popgrad.engine"),
-        *("popgrad.record", "popgrad.report", "popgrad.runs", "popgrad.store", "popgrad.tasks"),
-        "popgrad.strategies",
+        *("popgrad.core", "popgrad.config", "popgrad.data", "popgrad.doctor", "popgrad.record"),
+        *("popgrad.report", "popgrad.runs", "popgrad.store", "popgrad.strategies", "popgrad.tasks"),
     ),
     "popgrad": (
         *(
