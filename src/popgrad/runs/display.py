@@ -105,6 +105,8 @@ class Display:
         live = Live(
             console=console,
             get_renderable=lambda: Escaped(table.render(console)),
+            # Forty members take some 30 ms, and a task may train in this process.
+            refresh_per_second=1,
             # What a script prints into a file stays in the file.
             redirect_stdout=self._program or sys.stdout.isatty(),
         )
