@@ -62,9 +62,9 @@ LAYERS: dict[str, tuple[str, ...]] = {
         *("popgrad.executors", "popgrad.gates", "popgrad.tasks"),
     ),
     "popgrad.cli": (
-        *("popgrad.core", "popgrad.config", "popgrad.data", "popgrad.doctor", "popgrad.engine"),
-        *("popgrad.record", "popgrad.report", "popgrad.runs", "popgrad.store", "popgrad.tasks"),
-        *("popgrad.gates", "popgrad.strategies"),
+        *("popgrad.core", "popgrad.config", "popgrad.data", "popgrad.doctor", "popgrad.gates"),
+        *("popgrad.record", "popgrad.report", "popgrad.runs", "popgrad.store", "popgrad.strategies"),
+        "popgrad.tasks",
     ),
     "popgrad": (
         *(

@@ -1,5 +1,6 @@
 """Population Based Training for PyTorch: a trained model and the schedule that trained it."""
 
+import importlib.metadata
 import os
 
 # Before the first product: with it the MKL gives equal bits, wherever in memory an operand is.
@@ -43,3 +44,11 @@ __all__ = [
     "Strategy", "Population", "Plan", "pbt", "random_search",
     "PopgradError", "UsageError", "DataError", "RunError", "AllMembersFailedError",
 ]  # fmt: skip
+
+__version__ = importlib.metadata.version("popgrad")
+
+
+def __dir__() -> list[str]:
+    """Return the public names alone, for `dir` and for completion."""
+    modules = ["data", "metrics", "nn", "strategies", "tasks"]
+    return sorted([*__all__, *modules, *(name for name in globals() if name.startswith("__"))])

@@ -21,9 +21,18 @@ def test_run_shows_the_winner_and_keeps_the_run() -> None:
     assert "winner" in done.out
     assert "Schedule" in done.out
     assert "on the test split, which selection has never seen: q " in done.out
-    kept = done.out.rpartition("kept in here (finished): ")[2].strip().split(", ")
-    assert {"history.csv", "results.png", "schedule.png"} <= set(kept)
-    lines = done.err.splitlines()
+    last = done.out.rpartition("kept in here (finished): ")[2].splitlines()
+    assert {"history.csv", "results.png", "schedule.png"} <= set(last[0].split(", "))
+    assert last[1:] == [
+        "next: open here/schedule.png",
+        "next: popgrad show here",
+        "next: popgrad test here",
+        "next: popgrad replay here",
+        "next: popgrad resume here --intervals 6",
+    ]
+    first, lines = done.err.splitlines()[:3], done.err.splitlines()[3:]
+    assert first[0].startswith("quadratic: 4 members, 3 intervals of 4 steps; strategy pbt")
+    assert first[2] == "directory here; from another terminal: popgrad show here"
     assert [line.partition(":")[0] for line in lines] == [f"{i}/3 intervals" for i in (1, 2, 3)]
     assert "inherit" in lines[0]
     assert "inherit" not in lines[2]
@@ -320,7 +329,7 @@ def test_data_files_that_cannot_be_used_are_named(content: bytes | None) -> None
 def test_data_that_is_missing_in_the_middle_says_how_to_go_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def start(config: object, components: object, directory: Path, callbacks: object) -> None:
+    def start(config: object, *, directory: Path, **others: object) -> None:
         directory.mkdir()
         (directory / "journal.db").touch()
         raise DataError("the disk is gone")

@@ -1,8 +1,10 @@
 """A run's directory: made where nothing is, and worked on by one process at a time."""
 
+import fcntl
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -68,3 +70,23 @@ def test_what_was_killed_before_it_had_a_journal_is_begun_again(tmp_path: Path) 
     for name in ("lock", ".journal.db.part", ".journal.db.part-journal"):
         (tmp_path / name).touch()
     assert Directory.create(tmp_path).path == tmp_path
+
+
+def test_a_reader_that_asks_for_the_holder_refuses_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has the lock for a moment; the run tries again."""
+    directory = Directory.create(tmp_path / "run")
+    (directory.path / "lock").touch()
+    with (directory.path / "lock").open() as reader:
+        fcntl.flock(reader, fcntl.LOCK_SH)
+        waits: list[float] = []
+
+        def wait(seconds: float) -> None:
+            waits.append(seconds)
+            fcntl.flock(reader, fcntl.LOCK_UN)
+
+        monkeypatch.setattr(time, "sleep", wait)
+        with directory.locked():
+            assert directory.holder() == str(os.getpid())
+    assert len(waits) == 1

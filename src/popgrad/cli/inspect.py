@@ -9,13 +9,21 @@ from popgrad.tasks import TASKS, Split
 
 
 def show(
-    directory: options.Run, every_row: options.All = False, as_json: options.Json = False
+    directory: options.Run,
+    every_row: options.All = False,
+    watch: options.Watch = False,
+    as_json: options.Json = False,
 ) -> None:
-    """Show the winner, its schedule and its lineage, also of a run in progress.
+    """Show the status of a run, its winner, schedule and lineage, also while it is in progress.
 
     No code of the task is run.
     """
-    reports.show(open_run(directory), every_row=every_row, as_json=as_json)
+    if watch and as_json:
+        raise UsageError("--watch, --json: given both; give one")
+    if watch:
+        reports.watch(lambda: open_run(directory))
+    else:
+        reports.show_run(open_run(directory), every_row=every_row, as_json=as_json)
 
 
 def schedule(

@@ -146,6 +146,9 @@ All = Annotated[
 Csv = Annotated[bool, _option("--csv", None, "Print CSV instead of a table.", _FILES)]
 Json = Annotated[bool, _option("--json", None, "Print JSON instead of tables.", _FILES)]
 Debug = Annotated[bool, _option("--debug", None, "Write no tables, figures and events.", _FILES)]
+Watch = Annotated[
+    bool, _option("--watch", None, "Show it again every few seconds, as long as it is in progress.")
+]
 NoTest = Annotated[
     bool, _option("--no-test", None, "Leave the test split unread at the end.", _FILES)
 ]

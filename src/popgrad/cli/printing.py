@@ -5,20 +5,20 @@ import json
 import logging
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from popgrad.cli.escape import Escaping
+from popgrad.report.console import err as err
+from popgrad.report.escape import Escaping
 
 _BOUNDLESS = 10_000  # columns
 
 out = Console(highlight=False, emoji=False)
-err = Console(stderr=True, highlight=False, emoji=False, markup=False)
-for _console in (out, err):
-    _console.push_render_hook(Escaping())
+out.push_render_hook(Escaping())
 
 
 def prepare() -> None:
@@ -55,6 +55,17 @@ def explain(notes: list[str]) -> None:
 def print_line(text: str) -> None:
     """Print one line to standard output, never wrapped."""
     out.print(text, markup=False, soft_wrap=True)
+
+
+def print_folded(text: str) -> None:
+    """Print a line to standard output, in a terminal as several: a name is never broken in two."""
+    if not out.is_terminal:
+        print_line(text)
+        return
+    for line in textwrap.wrap(
+        text, out.width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    ):
+        print_line(line)
 
 
 def print_json(data: object) -> None:

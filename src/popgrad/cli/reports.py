@@ -4,28 +4,35 @@ import dataclasses
 import inspect
 import math
 import shlex
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.console import Group
+from rich.live import Live
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from popgrad.cli.printing import out, print_json, print_line
+from popgrad.cli.printing import out, print_folded, print_json, print_line
 from popgrad.core.population import Segment
 from popgrad.core.space import Space
 from popgrad.doctor import Finding
 from popgrad.doctor.finding import size
 from popgrad.record.live import Curves
 from popgrad.report import summary, summary_data
+from popgrad.report.escape import Escaped
 from popgrad.report.text import ROWS, lineage_line, schedule_table
+from popgrad.runs.advice import call, command, next_steps, shown_path
 from popgrad.runs.evaluate import Evaluation
 from popgrad.runs.replay import Replay
 from popgrad.runs.result import Result
 from popgrad.store.retention import Garbage
 
 _MARKS = {"ok": ("✓", "green"), "note": ("·", "yellow"), "problem": ("✗", "bold red")}
+_WATCH_PERIOD = 2.0
+"""Seconds between two views of a run in progress."""
 _OUTPUTS = (".png", ".csv", ".safetensors")
 
 
@@ -41,16 +48,45 @@ def finish(result: Result, *, read_test: bool, as_json: bool) -> None:
 
     if metrics is not None:
         print_line(f"on the test split, which selection has never seen: {_words(metrics)}")
-    path = _relative(result.directory)
+    path = result.directory
     if path is not None:
         names = sorted(file.name for file in path.iterdir() if file.suffix in _OUTPUTS)
-        print_line(f"kept in {path} ({result.stopped}): {', '.join(names)}")
+        print_folded(f"kept in {shown_path(path)} ({result.stopped}): {', '.join(names)}")
+        for step in next_steps(result):
+            print_line(f"next: {step}")
 
 
-def _relative(path: Path | None) -> Path | None:
-    """Return the path relative to the working directory, if it lies in it."""
-    here = Path.cwd()
-    return path.relative_to(here) if path is not None and path.is_relative_to(here) else path
+def show_run(result: Result, *, as_json: bool) -> None:
+    """Print the status of a run, and what `show` prints."""
+    if not as_json:
+        print_folded(_status_line(result))
+    show(result, as_json=as_json)
+
+
+def watch(open_result: Callable[[], Result]) -> None:
+    """Show a run until it is no longer in progress.
+
+    Args:
+        open_result: Opens the run as far as it has come.
+    """
+    with Live(console=out, auto_refresh=False) as live:
+        while True:
+            result = open_result()
+            shown = Group(Text(_status_line(result)), summary(result.record))
+            live.update(Escaped(shown), refresh=True)
+            if not result.in_progress:
+                return
+            time.sleep(_WATCH_PERIOD)
+
+
+def _status_line(result: Result) -> str:
+    """Return the status of a run, and of an interrupted one how to continue it."""
+    line = result.status.describe()
+    if result.status.state != "interrupted" or result.directory is None:
+        return line
+    if result.record.given_task:
+        return f"{line}; continue with: {call('resume', result.directory, given_task=True)}"
+    return f"{line}; continue with: {command('resume', result.directory)}"
 
 
 def show(
@@ -68,7 +104,16 @@ def show(
         out.print(summary(result.record, result.telemetry, rows=rows, more=more))
         return
     directory = None if result.directory is None else str(result.directory)
-    data: dict[str, Any] = {"directory": directory, "stopped": result.stopped}
+    status = result.status
+    data: dict[str, Any] = {
+        "directory": directory,
+        "stopped": result.stopped,
+        "in_progress": result.in_progress,
+        "process": status.process or None,
+        "completed_intervals": status.completed,
+        "requested_intervals": status.intervals,
+        "seconds_left": status.seconds_left,
+    }
     data |= summary_data(result.record, result.telemetry)
     print_json(data | ({"test": _plain(test)} if test is not None else {}))
 

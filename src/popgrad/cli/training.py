@@ -12,18 +12,17 @@ import typer
 from popgrad.cli import options, printing, reports
 from popgrad.cli.arguments import new_directory, open_run, read_config, read_initial
 from popgrad.cli.key_options import key_names, takes_keys
-from popgrad.cli.progress import show_progress
 from popgrad.core.errors import DataError, RunError, UsageError
-from popgrad.runs.api import load, start
-from popgrad.runs.api import resume as resume_run
+from popgrad.runs.api import restart, start
 from popgrad.runs.build import build
+from popgrad.runs.display import Display
 from popgrad.runs.evaluate import evaluate_split, named_task
 from popgrad.runs.replay import replay as replay_lineage
 from popgrad.runs.replay import replay_schedule
 from popgrad.runs.vanilla import check, check_initial
 from popgrad.runs.vanilla import train as train_network
 from popgrad.runs.winner import save_winner
-from popgrad.store.directory import Directory
+from popgrad.store.directory import Directory, find_run
 from popgrad.store.mirror import fetch
 from popgrad.tasks import Split
 
@@ -61,16 +60,8 @@ def run(
 
     components = build(config)
     path = directory or new_directory(config)
-    progress = show_progress(
-        printing.err,
-        members=components.config.population,
-        intervals=components.config.intervals,
-        score=components.ranking.text,
-        space=components.task.space,
-        plain=plain,
-    )
-    with _advice(path), progress as callbacks:
-        result = start(config, components=components, directory=path, callbacks=callbacks)
+    with _advice(path):
+        result = start(config, components=components, directory=path, display=_display(plain))
     reports.finish(result, read_test=not no_test, as_json=as_json)
 
 
@@ -112,23 +103,16 @@ def _continue(
     as_json: bool,
 ) -> None:
     """Continue a run, with arguments of `popgrad.resume`, and the reference of its task."""
-    before = open_run(directory)
-    own_task = named_task(before, task, arguments.get("data_dir"))
-    progress = show_progress(
-        printing.err,
-        members=before.size,
-        intervals=arguments.get("intervals", before.config.intervals),
-        score=before.score_name,
-        space=before.space,
-        plain=plain,
-    )
-    with _advice(directory, task), progress as callbacks:
-        result = resume_run(
-            directory,
+    find_run(directory, "DIR")
+    allow_changed_task = arguments.pop("allow_changed_task", False)
+    own_task = named_task(open_run(directory), task, arguments.get("data_dir"))
+    with _advice(directory, task):
+        result = restart(
+            directory.absolute(),
+            arguments,
             task=own_task,
-            on_segment=callbacks.on_segment,
-            on_interval=callbacks.on_interval,
-            **arguments,
+            allow_changed_task=allow_changed_task,
+            display=_display(plain),
         )
     reports.finish(result, read_test=not no_test, as_json=as_json)
 
@@ -162,18 +146,9 @@ def replay(
         "allow_changed_task": allow_changed_task,
     }
     if fresh_seed is not None:
-        progress = show_progress(
-            printing.err,
-            members=1,
-            intervals=len(lineage),
-            score=recorded.score_name,
-            space=recorded.space,
-            plain=plain,
+        result = replay_schedule(
+            directory, fresh_seed, member, keep=keep, progress=_display(plain), **arguments
         )
-        with progress as callbacks:
-            result = replay_schedule(
-                directory, fresh_seed, member, keep=keep, callbacks=callbacks, **arguments
-            )
         reports.finish(result, read_test=not no_test, as_json=as_json)
         if not as_json:
             reports.compare_scores(result, lineage[-1])
@@ -229,9 +204,6 @@ def train(
         components = build(config)
         check_initial(components)
         path = directory or new_directory(config)
-        intervals = components.config.intervals
-        score = components.ranking.text
-        space = components.task.space
     else:
         if directory is not None:
             raise UsageError(
@@ -240,19 +212,16 @@ def train(
         own = {name: value for name, value in keys.items() if name in ("epochs", "seed", "device")}
         _check_changeable(own, f"{what} continues {config.load}")
         path = Path(config.load)
-        before = load(path)
-        intervals = before.config.intervals
-        score = before.score_name
-        space = before.space
 
     # A table would be drawn over the lines of the monitor, which is another process.
     plain = plain or mode == "parallel"
-    progress = show_progress(
-        printing.err, members=1, intervals=intervals, score=score, space=space, plain=plain
-    )
-    with _advice(path), progress as callbacks:
-        result = train_network(config, path, mode=mode, callbacks=callbacks)
+    with _advice(path):
+        result = train_network(config, path, mode=mode, display=_display(plain))
     reports.finish(result, read_test=False, as_json=as_json)
+
+
+def _display(plain: bool) -> Display:
+    return Display("lines" if plain else True, program=True)
 
 
 @contextmanager

@@ -209,6 +209,14 @@ class RunConfig(_Model):
         commands=_RUN_AND_RESUME,
         option=Option(_STOP),
     )
+    patience: Integer | None = key(
+        None,
+        "Intervals without a better best score after which no further interval starts.",
+        commands=_RUN_AND_RESUME,
+        option=Option(_STOP, "N"),
+        if_unset="no limit",
+        ge=1,
+    )
     initial: list[dict[str, Any]] = key(
         [],
         "Hyperparameters of the first members, a table for each; missing names are sampled.",
@@ -267,6 +275,10 @@ class RunConfig(_Model):
         ge=1,
     )
     outputs: bool = key(True, "Write tables, figures and events beside the record and the winner.")
+    refresh: bool = key(
+        True,
+        "Refresh tables and figures as the run trains too, in at most a hundredth of its time.",
+    )
     events: bool = key(
         False,
         "Write TensorBoard events (needs the extra tensorboard).",

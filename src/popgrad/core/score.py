@@ -83,6 +83,11 @@ class Score:
         # Zero has a sign, which no reader expects.
         return -score + 0.0 if self.minimize else score
 
+    def words(self, score: float) -> str:
+        """Return the metric and its value for people to read, such as "loss 0.25 (lower is better)"."""
+        note = " (lower is better)" if self.minimize else ""
+        return f"{self.metric} {self.shown(score):.4g}{note}"
+
     def target(self, value: float | None) -> float | None:
         """Return the score at which a target is reached.
 

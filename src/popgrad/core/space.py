@@ -152,7 +152,7 @@ def _cure(value: Any) -> str:
     return f"use one of {', '.join(cls.__name__ for cls in DIMENSIONS.values())}"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Space:
     """Named dimensions in a fixed order: read-only, picklable, and equal if all of these are.
 
@@ -190,6 +190,9 @@ class Space:
                 )
         built = {name: _built(name, value) for name, value in given.items()}
         object.__setattr__(self, "dimensions", MappingProxyType(built))
+
+    def __repr__(self) -> str:
+        return f"Space({dict(self.dimensions)!r})"
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Mapping[str, Any]], where: str = "space") -> "Space":

@@ -14,7 +14,7 @@ from popgrad.core.seeding import Rng
 from popgrad.engine.assignments import make_assignment
 from popgrad.engine.callbacks import Callbacks
 from popgrad.engine.failures import FailureCheck
-from popgrad.engine.limits import Limits, StopReason
+from popgrad.engine.limits import BestInterval, Limits, StopReason
 from popgrad.engine.members import MemberTable
 from popgrad.engine.outcomes import finished_segment
 from popgrad.engine.planning import make_plan
@@ -103,6 +103,7 @@ class Engine:
         self._progress = progress_after(first, decisions, self._segments)
         self._states = StateSource(make_executor, checkpoints, journal, self._segments, task)
         self._members = MemberTable.of(self._progress, self._segments)
+        self._best_interval = BestInterval(self._segments.values())
 
         # The work ahead: every member's newest segment is pending, in training, or done.
         newest = self._progress.newest
@@ -153,6 +154,10 @@ class Engine:
             decision = self._decide()
             self._report(decision)
             self._apply(decision)
+            if self._reporter.stop_requested:
+                # In mode "async" other members are in training.
+                self._collect(all_members=True)
+                return self._finish("callback")
 
     def state(self, segment: SegmentId) -> State:
         """Return the final state of a segment: from the executor, its checkpoint, or retrained."""
@@ -217,7 +222,10 @@ class Engine:
     def _stop_reason(self) -> StopReason | None:
         """Return the reason to start no further interval; None = continue."""
         seconds = time.perf_counter() - self._begin
-        reached = self._limits.reached(self._members.best_score, seconds)
+        stale = self._best_interval.stale(self._members.completed)
+        reached = self._limits.reached(self._members.best_score, stale, seconds)
+        if reached is None and self._reporter.stop_requested:
+            reached = "callback"
         if reached is not None and self._intervals_left:
             return reached
         return None if self._undecided else "finished"
@@ -268,6 +276,7 @@ class Engine:
             outcome = self._states.executor().next()
             segment = self._record(outcome)
             self._members.update(segment)
+            self._best_interval.update(segment)
             if self._has_intervals_left(segment.member):
                 self._undecided.append(segment.member)
 

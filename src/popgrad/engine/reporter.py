@@ -15,11 +15,15 @@ class Reporter:
     Args:
         callbacks: Functions to call.
         intervals: Intervals of earlier sessions, which are not reported again.
+
+    Attributes:
+        stop_requested: Whether a callback has returned True.
     """
 
     def __init__(self, callbacks: Callbacks, intervals: int) -> None:
         self._callbacks = callbacks
         self._reported = intervals
+        self.stop_requested = False
 
     def report_segment(self, segment: Segment, telemetry: Telemetry) -> None:
         """Report a finished segment, and log the reason if it failed."""
@@ -32,7 +36,7 @@ class Reporter:
         if self._callbacks.on_record is not None:
             self._callbacks.on_record(segment, telemetry)
         if self._callbacks.on_segment is not None:
-            self._callbacks.on_segment(segment)
+            self._notice(self._callbacks.on_segment(segment))
 
     def report_intervals(
         self,
@@ -55,5 +59,10 @@ class Reporter:
             if self._callbacks.on_interval is not None:
                 ids = ((member, interval) for member in sorted(members))
                 ends = tuple(segments[segment] for segment in ids if segment in segments)
-                self._callbacks.on_interval(IntervalEnd(interval, ends, decision, seconds))
+                end = IntervalEnd(interval, ends, decision, seconds)
+                self._notice(self._callbacks.on_interval(end))
         self._reported = max(self._reported, finished)
+
+    def _notice(self, result: object) -> None:
+        # Only True itself: a function that was not written to stop a run may return anything.
+        self.stop_requested = self.stop_requested or result is True

@@ -33,7 +33,8 @@ class Record:
         run_id: Random name of the run, also of its copies; "" = not recorded.
         fingerprint: Arithmetic of the machine that started the run; empty = nothing has trained
             yet.
-        stopped: Reason the run ended: "finished", "target score", "time", or "unfinished".
+        stopped: Reason the run ended: "finished", "target score", "patience", "time",
+            "callback", or "unfinished".
     """
 
     space: Space

@@ -1,7 +1,7 @@
 """The schedule behind a model: hyperparameters by training step."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,11 @@ from popgrad.core.population import Hparams
 from popgrad.gates.files import read_bytes
 from popgrad.gates.sizes import TEXT
 from popgrad.record import schedule_text
+from popgrad.record.plain_table import html_table, shortened, text_table, value_text
 from popgrad.record.scheduler import Scheduler
+
+_SHOWN = 20
+"""Phases that the table of a schedule shows at most."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class Phase:
         return self.first_step + self.steps
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Schedule:
     r"""The hyperparameters behind one model, from its first step to its last.
 
@@ -75,6 +79,31 @@ class Schedule:
                     f"{phase.first_step} and takes {phase.steps} steps"
                 )
             expected = phase.end
+
+    def __repr__(self) -> str:
+        """Return a short table: a row for each phase, equal neighbours in one."""
+        title, rows = self._table()
+        return text_table(title, rows)
+
+    def _repr_html_(self) -> str:
+        """Return the same table for a notebook."""
+        title, rows = self._table()
+        return html_table(title, rows, headings=True)
+
+    def _table(self) -> tuple[str, list[Sequence[str]]]:
+        """Return the title and the rows of the table, headings first."""
+        phases = self.merged().phases
+        names = list(dict.fromkeys(name for phase in phases for name in phase.hparams))
+        rows = [
+            [f"{phase.first_step}..{phase.end - 1}"]
+            + [value_text(phase.hparams.get(name, "")) for name in names]
+            for phase in phases
+        ]
+        count = f"{len(phases)} phase{'' if len(phases) == 1 else 's'}"
+        return f"Schedule: {self.steps} steps, {count}", [
+            ["steps", *names],
+            *shortened(rows, _SHOWN),
+        ]
 
     @property
     def steps(self) -> int:

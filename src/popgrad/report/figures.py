@@ -4,6 +4,7 @@ They are drawn on `matplotlib.figure.Figure` alone, so nothing global (pyplot, a
 touched, and equal arguments give equal PNG files.
 """
 
+import io
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -264,3 +265,15 @@ def save(figure: Figure, path: str | PathLike[str]) -> None:
     """Write a figure in the format of the path's suffix; it replaces an older file as a whole."""
     with replacing(Path(path)) as aside:
         figure.savefig(aside, dpi=DPI)
+
+
+def shown_in_notebooks(figure: Figure) -> Figure:
+    """Return a figure that a notebook shows as a picture, also if pyplot is not loaded."""
+
+    def png() -> bytes:
+        content = io.BytesIO()
+        figure.savefig(content, format="png", dpi=DPI)
+        return content.getvalue()
+
+    figure._repr_png_ = png  # type: ignore[attr-defined]
+    return figure

@@ -2,7 +2,7 @@
 
 import logging
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -11,16 +11,18 @@ from typing import Any, Unpack, cast
 from popgrad import config as configuration
 from popgrad.config import RunConfig
 from popgrad.core.errors import UsageError
-from popgrad.core.population import Hparams, Segment
+from popgrad.core.population import Hparams
 from popgrad.core.space import DIMENSIONS, Dimension, Space
-from popgrad.engine.callbacks import Callbacks, IntervalEnd
+from popgrad.engine.callbacks import Callbacks, OnInterval, OnSegment
 from popgrad.gates.code import recorded_code
 from popgrad.hardware import versions
 from popgrad.record.check import check_record
 from popgrad.record.record import Record
 from popgrad.runs.build import CUSTOM, build
+from popgrad.runs.caller import Caller
 from popgrad.runs.check import check_task
 from popgrad.runs.components import Components
+from popgrad.runs.display import Display, ProgressKind
 from popgrad.runs.keywords import ResumeKeywords, RunKeywords
 from popgrad.runs.reopen import (
     check_given,
@@ -52,8 +54,9 @@ def run(
     strategy: str | Strategy = "pbt",
     initial: Sequence[Hparams] = (),
     directory: str | Path | None = None,
-    on_segment: Callable[[Segment], None] | None = None,
-    on_interval: Callable[[IntervalEnd], None] | None = None,
+    on_segment: OnSegment | None = None,
+    on_interval: OnInterval | None = None,
+    progress: ProgressKind = True,
     **keywords: Unpack[RunKeywords],
 ) -> Result:
     """Train a population.
@@ -67,8 +70,11 @@ def run(
         initial: Hyperparameters of the first members; missing names are sampled.
         directory: Directory to create for the run; None = in memory only: nothing is written, the run cannot
             be resumed, and of the final states only the winner's is kept.
-        on_segment: Called with each finished `Segment`, in the order of finishing.
-        on_interval: Called with an `IntervalEnd` after each interval.
+        on_segment: Called with each finished `Segment`, in the order of finishing. If it returns True,
+            the run stops.
+        on_interval: Called with an `IntervalEnd` after each interval. If it returns True, the run stops.
+        progress: Progress on standard error: True = a table in a terminal or a notebook, elsewhere a line
+            for each interval; "lines" or "table" = that one; False = nothing.
         **keywords: Keys of the configuration, and settings of the strategy.
 
     Returns:
@@ -77,6 +83,7 @@ def run(
     Raises:
         UsageError: An argument is wrong; nothing was written.
         RunError: The run cannot continue; what is recorded stays.
+        KeyboardInterrupt: Ctrl-C. The message states how to resume.
 
     Example:
         >>> import popgrad
@@ -101,13 +108,19 @@ def run(
         "strategy": {"name": strategy_name, **settings},
         "initial": initial,
     }
-    return start(
-        configuration.parse(values),
-        task=own_task,
-        strategy=own_strategy,
-        directory=None if directory is None else Path(directory),
-        callbacks=Callbacks(on_segment, on_interval),
-    )
+    path = None if directory is None else Path(directory).absolute()
+    caller = Caller(path, given_task=own_task is not None)
+    try:
+        return start(
+            configuration.parse(values),
+            task=own_task,
+            strategy=own_strategy,
+            directory=path,
+            callbacks=caller.callbacks(on_segment, on_interval),
+            display=Display(progress),
+        )
+    except KeyboardInterrupt:
+        raise caller.interrupt() from None
 
 
 def _spec(value: object) -> object:
@@ -125,6 +138,7 @@ def start(
     components: Components | None = None,
     directory: Path | None = None,
     callbacks: Callbacks | None = None,
+    display: Display | None = None,
 ) -> Result:
     """Start the run that a configuration describes.
 
@@ -135,6 +149,7 @@ def start(
         components: Components of the configuration, if they are built already.
         directory: Directory to create; None = in memory only.
         callbacks: Functions to call as segments and intervals finish.
+        display: Display of the run; None = nothing is shown.
 
     Raises:
         UsageError: The configuration requests something impossible; nothing was written.
@@ -168,14 +183,15 @@ def start(
         "stopped": "unfinished",
     }
     if directory is None:
-        return run_session(components, Journal(None, create=True, about=facts), None, callbacks)
+        journal = Journal(None, create=True, about=facts)
+        return run_session(components, journal, None, callbacks, display)
 
     durable = config.durability == "power"
     created = Directory.create(directory, durable=durable)
     with created.locked():
         journal = Journal(created.journal, create=True, about=facts, durable=durable)
         with closing(journal):
-            return run_session(components, journal, created, callbacks)
+            return run_session(components, journal, created, callbacks, display)
 
 
 @takes_keywords("resume")
@@ -185,8 +201,9 @@ def resume(
     task: Task | None = None,
     strategy: Strategy | None = None,
     allow_changed_task: bool = False,
-    on_segment: Callable[[Segment], None] | None = None,
-    on_interval: Callable[[IntervalEnd], None] | None = None,
+    on_segment: OnSegment | None = None,
+    on_interval: OnInterval | None = None,
+    progress: ProgressKind = True,
     **keywords: Unpack[ResumeKeywords],
 ) -> Result:
     """Continue a run: after an interruption, for more intervals, or with another population.
@@ -198,8 +215,10 @@ def resume(
         task: The task, if the run was given an instance.
         strategy: The strategy, if the run was given a `Strategy`.
         allow_changed_task: Whether to continue although the source of the task has changed.
-        on_segment: Called with each finished `Segment`, in the order of finishing.
-        on_interval: Called with an `IntervalEnd` after each interval.
+        on_segment: Called with each finished `Segment`, in the order of finishing. If it returns True,
+            the run stops.
+        on_interval: Called with an `IntervalEnd` after each interval. If it returns True, the run stops.
+        progress: Progress on standard error, as that of `run`.
         **keywords: New values of keys; None leaves a key as it is recorded.
 
     Returns:
@@ -208,6 +227,7 @@ def resume(
     Raises:
         UsageError: An argument is wrong, or the task has changed or has to be passed.
         RunError: There is no run, another process works on it, or it cannot continue.
+        KeyboardInterrupt: Ctrl-C. The message states how to resume.
 
     Example:
         >>> import popgrad
@@ -223,6 +243,46 @@ def resume(
 
     task = task_instance(task)
     path = Path(directory).absolute()
+    caller = Caller(path, given_task=task is not None)
+    try:
+        return restart(
+            path,
+            keywords,
+            task=task,
+            strategy=strategy,
+            allow_changed_task=allow_changed_task,
+            callbacks=caller.callbacks(on_segment, on_interval),
+            display=Display(progress),
+        )
+    except KeyboardInterrupt:
+        raise caller.interrupt() from None
+
+
+def restart(
+    path: Path,
+    keywords: Mapping[str, Any],
+    *,
+    task: Task | None = None,
+    strategy: Strategy | None = None,
+    allow_changed_task: bool = False,
+    callbacks: Callbacks | None = None,
+    display: Display | None = None,
+) -> Result:
+    """Continue the run in a directory.
+
+    Args:
+        path: Directory of the run.
+        keywords: New values of keys; None leaves a key as it is recorded.
+        task: The task, if the run was given an instance.
+        strategy: The strategy, if the run was given a `Strategy`.
+        allow_changed_task: Whether to continue although the source of the task has changed.
+        callbacks: Functions to call as segments and intervals finish.
+        display: Display of the run; None = nothing is shown.
+
+    Raises:
+        UsageError: An argument is wrong, or the task has changed or has to be passed.
+        RunError: There is no run, another process works on it, or it cannot continue.
+    """
     durable = open_record(path).config.get("durability") == "power"  # refuses what is not a run
     opened = Directory(path, durable)
     with opened.locked(), closing(Journal(opened.journal, durable=durable)) as journal:
@@ -248,7 +308,7 @@ def resume(
 
         facts = {"config": components.config.model_dump(mode="json"), "sizes": list(record.sizes)}
         journal.set_about(**facts, run_id=run_id, stopped="unfinished")
-        return run_session(components, journal, opened, Callbacks(on_segment, on_interval))
+        return run_session(components, journal, opened, callbacks, display)
 
 
 def _rebuild(
@@ -294,6 +354,8 @@ def load(
         True
     """
     opened = Directory(Path(directory).absolute())
+    # Read before the record: a run that ends in between is finished, and not interrupted.
+    process = opened.holder()
     with opened.reading() as journal:
         record = journal.record()
         telemetry = journal.telemetry()
@@ -313,4 +375,5 @@ def load(
         run_directory=opened,
         trained_task=task,
         allow_changed_task=allow_changed_task,
+        process=process,
     )

@@ -91,6 +91,11 @@ class RunKeywords(TypedDict, total=False):
     Default: False.
     """
 
+    patience: int | None
+    """Intervals without a better best score after which no further interval starts. Default: no
+    limit.
+    """
+
     weights: str | Path | None
     """Weights that every member starts from: a .safetensors file, or the directory of a run.
     Default: random weights.
@@ -126,6 +131,11 @@ class RunKeywords(TypedDict, total=False):
 
     outputs: bool
     """Write tables, figures and events beside the record and the winner. Default: True."""
+
+    refresh: bool
+    """Refresh tables and figures as the run trains too, in at most a hundredth of its time.
+    Default: True.
+    """
 
     events: bool
     """Write TensorBoard events (needs the extra tensorboard). Default: False."""
@@ -210,6 +220,9 @@ class ResumeKeywords(TypedDict, total=False):
 
     fail_fast: bool | None
     """End the run with the first failure of a member, after its retries; resume tries it again."""
+
+    patience: int | None
+    """Intervals without a better best score after which no further interval starts."""
 
     data_dir: str | Path | None
     """Directory of the data, for a task that is given by name."""

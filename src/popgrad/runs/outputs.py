@@ -9,10 +9,12 @@ from collections.abc import Mapping
 
 from popgrad.core.errors import UsageError
 from popgrad.core.population import Segment, SegmentId, Telemetry
+from popgrad.core.score import Score
 from popgrad.engine.callbacks import Callbacks
 from popgrad.record.lineage import best_segments
 from popgrad.record.record import Record
 from popgrad.report import curves, rows, write_csv
+from popgrad.report.history import Row
 from popgrad.runs.result import Result
 from popgrad.runs.winner import save_winner
 from popgrad.store.atomic import replacing
@@ -29,14 +31,20 @@ def write_tables(
     record: Record, telemetry: Mapping[SegmentId, Telemetry], directory: Directory, task: Task
 ) -> None:
     """Write `history.csv`, a row per segment, and `loss_summary.csv`, a row per point of a training curve."""
-    write_csv(directory.history, rows(record, telemetry))
+    history, points = tables(record, telemetry, task)
+    write_csv(directory.history, history)
+    if points:
+        write_csv(directory.curves, points)
 
+
+def tables(
+    record: Record, telemetry: Mapping[SegmentId, Telemetry], task: Task
+) -> tuple[list[Row], list[Row]]:
+    """Return the rows of `history.csv` and of `loss_summary.csv`."""
     steps = None
     if record.segments and isinstance(task, Epochal):
         steps = epoch_steps(task, record.segments[0].hparams)
-    points = curves.rows(telemetry, steps_per_epoch=steps)
-    if points:
-        write_csv(directory.curves, points)
+    return rows(record, telemetry), curves.rows(telemetry, steps_per_epoch=steps)
 
 
 def write_figures(result: Result, directory: Directory, task: Task) -> None:
@@ -46,12 +54,21 @@ def write_figures(result: Result, directory: Directory, task: Task) -> None:
 
     record = result.record
     winner = record.winner
-    figures.save(figures.results(record), directory.figure("results"))
-    figures.save(figures.schedule(record, result.telemetry), directory.figure("schedule"))
+    draw_record(record, directory, result.telemetry)
     if "lr" in record.space:
         steps = epoch_steps(task, winner.hparams) if isinstance(task, Epochal) else None
         rate = figures.rate(record, steps_per_epoch=steps, curves=result.telemetry)
         figures.save(rate, directory.figure("lr"))
+
+
+def draw_record(
+    record: Record, directory: Directory, telemetry: Mapping[SegmentId, Telemetry]
+) -> None:
+    """Write those of the figures that need no code of the task."""
+    from popgrad.report import figures
+
+    figures.save(figures.results(record), directory.figure("results"))
+    figures.save(figures.schedule(record, telemetry), directory.figure("schedule"))
 
 
 def write_winner(result: Result, directory: Directory) -> None:
@@ -69,7 +86,9 @@ def write_winner(result: Result, directory: Directory) -> None:
         aside.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
 
-def event_callbacks(directory: Directory, task: Task, recorded: list[Segment]) -> Callbacks:
+def event_callbacks(
+    directory: Directory, task: Task, ranking: Score, recorded: list[Segment]
+) -> Callbacks:
     """Return callbacks that write TensorBoard events.
 
     Without the extra tensorboard they write nothing, and a warning is logged.
@@ -77,12 +96,13 @@ def event_callbacks(directory: Directory, task: Task, recorded: list[Segment]) -
     Args:
         directory: Directory of the run.
         task: Task of the run; its first images are written too, if it has any.
+        ranking: Metric that ranks.
         recorded: Segments of earlier sessions, whose events are written already.
     """
     from popgrad.report.events import Events
 
     try:
-        writer = Events(directory.events, task.space, task.score, recorded)
+        writer = Events(directory.events, task.space, ranking.text, recorded)
     except UsageError as error:
         log.warning("no events are written: %s", error)
         return Callbacks()

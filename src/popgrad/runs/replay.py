@@ -17,6 +17,7 @@ from popgrad.record.record import Record
 from popgrad.runs.api import start
 from popgrad.runs.build import build
 from popgrad.runs.components import executor_factory, score_text
+from popgrad.runs.display import Display, ProgressKind
 from popgrad.runs.reopen import check_same_task, code_of, recorded_config, reopen_task
 from popgrad.runs.result import Result
 from popgrad.runs.winner import Winner
@@ -114,7 +115,7 @@ def replay(
         state = executor.state(lineage[-1].id)
     finally:
         executor.close()
-    return Replay(Winner(lineage[-1], lineage, state, task), differing, machine)
+    return Replay(Winner(lineage[-1], lineage, state, task, ranking=record.ranking), differing, machine)
 
 
 def _train(
@@ -145,6 +146,7 @@ def replay_schedule(
     device: str | None = None,
     allow_changed_task: bool = False,
     callbacks: Callbacks | None = None,
+    progress: ProgressKind | Display = True,
 ) -> Result:
     """Train one new model under a recorded schedule, to see whether the schedule alone helps.
 
@@ -160,6 +162,7 @@ def replay_schedule(
         device: Another device.
         allow_changed_task: Whether to continue if the source of the task has changed.
         callbacks: Functions to call as segments and intervals finish.
+        progress: Progress on standard error, as that of `run`.
 
     Raises:
         UsageError: An argument is wrong, or the task has changed or has to be passed.
@@ -189,6 +192,7 @@ def replay_schedule(
             "executor": "serial",
             "max_time": None,
             "target_score": None,
+            "patience": None,
         }
     )
 
@@ -202,6 +206,7 @@ def replay_schedule(
         components=components,
         directory=None if keep is None else Path(keep),
         callbacks=callbacks,
+        display=progress if isinstance(progress, Display) else Display(progress),
     )
 
 

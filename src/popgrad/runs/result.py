@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -11,15 +12,17 @@ from typing import Any
 import torch
 
 from popgrad.config import RunConfig
-from popgrad.core.errors import RunError, UsageError
+from popgrad.core.errors import AllMembersFailedError, RunError, UsageError
 from popgrad.core.population import Segment, SegmentId, Telemetry
 from popgrad.core.space import Space
 from popgrad.hardware import resolve_devices
 from popgrad.record import lineage
+from popgrad.record.plain_table import html_table, text_table, value_text
 from popgrad.record.record import Record
 from popgrad.record.schedule import Schedule
 from popgrad.report import frame, rows
 from popgrad.runs.reopen import reopen_task
+from popgrad.runs.status import Status, run_status
 from popgrad.runs.winner import Winner
 from popgrad.state import State
 from popgrad.store.directory import Directory
@@ -33,7 +36,7 @@ _PATIENCE = 2.0
 """Seconds that a checkpoint of a run in progress may be behind its record: a few milliseconds are usual."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Result:
     """The result of a run as far as it has come. Made by `run`, `resume` and `load`.
 
@@ -47,6 +50,7 @@ class Result:
         final_states: Final states that are at hand, by segment.
         journal: Journal of a run in memory, for readings of splits; None = that of the directory.
         allow_changed_task: Whether to make the task although its source has changed.
+        process: Number of the process that worked on the run when it was opened; "" = none did.
 
     Example:
         >>> import popgrad
@@ -65,6 +69,30 @@ class Result:
     final_states: Mapping[SegmentId, State] = field(default_factory=dict, repr=False)
     journal: Journal | None = field(default=None, repr=False)
     allow_changed_task: bool = field(default=False, repr=False)
+    process: str = field(default="", repr=False)
+
+    def __repr__(self) -> str:
+        """Return a short description: score, winner, hyperparameters, status, directory."""
+        return text_table(*self._table())
+
+    def _repr_html_(self) -> str:
+        """Return the same description for a notebook."""
+        return html_table(*self._table())
+
+    def _table(self) -> tuple[str, list[list[str]]]:
+        """Return the title and the rows of the description."""
+        failed = sum(segment.failed for segment in self.segments)
+        members = f"{self.size} member{'' if self.size == 1 else 's'}"
+        count = f"{len(self.segments)} segments, {members}" + (
+            f", {failed} failed" if failed else ""
+        )
+        where = "in memory only" if self.directory is None else str(self.directory)
+        rows = [["status", self.status.describe()], ["record", count], ["directory", where]]
+        with suppress(AllMembersFailedError):
+            hparams = self.record.winner.hparams
+            words = ", ".join(f"{name} {value_text(value)}" for name, value in hparams.items())
+            rows.insert(0, ["hparams", words])
+        return f"Result: {self.headline}", rows
 
     # --- the record -------------------------------------------------------------------------------
 
@@ -95,8 +123,28 @@ class Result:
 
     @property
     def stopped(self) -> str:
-        """Reason the run ended: "finished", "target score", "time", or "unfinished"."""
+        """Reason the run ended, of `StopReason`; "unfinished" = it has not come to a limit."""
         return self.record.stopped
+
+    @property
+    def in_progress(self) -> bool:
+        """Whether another process was at work on the run when it was opened."""
+        return self.status.state == "in progress"
+
+    @property
+    def status(self) -> Status:
+        """Status of the run when it was opened: in progress, interrupted, or finished."""
+        return run_status(self.record, self.telemetry, self.process)
+
+    @property
+    def headline(self) -> str:
+        """The winner's score in words."""
+        try:
+            winner = self.record.winner
+        except AllMembersFailedError:
+            return "no member has a finite score"
+        ranking = self.record.ranking
+        return f"{ranking.words(winner.score)}, member {winner.member}"
 
     @property
     def directory(self) -> Path | None:
@@ -119,6 +167,30 @@ class Result:
         Raises `UsageError` if pandas is not installed.
         """
         return frame(self.history)
+
+    def figure(self, name: str = "schedule") -> Any:
+        """Return a figure of the run, a `matplotlib.figure.Figure`; a notebook shows it as it is.
+
+        Args:
+            name: "schedule", the winner's schedule among all others, or "results", the region that was
+                searched.
+
+        Raises:
+            UsageError: There is no such figure, or no segment is finished.
+            AllMembersFailedError: There is no winner.
+
+        Example:
+            >>> import popgrad
+            >>> result = popgrad.run("quadratic", population=4, intervals=3, executor="serial")
+            >>> result.figure("schedule").savefig("schedule.pdf")
+        """
+        # Imported here, since matplotlib takes its time to load.
+        from popgrad.report import figures
+
+        drawn = {"schedule": figures.schedule, "results": figures.results}
+        if name not in drawn:
+            raise UsageError(f"figure: expected {', '.join(drawn)}, got {name!r}")
+        return figures.shown_in_notebooks(drawn[name](self.record))
 
     def lineage(self, member: int | SegmentId) -> tuple[Segment, ...]:
         """Return the segments behind a member's weights, or behind (member, interval), root first.
@@ -160,7 +232,9 @@ class Result:
         """
         segment = self.record.winner
         line = self.record.lineage(segment.id)
-        return Winner(segment, line, self.state(segment.id), self.task, self.telemetry)
+        return Winner(
+            segment, line, self.state(segment.id), self.task, self.telemetry, self.record.ranking
+        )
 
     @property
     def made_by(self) -> dict[str, Any]:

@@ -13,9 +13,14 @@ from popgrad.core.population import Segment, SegmentId
 from popgrad.engine.callbacks import Callbacks, IntervalEnd, combine
 from popgrad.engine.limits import Limits
 from popgrad.engine.loop import Engine
+from popgrad.executors.base import Executor
 from popgrad.runs.components import Components
+from popgrad.runs.display import Display
+from popgrad.runs.outline import outline
 from popgrad.runs.outputs import event_callbacks, write_figures, write_tables, write_winner
+from popgrad.runs.refresh import Refresher
 from popgrad.runs.result import Result
+from popgrad.runs.status import run_status
 from popgrad.state import State
 from popgrad.store.atomic import leftovers, replacing
 from popgrad.store.directory import Directory
@@ -31,6 +36,7 @@ def run_session(
     journal: Journal,
     directory: Directory | None,
     callbacks: Callbacks | None = None,
+    display: Display | None = None,
 ) -> Result:
     """Run the engine on a journal until a limit is reached, and write the outputs.
 
@@ -39,12 +45,32 @@ def run_session(
         journal: The record so far; it grows.
         directory: Directory of the run; None = in memory only.
         callbacks: Functions to call as segments and intervals finish.
+        display: Display of the run; None = nothing is shown.
 
     Raises:
         PopgradError: The run cannot continue; what is recorded stays.
     """
+    display = display or Display()
+    record = journal.record()
+    course, lines = outline(
+        components,
+        None if directory is None else directory.path,
+        size=record.size,
+        recorded=len(record.segments),
+        completed=run_status(record, {}, "").completed,
+    )
+    with display.show(course, lines) as shown:
+        both = combine(shown, callbacks or Callbacks())
+        result = _run_with_copy(components, journal, directory, both)
+    display.finish(result)
+    return result
+
+
+def _run_with_copy(
+    components: Components, journal: Journal, directory: Directory | None, callbacks: Callbacks
+) -> Result:
+    """Run the engine, and update the copy in storage if there is one."""
     config = components.config
-    callbacks = callbacks or Callbacks()
     if directory is not None and config.storage is not None:
         mirror = Mirror(Storage(config.storage), directory, partial(_has_checkpoint, components))
         mirror.update()
@@ -63,19 +89,24 @@ def _run(
         with replacing(directory.configuration) as aside:
             aside.write_text(configuration.write(config), encoding="utf-8")
 
+    refresher = None
+    if directory is not None and config.outputs and config.refresh:
+        refresher = Refresher(directory, components.task, components.ranking)
+        callbacks = combine(refresher.callbacks, callbacks)
     engine = _make_engine(components, journal, directory, callbacks)
     try:
         with _sigterm_interrupts():
             target = components.ranking.target(config.target_score)
-            reason = engine.run(Limits(config.intervals, config.max_time, target))
+            limits = Limits(config.intervals, config.max_time, target, config.patience)
+            reason = engine.run(limits)
             winner = journal.record().winner.id
             final = {winner: engine.state(winner)}
             journal.set_about(stopped=reason)
     except BaseException:
-        _close(engine, directory)
+        _close(engine, directory, refresher)
         _write_partial_outputs(components, journal, directory)
         raise
-    _close(engine, directory)
+    _close(engine, directory, refresher)
 
     try:
         return _write_outputs(components, journal, directory, final)
@@ -94,13 +125,22 @@ def _make_engine(
     save = None if checkpoints is None else checkpoints.write
     if directory is not None and config.outputs and config.events:
         callbacks = combine(
-            event_callbacks(directory, components.task, journal.segments()), callbacks
+            event_callbacks(
+                directory, components.task, components.ranking, journal.segments()
+            ),
+            callbacks,
         )
+
+    def make_executor() -> Executor:
+        executor = components.make_executor(save=save)
+        if callbacks.on_start is not None:
+            callbacks.on_start()
+        return executor
 
     return Engine(
         components.task,
         components.strategy,
-        partial(components.make_executor, save=save),
+        make_executor,
         journal,
         checkpoints,
         seed=config.seed,
@@ -156,8 +196,11 @@ def _sigterm_interrupts() -> Iterator[None]:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _close(engine: Engine, directory: Directory | None) -> None:
+def _close(engine: Engine, directory: Directory | None, refresher: Refresher | None) -> None:
     engine.close()
+    if refresher is not None:
+        # It could replace the last figures by older ones.
+        refresher.close()
     if directory is not None:
         # No process writes any more, but a worker may have died in the middle of a file. If the
         # deletion fails, the next session tries again.

@@ -13,8 +13,9 @@ from popgrad.core.population import Segment
 from popgrad.engine.callbacks import Callbacks, IntervalEnd, combine
 from popgrad.executors.interpreter import interpreter
 from popgrad.report import searched
-from popgrad.runs.api import load, resume, start
+from popgrad.runs.api import load, restart, start
 from popgrad.runs.components import Components
+from popgrad.runs.display import Display
 from popgrad.runs.monitor import Monitor
 from popgrad.runs.result import Result
 from popgrad.store.directory import find_run
@@ -70,6 +71,7 @@ def train(
     *,
     mode: str = "parallel",
     callbacks: Callbacks | None = None,
+    display: Display | None = None,
 ) -> Result:
     """Train one network, or continue to train one, and test it as the mode requires.
 
@@ -81,6 +83,7 @@ def train(
             seconds, and once more at the end; "train" does not test; "traintest" tests after every
             checkpoint, in turn.
         callbacks: Functions to call as segments and intervals finish.
+        display: Display of the run; None = nothing is shown.
 
     Raises:
         UsageError: The mode is unknown or does not train, or the configuration has more than one
@@ -93,13 +96,8 @@ def train(
     path = directory if config.load is None else Path(config.load)
     with _tests(path, config, mode, callbacks or Callbacks()) as combined:
         if config.load is None:
-            return start(config, directory=path, callbacks=combined)
-        return resume(
-            path,
-            data_dir=config.data_dir,
-            on_segment=combined.on_segment,
-            on_interval=combined.on_interval,
-        )
+            return start(config, directory=path, callbacks=combined, display=display)
+        return restart(path, {"data_dir": config.data_dir}, callbacks=combined, display=display)
 
 
 @contextmanager

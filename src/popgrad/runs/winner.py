@@ -16,11 +16,13 @@ from torch import nn
 
 from popgrad.core.errors import PopgradError, UsageError
 from popgrad.core.population import Hparams, Segment
+from popgrad.core.score import Score
 from popgrad.gates.code import RecordedCode, check_outside, recorded_code
 from popgrad.gates.files import read_bytes
 from popgrad.gates.sizes import TEXT, check_memory, parse_json, read_tensor_header
 from popgrad.record.lineage import schedule
 from popgrad.record.live import Curves
+from popgrad.record.plain_table import html_table, text_table, value_text
 from popgrad.record.schedule import Schedule
 from popgrad.state import State
 from popgrad.store.atomic import replacing
@@ -36,7 +38,7 @@ _WEIGHTS_PER_NETWORK = 4
 """Most bytes of weights for a byte of the network, which may have a shorter type."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Winner:
     """The member with the best final score.
 
@@ -62,6 +64,24 @@ class Winner:
     state: State = field(repr=False)
     task: Task = field(repr=False)
     telemetry: Curves = field(default_factory=dict, repr=False, compare=False)
+    ranking: Score = Score("score")
+
+    def __repr__(self) -> str:
+        """Return a short description: member, score, hyperparameters, schedule."""
+        return text_table(*self._table())
+
+    def _repr_html_(self) -> str:
+        """Return the same description for a notebook."""
+        return html_table(*self._table())
+
+    def _table(self) -> tuple[str, list[list[str]]]:
+        """Return the title and the rows of the description."""
+        hparams = (f"{name} {value_text(value)}" for name, value in self.hparams.items())
+        schedule = self.schedule
+        phases = len(schedule.merged().phases)
+        length = f"{schedule.steps} steps in {phases} phase{'' if phases == 1 else 's'}"
+        title = f"Winner: member {self.member}, {self.ranking.words(self.score)}"
+        return title, [["hparams", ", ".join(hparams)], ["schedule", length]]
 
     @property
     def member(self) -> int:

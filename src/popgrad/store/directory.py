@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ _UNSTARTED = {"lock", ".journal.db.part", ".journal.db.part-journal"}
 
 _PROCESS_DIGITS = 32
 """Most characters of a process's number."""
+_ATTEMPTS = 5
+_READER_TIME = 0.01
+"""Seconds between two attempts to lock a run."""
 
 
 @dataclass(frozen=True)
@@ -166,20 +170,34 @@ class Directory:
         check_local(self.path)
         self.check_own()
         with self._open_lock() as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            if not _acquire(file):
                 file.seek(0)
                 holder = file.read(_PROCESS_DIGITS) or "?"
                 raise RunError(
                     f"process {holder} is at work on {self.path}; wait for it, or stop it"
-                ) from None
+                )
 
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
             yield
             file.truncate(0)
+
+
+def _acquire(file: TextIO) -> bool:
+    """Lock a file, and return whether no other process holds its lock.
+
+    A reader that asks whether a process works on the run has the lock for some microseconds.
+    """
+    for attempt in range(_ATTEMPTS):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if attempt + 1 < _ATTEMPTS:
+                time.sleep(_READER_TIME)
+        else:
+            return True
+    return False
 
 
 def _is_unstarted(path: Path) -> bool:

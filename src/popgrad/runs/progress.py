@@ -1,23 +1,29 @@
-"""Progress of a run: a live table of the population in a terminal, a line for each interval elsewhere."""
+"""Progress of a run: a live table of the population in a terminal or a notebook, else a line per interval."""
 
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+import importlib
+import io
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape as escape_html
 from statistics import median
+from typing import Any
 
 from rich import progress
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.constrain import Constrain
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from popgrad.cli.escape import Escaped
 from popgrad.core.population import Segment
 from popgrad.core.score import Score
 from popgrad.core.space import Space
 from popgrad.engine.callbacks import Callbacks, IntervalEnd
 from popgrad.record.lineage import rank
+from popgrad.report.escape import Escaped
+from popgrad.report.history import searched
+from popgrad.report.tables import headings, numbers
+from popgrad.report.text import style
 
 _UNBOUNDED = 10_000
 """Columns of a console that fits any table."""
@@ -25,44 +31,57 @@ _UNBOUNDED = 10_000
 _OTHER_LINES = 4
 """Lines of the terminal beside those of members: headings, the count of hidden members, bar, prompt."""
 
+_NOTEBOOK_COLUMNS = 100
+_NOTEBOOK_LINES = 40
+_NOTEBOOK_PERIOD = 0.5
+"""Seconds between two updates of a notebook's output."""
 
-@contextmanager
-def show_progress(
-    console: Console, *, members: int, intervals: int, score: str, space: Space, plain: bool = False
-) -> Iterator[Callbacks]:
-    """Show a run on a console during the block.
 
-    Output of this process goes to standard error meanwhile, so that standard output holds only the results.
-    If there is a table, the output comes line by line above it. Other processes write over the table.
+@dataclass(frozen=True)
+class Course:
+    """Course of a run, as far as its progress needs it.
 
-    Args:
-        console: Console of standard error, with `markup=False`: output of a task is no markup.
-        members: Size of the population.
+    Attributes:
+        members: Size of the population at the start; it may change.
         intervals: Intervals that each member trains in all.
         score: Metric that ranks, as `Score.parse` reads it.
         space: Search space.
-        plain: Whether to print a line for each interval in a terminal too.
+        start: Words for the time before the first segment.
+        recorded: Segments of earlier sessions.
     """
-    # With FORCE_COLOR rich takes a file for a terminal; a table that is redrawn needs a real one.
-    if plain or not (console.is_interactive and console.file.isatty()):
-        with redirect_stdout(sys.stderr):
-            yield Callbacks(on_interval=_Lines(console, intervals, score).print_interval)
-        return
 
-    table = LiveTable(members, intervals, score, space)
-    with Live(console=console, get_renderable=lambda: Escaped(table.render(console))) as live:
-        yield Callbacks(table.add_segment, table.add_interval)
-        # The results that follow show the population too; the table of an interrupted run stays.
-        live.transient = True
+    members: int
+    intervals: int
+    score: str
+    space: Space
+    start: str = "starting"
+    recorded: int = 0
 
 
-class _Lines:
-    """A line for each interval."""
+class Lines:
+    """A line for each interval.
 
-    def __init__(self, console: Console, intervals: int, score: str) -> None:
+    Args:
+        console: Console to print to.
+        course: Course of the run.
+    """
+
+    def __init__(self, console: Console, course: Course) -> None:
         self._console = console
-        self._intervals = intervals
-        self._score = Score.parse(score)
+        self._intervals = course.intervals
+        self._score = Score.parse(course.score)
+
+    @property
+    def callbacks(self) -> Callbacks:
+        """Functions that a run calls."""
+        return Callbacks(on_interval=self.print_interval)
+
+    def print(self, line: str) -> None:
+        """Print a line as it is. A stream that is closed or full never ends a run."""
+        try:
+            self._console.print(line, markup=False, soft_wrap=True)
+        except (OSError, ValueError):
+            self._console.quiet = True
 
     def print_interval(self, end: IntervalEnd) -> None:
         """Print the line of an interval that all members have trained."""
@@ -79,7 +98,7 @@ class _Lines:
                 line += f"; inherit {', '.join(copies)}"
             if end.decision.size is not None:
                 line += f"; {end.decision.size} members from now on"
-        self._console.print(f"{line} ({end.seconds:.1f} s)", markup=False, soft_wrap=True)
+        self.print(f"{line} ({end.seconds:.1f} s)")
 
     def _scores(self, end: IntervalEnd) -> str:
         scores = [segment.score for segment in end.segments if not segment.failed]
@@ -95,17 +114,14 @@ class LiveTable:
     """Table of the members' latest segments, with the progress of the run.
 
     Args:
-        members: Size of the population at the start; it may change.
-        intervals: Intervals that each member trains in all.
-        score: Metric that ranks, as `Score.parse` reads it.
-        space: Search space.
+        course: Course of the run.
     """
 
-    def __init__(self, members: int, intervals: int, score: str, space: Space) -> None:
-        self._score = Score.parse(score)
-        self._space = space
-        self._members = members
-        self._intervals = intervals
+    def __init__(self, course: Course) -> None:
+        self._score = Score.parse(course.score)
+        self._space = course.space
+        self._members = course.members
+        self._intervals = course.intervals
         # First interval with the present size, and segments before it.
         self._since = 0
         self._before = 0
@@ -120,7 +136,19 @@ class LiveTable:
             progress.TimeRemainingColumn(compact=True),
             expand=True,
         )
-        self._bar = self._progress.add_task("starting", total=members * intervals)
+        total = course.members * course.intervals
+        self._bar = self._progress.add_task(
+            course.start, total=total, completed=min(course.recorded, total)
+        )
+
+    @property
+    def callbacks(self) -> Callbacks:
+        """Functions that a run calls."""
+        return Callbacks(self.add_segment, self.add_interval, on_start=self.start)
+
+    def start(self) -> None:
+        """Show that the executor has started."""
+        self._progress.update(self._bar, description="training")
 
     def add_segment(self, segment: Segment) -> None:
         """Show a finished segment."""
@@ -159,9 +187,6 @@ class LiveTable:
 
     def _fit(self, ranked: Sequence[Segment], more: int, console: Console) -> list[Table | Text]:
         """Return the table with as many hyperparameters as fit, and a line on the hidden rest."""
-        # It imports matplotlib, which only the end of a run needs.
-        from popgrad.report.history import searched
-
         names = list(searched(self._space))
         unbounded = console.options.update_width(_UNBOUNDED)
         for count in range(len(names), -1, -1):
@@ -176,9 +201,6 @@ class LiveTable:
         return [table, line] if hidden else [table]
 
     def _table(self, ranked: Sequence[Segment], names: Sequence[str]) -> Table:
-        from popgrad.report.tables import headings, numbers
-        from popgrad.report.text import style
-
         first = ("member", "", "interval", self._score.heading)
         table = Table(box=None, header_style="bold", pad_edge=False)
         for heading in (*first, *headings(names, first).values(), ""):
@@ -207,3 +229,69 @@ def _origin(segment: Segment) -> str:
     if segment.source is None or segment.source[0] == segment.member:
         return ""
     return f"← m{segment.source[0]}"
+
+
+class NotebookTable:
+    """A live table as one output of a notebook, which is updated in place.
+
+    Args:
+        table: Table to show.
+        lines: Lines above the table.
+    """
+
+    def __init__(self, table: LiveTable, lines: Sequence[str]) -> None:
+        self._table = table
+        # Plain text: in a kernel, rich would show each piece as an output of its own.
+        self._console = Console(
+            file=io.StringIO(),
+            force_jupyter=False,
+            color_system=None,
+            width=_NOTEBOOK_COLUMNS,
+            height=_NOTEBOOK_LINES,
+        )
+        self._above = list(lines)
+        self._below: list[str] = []
+        self._updated = time.monotonic()
+        # IPython is installed wherever a notebook runs; popgrad does not need it.
+        display = importlib.import_module("IPython.display").display
+        self._handle = display(self._bundle(), raw=True, display_id=True)
+
+    @property
+    def callbacks(self) -> Callbacks:
+        """Functions that a run calls."""
+        return Callbacks(self._add_segment, self._add_interval, on_start=self._start)
+
+    def _start(self) -> None:
+        self._table.start()
+        self.update()
+
+    def _add_segment(self, segment: Segment) -> None:
+        self._table.add_segment(segment)
+        self._update_in_time()
+
+    def _add_interval(self, end: IntervalEnd) -> None:
+        self._table.add_interval(end)
+        self._update_in_time()
+
+    def _update_in_time(self) -> None:
+        if time.monotonic() >= self._updated + _NOTEBOOK_PERIOD:
+            self.update()
+
+    def print(self, line: str) -> None:
+        """Show a line below the table."""
+        self._below.append(line)
+        self.update()
+
+    def update(self) -> None:
+        """Show the table as it is now."""
+        self._updated = time.monotonic()
+        self._handle.update(self._bundle(), raw=True)
+
+    def _bundle(self) -> dict[str, Any]:
+        """Return the output in the formats that a notebook may show."""
+        table: RenderableType = Escaped(self._table.render(self._console))
+        with self._console.capture() as capture:
+            self._console.print(table)
+        drawn = [line.rstrip() for line in capture.get().splitlines()]
+        text = "\n".join([*self._above, *drawn, *self._below])
+        return {"text/plain": text, "text/html": f"<pre>{escape_html(text)}</pre>"}

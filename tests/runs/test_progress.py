@@ -12,13 +12,21 @@ import pytest
 from rich.console import Console
 
 from popgrad.cli.app import app
-from popgrad.cli.progress import LiveTable, show_progress
 from popgrad.core.population import Decision, Plan, Segment
 from popgrad.core.space import Constant, LogUniform, Space, Uniform
-from popgrad.engine.callbacks import IntervalEnd
+from popgrad.engine.callbacks import Callbacks, IntervalEnd
+from popgrad.runs.display import Display
+from popgrad.runs.progress import Course, LiveTable
 
 SPACE = Space({"lr": LogUniform(1e-4, 1e-1), "decay": Constant(0.5), "keep": Uniform(0.0, 1.0)})
-WATCHED = {"members": 3, "intervals": 2, "score": "accuracy", "space": SPACE}
+COURSE = Course(members=3, intervals=2, score="accuracy", space=SPACE)
+
+
+def show_progress(
+    console: Console, *, plain: bool = False
+) -> contextlib.AbstractContextManager[Callbacks]:
+    """Show a run as the command line does."""
+    return Display("lines" if plain else True, program=True, console=console).show(COURSE, [])
 
 
 def segment(
@@ -54,7 +62,7 @@ def render(table: LiveTable, width: int = 80, height: int = 24) -> list[str]:
 
 
 def table(*segments: Segment, members: int = 3, space: Space = SPACE) -> LiveTable:
-    made = LiveTable(members, 2, "accuracy", space)
+    made = LiveTable(Course(members, 2, "accuracy", space))
     for each in segments:
         made.add_segment(each)
     return made
@@ -128,7 +136,7 @@ def test_a_population_of_another_size_is_counted_as_such() -> None:
 
 def test_a_line_says_how_many_members_there_are_from_now_on() -> None:
     console = Console(file=io.StringIO(), width=20)
-    with show_progress(console, **WATCHED) as watch:
+    with show_progress(console) as watch:
         assert watch.on_interval is not None
         watch.on_interval(IntervalEnd(0, FIRST, replace(DECISION, size=3), 1.25))
     assert "; inherit m0 ← m1, m2 ← m1; 3 members from now on (1.2 s)" in console.file.getvalue()  # type: ignore[attr-defined]
@@ -138,7 +146,7 @@ def test_elsewhere_than_in_a_terminal_each_interval_is_a_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     console = Console(file=io.StringIO(), width=20)
-    with show_progress(console, **WATCHED) as watch:
+    with show_progress(console) as watch:
         print("what the task says")
         assert watch.on_segment is None
         assert watch.on_interval is not None
@@ -156,7 +164,7 @@ def test_colours_that_are_asked_for_make_no_terminal_of_a_file(
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     console = Console(file=io.StringIO(), highlight=False)
-    with show_progress(console, **WATCHED) as watch:
+    with show_progress(console) as watch:
         assert watch.on_interval is not None
         watch.on_interval(IntervalEnd(0, FIRST, None, 1.0))
     assert "\x1b" not in console.file.getvalue()  # type: ignore[attr-defined]
@@ -216,7 +224,7 @@ def test_what_is_printed_meanwhile_comes_in_whole_lines_above_the_table_which_st
     terminal = Terminal()
     with (
         contextlib.suppress(KeyboardInterrupt),
-        show_progress(stderr(terminal), **WATCHED) as watch,
+        show_progress(stderr(terminal)) as watch,
     ):
         assert watch.on_segment is not None
         watch.on_segment(FIRST[0])
@@ -236,7 +244,7 @@ def test_what_is_printed_meanwhile_comes_in_whole_lines_above_the_table_which_st
 
 def test_the_table_makes_way_for_the_report() -> None:
     terminal = Terminal()
-    with show_progress(stderr(terminal), **WATCHED) as watch:
+    with show_progress(stderr(terminal)) as watch:
         assert watch.on_segment is not None
         watch.on_segment(FIRST[0])
     assert "accuracy" in terminal.getvalue()
@@ -250,7 +258,7 @@ def test_a_terminal_gets_lines_when_asked_for_or_when_it_cannot_do_more(
     if not plain:
         monkeypatch.setenv("TERM", "dumb")
     terminal = Terminal()
-    with show_progress(stderr(terminal), **WATCHED, plain=plain) as watch:
+    with show_progress(stderr(terminal), plain=plain) as watch:
         assert watch.on_interval is not None
         watch.on_interval(IntervalEnd(0, FIRST, None, 1.0))
     assert terminal.getvalue() == "1/2 intervals: best accuracy 0.9, median 0.7, 1 failed (1.0 s)\n"
@@ -259,7 +267,7 @@ def test_a_terminal_gets_lines_when_asked_for_or_when_it_cannot_do_more(
 def test_who_wants_no_colours_gets_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     terminal = Terminal()
-    with show_progress(stderr(terminal), **WATCHED) as watch:
+    with show_progress(stderr(terminal)) as watch:
         assert watch.on_interval is not None
         watch.on_interval(IntervalEnd(0, FIRST, None, 1.0))
     assert "failed" in terminal.getvalue()
@@ -287,5 +295,7 @@ def test_commands_that_train_take_plain(tmp_path: Path) -> None:
         ):
             app([*argv, "--plain"], standalone_mode=False)
         last = 2 if argv[0] == "resume" else 1
-        done = [line.split()[0] for line in terminal.getvalue().splitlines()]
+        lines = terminal.getvalue().splitlines()
+        assert lines[0].startswith("quadratic: ")
+        done = [line.split()[0] for line in lines if "intervals: best" in line]
         assert done == [f"{i}/{last}" for i in range(1, last + 1)]
