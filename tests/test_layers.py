@@ -63,7 +63,13 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "popgrad.cli": (
         *("popgrad.core", "popgrad.config", "popgrad.data", "popgrad.doctor", "popgrad.gates"),
-        *("popgrad.record", "popgrad.report", "popgrad.runs", "popgrad.store", "popgrad.strategies"),
+        *(
+            "popgrad.record",
+            "popgrad.report",
+            "popgrad.runs",
+            "popgrad.store",
+            "popgrad.strategies",
+        ),
         "popgrad.tasks",
     ),
     "popgrad": (

@@ -3,7 +3,6 @@
 import dataclasses
 import inspect
 import math
-import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -56,11 +55,11 @@ def finish(result: Result, *, read_test: bool, as_json: bool) -> None:
             print_line(f"next: {step}")
 
 
-def show_run(result: Result, *, as_json: bool) -> None:
+def show_run(result: Result, *, every_row: bool, as_json: bool) -> None:
     """Print the status of a run, and what `show` prints."""
     if not as_json:
         print_folded(_status_line(result))
-    show(result, as_json=as_json)
+    show(result, as_json=as_json, every_row=every_row)
 
 
 def watch(open_result: Callable[[], Result]) -> None:
@@ -98,8 +97,8 @@ def show(
 ) -> None:
     """Print the population, the winner's schedule, its lineage, and the winner."""
     if not as_json:
-        path = _relative(result.directory)
-        more = "" if path is None else f"popgrad show {shlex.quote(str(path))} --all"
+        path = result.directory
+        more = "" if path is None else f"{command('show', path)} --all"
         rows = None if every_row else ROWS
         out.print(summary(result.record, result.telemetry, rows=rows, more=more))
         return

@@ -115,7 +115,9 @@ def replay(
         state = executor.state(lineage[-1].id)
     finally:
         executor.close()
-    return Replay(Winner(lineage[-1], lineage, state, task, ranking=record.ranking), differing, machine)
+    return Replay(
+        Winner(lineage[-1], lineage, state, task, ranking=record.ranking), differing, machine
+    )
 
 
 def _train(

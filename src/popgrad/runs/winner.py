@@ -48,6 +48,7 @@ class Winner:
         state: Its final state, as plain data.
         task: Task that it was trained on.
         telemetry: Training curves by segment, for the live values of its schedule.
+        ranking: Metric that ranks, with its direction.
 
     Example:
         >>> import popgrad
@@ -64,7 +65,7 @@ class Winner:
     state: State = field(repr=False)
     task: Task = field(repr=False)
     telemetry: Curves = field(default_factory=dict, repr=False, compare=False)
-    ranking: Score = Score("score")
+    ranking: Score = field(default_factory=lambda: Score("score"), repr=False)
 
     def __repr__(self) -> str:
         """Return a short description: member, score, hyperparameters, schedule."""

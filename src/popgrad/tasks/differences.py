@@ -1,59 +1,145 @@
-"""Comparison of values and states, bit for bit."""
+"""Comparison of states, bit for bit."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from popgrad.state import raw
 
+_ROUNDING = 1e-5
+"""Relative difference, to the largest entry, that the order of additions can explain in float32."""
 
-def same(some: object, other: object) -> bool:
-    """Return whether two values are equal, tensors and numbers bit for bit.
+_MOST = 3
+"""Entries that a message lists."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """An entry in which two states differ.
+
+    Attributes:
+        path: Path of the entry, such as "state['w'][0]".
+        values: The difference in words.
+        rounding: Whether another order of additions could explain it.
+    """
+
+    path: str
+    values: str
+    rounding: bool = False
+
+    def __str__(self) -> str:
+        return f"in {self.path} ({self.values})"
+
+
+def difference(some: object, other: object) -> Difference | None:
+    """Return the first difference of two states that is no rounding, else the first; None = equal bits.
 
     Example:
-        >>> same(torch.zeros(2), torch.zeros(2)), same(0.0, -0.0), same(1, True)
-        (True, False, False)
+        >>> print(difference({"w": [1.0, 2.0]}, {"w": [1.0, 3.0]}))
+        in state['w'][1] (2.0 and 3.0)
     """
-    if isinstance(some, torch.Tensor) and isinstance(other, torch.Tensor):
-        alike = some.dtype == other.dtype and some.shape == other.shape
-        return alike and torch.equal(raw(some.detach()), raw(other.detach()))
-    if isinstance(some, np.ndarray) and isinstance(other, np.ndarray):
-        return some.dtype == other.dtype and np.array_equal(some, other, equal_nan=True)
-    if isinstance(some, float) and isinstance(other, float):
-        return some.hex() == other.hex()
-    return type(some) is type(other) and bool(some == other)
+    found = list(_differences(some, other, "state"))
+    large = [each for each in found if not each.rounding]
+    return next(iter([*large, *found]), None)
 
 
-def differences(some: object, other: object, path: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the path of each entry in which two states differ, and how it differs.
-
-    Example:
-        >>> list(differences({"steps": 1, "w": [2.0]}, {"steps": 1, "w": [3.0]}))
-        [('w[0]', 'is 3.0 instead of 2.0')]
-    """
-    if isinstance(some, dict) and isinstance(other, dict):
-        for key in [*some, *(key for key in other if key not in some)]:
-            inner = f"{path}[{key!r}]" if path else str(key)
-            if key not in some or key not in other:
-                yield inner, "is missing"
-            else:
-                yield from differences(some[key], other[key], inner)
-    elif isinstance(some, list | tuple) and isinstance(other, list | tuple):
+def _differences(some: Any, other: Any, path: str) -> Iterator[Difference]:
+    if type(some) is not type(other):
+        yield Difference(path, f"{type(some).__name__} and {type(other).__name__}")
+    elif isinstance(some, dict):
+        if list(some) != list(other):
+            unshared = sorted(map(repr, some.keys() ^ other.keys()))
+            yield Difference(path, f"keys {', '.join(unshared[:_MOST]) or 'in another order'}")
+            return
+        for key in some:
+            yield from _differences(some[key], other[key], f"{path}[{key!r}]")
+    elif isinstance(some, list | tuple):
         if len(some) != len(other):
-            yield path, "has another length"
+            yield Difference(path, f"{len(some)} and {len(other)} entries")
             return
         for i, pair in enumerate(zip(some, other, strict=True)):
-            yield from differences(*pair, f"{path}[{i}]")
-    elif not same(some, other):
-        yield path, _gap(some, other)
+            yield from _differences(*pair, f"{path}[{i}]")
+    elif isinstance(some, np.ndarray):
+        yield from _differences(torch.from_numpy(some), torch.from_numpy(other), path)
+    elif isinstance(some, torch.Tensor):
+        yield from _tensor_differences(some, other, path)
+    elif isinstance(some, float):
+        if some.hex() != other.hex():
+            close = abs(some - other) <= _ROUNDING * abs(some)
+            yield Difference(path, f"{some!r} and {other!r}", close)
+    elif some != other:
+        yield Difference(path, f"{some!r:.40} and {other!r:.40}")
 
 
-def _gap(some: object, other: object) -> str:
-    """Return how two values that are not the same differ."""
-    if isinstance(some, torch.Tensor) and isinstance(other, torch.Tensor):
-        if some.shape == other.shape:
-            most = (some.detach().double() - other.detach().double()).abs().max()
-            return f"differs by {float(most):.3g}"
-        return f"has the shape {list(other.shape)} instead of {list(some.shape)}"
-    return f"is {other!r} instead of {some!r}"
+def _tensor_differences(some: torch.Tensor, other: torch.Tensor, path: str) -> Iterator[Difference]:
+    if some.dtype != other.dtype or some.shape != other.shape:
+        kinds = [f"{x.dtype} {list(x.shape)}".removeprefix("torch.") for x in (some, other)]
+        yield Difference(path, " and ".join(kinds))
+        return
+    if torch.equal(raw(some), raw(other)):
+        return
+
+    if not some.is_floating_point():
+        yield Difference(path, f"{int((some != other).sum())} of {some.numel()} entries")
+        return
+    gap = float((some.double() - other.double()).abs().max())
+    largest = float(some.double().abs().max())
+    precision = max(_ROUNDING, 8 * torch.finfo(some.dtype).eps)
+    yield Difference(path, f"up to {gap:.3g}", gap <= precision * largest)
+
+
+def losses(state: object, restored: object) -> str:
+    """Return the entries of a state that come back as something else, in words; "" = none."""
+    changed = list(_losses(state, restored, "state"))
+    shared = list(_shared(state))
+    found = [*changed, *shared]
+    more = f" and {len(found) - _MOST} more" if len(found) > _MOST else ""
+    return f": {', '.join(found[:_MOST])}{more}" if found else ""
+
+
+def _losses(some: Any, restored: Any, path: str) -> Iterator[str]:
+    if isinstance(some, torch.Tensor):
+        kind = type(some).__name__
+        if some.requires_grad:
+            yield f"{path} comes back as a plain tensor that requires no gradient"
+        elif type(some) is not torch.Tensor:
+            yield f"{path} comes back as a plain tensor, not a {kind}"
+        if some.device.type != "cpu":
+            yield f"{path} comes back on the CPU"
+        return
+
+    if type(some) is not type(restored):
+        yield f"{path} comes back as a {type(restored).__name__}, not a {type(some).__name__}"
+    if isinstance(restored, dict):
+        for key in restored:
+            yield from _losses(some[key], restored[key], f"{path}[{key!r}]")
+    elif isinstance(restored, list | tuple):
+        for i, pair in enumerate(zip(some, restored, strict=True)):
+            yield from _losses(*pair, f"{path}[{i}]")
+
+
+def _shared(state: object) -> Iterator[str]:
+    """Yield the tensors of a state that share memory with an earlier one, and come back apart."""
+    owners: dict[int, str] = {}
+    for path, array in _arrays(state, "state"):
+        if isinstance(array, np.ndarray):
+            pointer = int(array.__array_interface__["data"][0])
+        else:
+            pointer = array.untyped_storage().data_ptr()
+        if pointer and pointer in owners:
+            yield f"{path} shares the memory of {owners[pointer]} and comes back apart from it"
+        owners.setdefault(pointer, path)
+
+
+def _arrays(node: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(node, torch.Tensor | np.ndarray):
+        yield path, node
+    elif hasattr(node, "items"):
+        for key, value in node.items():
+            yield from _arrays(value, f"{path}[{key!r}]")
+    elif isinstance(node, list | tuple):
+        for i, value in enumerate(node):
+            yield from _arrays(value, f"{path}[{i}]")
