@@ -71,7 +71,7 @@ def watch(open_result: Callable[[], Result]) -> None:
     with Live(console=out, auto_refresh=False) as live:
         while True:
             result = open_result()
-            shown = Group(Text(_status_line(result)), summary(result.record))
+            shown = Group(Text(_status_line(result)), summary(result.record, result.telemetry))
             live.update(Escaped(shown), refresh=True)
             if not result.in_progress:
                 return
