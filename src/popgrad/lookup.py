@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import cloudpickle
 
 from popgrad.core.errors import PopgradError, UsageError
+from popgrad.core.spelling import did_you_mean
 
 
 def import_object(reference: str, what: str, known: Mapping[str, Any]) -> Any:
@@ -30,16 +32,22 @@ def import_object(reference: str, what: str, known: Mapping[str, Any]) -> Any:
 
     source, colon, name = reference.rpartition(":")
     if not colon or not source or not name:
-        raise UsageError(
-            f"there is no {what} {reference!r}; there is {', '.join(known)}, or one of your own as "
-            "module:Name or file.py:Name"
-        )
+        raise UsageError(f"there is no {what} {reference!r}{_alternatives(reference, known)}")
 
     module = _load_file(Path(source), what) if source.endswith(".py") else _import(source, what)
     try:
         return getattr(module, name)
     except AttributeError:
-        raise UsageError(f"{what} {reference}: {source} has no {name!r}") from None
+        similar = did_you_mean(name, vars(module))
+        raise UsageError(f"{what} {reference}: {source} has no {name!r}{similar}") from None
+
+
+def _alternatives(reference: str, known: Mapping[str, Any]) -> str:
+    """Return the end of the message about a reference that is no known name."""
+    if reference.endswith(".py") and os.path.isfile(reference):
+        return f"; choose an object in this file: {reference}:Name"
+    listing = f"; there is {', '.join(known)}, or one of your own as module:Name or file.py:Name"
+    return did_you_mean(reference, known) or listing
 
 
 def _import(name: str, what: str) -> ModuleType:

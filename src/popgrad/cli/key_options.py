@@ -15,7 +15,7 @@ from popgrad.strategies import pbt
 def integer(text: str) -> int:
     """Parse an integer of the command line."""
     try:
-        return int(text)
+        return int(_ascii(text))
     except ValueError:
         raise typer.BadParameter(f"expected an integer, got {text!r}") from None
 
@@ -23,9 +23,16 @@ def integer(text: str) -> int:
 def number(text: str) -> float:
     """Parse a number of the command line."""
     try:
-        return float(text)
+        return float(_ascii(text))
     except ValueError:
         raise typer.BadParameter(f"expected a number, got {text!r}") from None
+
+
+def _ascii(text: str) -> str:
+    """Return the string; Python would also read digits of other scripts, which no file may hold."""
+    if not text.isascii():
+        raise ValueError
+    return text
 
 
 PARSERS: dict[str | None, Callable[[str], Any]] = {"N": integer, "X": number}

@@ -46,7 +46,7 @@ def parse_interval(text: str) -> Interval:
     Raises:
         ValueError: The string is none of these.
     """
-    match = re.fullmatch(r"\s*(\d+)\s*(?:(epochs?)|(?:steps?)?(\s+within\s+epochs)?)\s*", text)
+    match = re.fullmatch(r"\s*([0-9]+)\s*(?:(epochs?)|(?:steps?)?(\s+within\s+epochs)?)\s*", text)
     if match is None or int(match[1]) < 1:
         raise ValueError(
             'expected a number of steps ("275"; "100 steps within epochs") or of epochs ("1 epoch"), '

@@ -9,6 +9,7 @@ import platformdirs
 import torch
 
 from popgrad.core.errors import DataError, UsageError
+from popgrad.core.spelling import did_you_mean
 from popgrad.data.folders import class_names, read_folder
 from popgrad.data.idx import content_md5, read_idx
 from popgrad.data.splits import Splits, stratified
@@ -126,6 +127,7 @@ def dataset_named(dataset: str | Dataset) -> Dataset:
     if dataset not in DATASETS:
         raise UsageError(
             f"data set: expected one of {', '.join(sorted(DATASETS))}, got {dataset!r}"
+            f"{did_you_mean(dataset, DATASETS)}"
         )
     return DATASETS[dataset]
 

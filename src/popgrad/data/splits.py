@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from popgrad.core.errors import UsageError
+from popgrad.core.spelling import did_you_mean
 
 Part = tuple[torch.Tensor, ...]
 """Tensors with an equal first dimension, the samples: usually (inputs, targets)."""
@@ -73,7 +74,8 @@ class Splits:
             UsageError: There is no such part.
         """
         if split not in _NAMES:
-            raise UsageError(f"split: expected one of {', '.join(_NAMES)}, got {split!r}")
+            similar = did_you_mean(split, _NAMES)
+            raise UsageError(f"split: expected one of {', '.join(_NAMES)}, got {split!r}{similar}")
         part: Part = getattr(self, split)
         return part
 

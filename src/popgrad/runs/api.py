@@ -1,6 +1,7 @@
 """The functions that start, continue and open runs."""
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -29,10 +30,11 @@ from popgrad.runs.reopen import (
 )
 from popgrad.runs.result import Result
 from popgrad.runs.session import run_session
-from popgrad.runs.signature import accepted_keywords, takes_keywords
+from popgrad.runs.signature import accepted_keywords, check_keywords, takes_keywords
 from popgrad.store.directory import Directory, open_record
 from popgrad.store.journal import Journal
 from popgrad.store.mirror import check_storage
+from popgrad.strategies import STRATEGIES
 from popgrad.strategies.base import Strategy
 from popgrad.tasks.base import Task
 from popgrad.tasks.reference import source_digest
@@ -79,14 +81,19 @@ def run(
         >>> len(result.segments), result.stopped
         (20, 'finished')
     """
+    check_keywords(run, keywords)
     names = {keyword.name for keyword in accepted_keywords("run")} & RunConfig.model_fields.keys()
     settings = {name: value for name, value in keywords.items() if name not in names}
 
     # The configuration holds only the names; an object is passed beside it.
     task_name, own_task = (task, None) if isinstance(task, str) else (type(task).__name__, task)
     strategy_name, own_strategy = (
-        (strategy, None) if isinstance(strategy, str) else (CUSTOM, strategy)
+        (strategy, None) if isinstance(strategy, str) else (CUSTOM, _check_strategy(strategy))
     )
+    if space is not None and not isinstance(space, Mapping | Space):
+        raise UsageError(
+            f'space: expected dimensions by name, such as {{"lr": LogUniform(1e-4, 1e-1)}}, got {space!r:.100}'
+        )
 
     values: dict[str, Any] = {
         **{name: value for name, value in keywords.items() if name in names},
@@ -99,9 +106,29 @@ def run(
         configuration.parse(values),
         task=own_task,
         strategy=own_strategy,
-        directory=None if directory is None else Path(directory),
+        directory=None if directory is None else _path(directory),
         callbacks=Callbacks(on_segment, on_interval),
     )
+
+
+def _check_strategy(strategy: object) -> Strategy:
+    """Return an object that was passed as the strategy, if it is one."""
+    if isinstance(strategy, Strategy):
+        return strategy
+
+    names = ", ".join(map(repr, STRATEGIES))
+    message = f"strategy: expected {names} or a Strategy"
+    if callable(strategy):
+        name = getattr(strategy, "__name__", "function")
+        raise UsageError(f"{message}, got the function {name}: call it with the space, {name}(space)")
+    raise UsageError(f"{message}, got {strategy!r:.100}; its settings are keywords: fraction=0.25")
+
+
+def _path(directory: object) -> Path:
+    """Return the directory that was passed for a run."""
+    if isinstance(directory, str | os.PathLike):
+        return Path(directory)
+    raise UsageError(f'directory: expected a path such as "runs/first", got {directory!r:.100}')
 
 
 def _spec(value: object) -> object:
@@ -207,11 +234,11 @@ def resume(
         >>> result.segments[: len(stopped.segments)] == stopped.segments, len(result.segments)
         (True, 20)
     """
-    unknown = keywords.keys() - {keyword.name for keyword in accepted_keywords("resume")}
-    if unknown:
-        raise TypeError(f"resume() got an unexpected keyword argument {min(unknown)!r}")
+    check_keywords(resume, keywords)
+    if strategy is not None:
+        _check_strategy(strategy)
 
-    path = Path(directory).absolute()
+    path = _path(directory).absolute()
     durable = open_record(path).config.get("durability") == "power"  # refuses what is not a run
     opened = Directory(path, durable)
     with opened.locked(), closing(Journal(opened.journal, durable=durable)) as journal:
@@ -269,7 +296,7 @@ def load(
         >>> popgrad.load("runs/toy").segments == result.segments
         True
     """
-    opened = Directory(Path(directory).absolute())
+    opened = Directory(_path(directory).absolute())
     with opened.reading() as journal:
         record = journal.record()
         telemetry = journal.telemetry()

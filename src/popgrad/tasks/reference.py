@@ -7,19 +7,27 @@ import inspect
 import sys
 import sysconfig
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
 from popgrad.core.errors import UsageError
+from popgrad.core.spelling import did_you_mean
 from popgrad.lookup import import_object
 from popgrad.tasks import TASKS
 from popgrad.tasks.base import Task
+from popgrad.tasks.expectation import expectation
 
 
-def resolve_task(reference: str, options: Mapping[str, Any], data_dir: str | None = None) -> Task:
+def resolve_task(
+    reference: str,
+    options: Mapping[str, Any],
+    data_dir: str | None = None,
+    *,
+    similar: Iterable[str] = (),
+) -> Task:
     """Return the task that a reference names, constructed with its options.
 
     Args:
@@ -27,6 +35,7 @@ def resolve_task(reference: str, options: Mapping[str, Any], data_dir: str | Non
             function that returns the task, or the task itself.
         options: Arguments of the class or function, by name.
         data_dir: Directory of the data; passed as `data_dir` if it has such a parameter.
+        similar: Further names that a misspelt option may stand for.
 
     Raises:
         UsageError: No such task exists, or an option is unknown or of the wrong type.
@@ -54,7 +63,7 @@ def resolve_task(reference: str, options: Mapping[str, Any], data_dir: str | Non
     arguments = dict(options)
     if data_dir is not None and "data_dir" in inspect.signature(factory).parameters:
         arguments.setdefault("data_dir", data_dir)
-    checked = check_options(factory, arguments, f"task {reference}")
+    checked = check_options(factory, arguments, f"task {reference}", similar=similar)
     return typing.cast(Task, factory(**checked))
 
 
@@ -149,7 +158,11 @@ def _code_paths(reference: str) -> Iterator[Path]:
 
 
 def check_options(
-    factory: Callable[..., Any], options: Mapping[str, Any], what: str
+    factory: Callable[..., Any],
+    options: Mapping[str, Any],
+    what: str,
+    *,
+    similar: Iterable[str] = (),
 ) -> dict[str, Any]:
     """Return options in the types that the parameters of a factory declare.
 
@@ -157,6 +170,7 @@ def check_options(
         factory: Class or function; its parameter `space` is no option.
         options: Arguments by name.
         what: Description of the factory, for messages.
+        similar: Further names that a misspelt option may stand for.
 
     Raises:
         UsageError: Names the option, the expected type and the given value.
@@ -176,10 +190,11 @@ def check_options(
     checked = {}
     for name, value in options.items():
         if name not in parameters:
-            raise UsageError(
-                f"{what} has no option {name!r}; it has {', '.join(parameters) or 'none'}"
-            )
-        checked[name] = _check_option(hints.get(name, Any), name, value, what)
+            listing = f"; it has {', '.join(parameters) or 'none'}"
+            suggestion = did_you_mean(name, [*parameters, *similar])
+            raise UsageError(f"{what} has no option {name!r}{suggestion or listing}")
+        default = parameters[name].default
+        checked[name] = _check_option(hints.get(name, Any), name, value, what, default)
 
     required = [name for name, p in parameters.items() if p.default is p.empty]
     missing = [name for name in required if name not in options]
@@ -209,8 +224,9 @@ def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
         return {}
 
 
-def _check_option(hint: Any, name: str, value: Any, what: str) -> Any:
+def _check_option(hint: Any, name: str, value: Any, what: str, default: Any) -> Any:
     """Return a value in its declared type."""
+    wrong = f"{what}, option {name}: expected {expectation(hint, default)}, got {value!r:.100}"
     try:
         adapter = TypeAdapter(
             hint, config=ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
@@ -218,13 +234,11 @@ def _check_option(hint: Any, name: str, value: Any, what: str) -> Any:
         checked = adapter.validate_python(value)
     except PydanticSchemaGenerationError:  # a type that cannot be checked
         return value
-    except ValidationError as error:
-        messages = (details["msg"] for details in error.errors())
-        expected = "; ".join(message.removeprefix("Input should be ") for message in messages)
-        raise UsageError(f"{what}, option {name}: expected {expected}, got {value!r}") from None
+    except ValidationError:
+        raise UsageError(wrong) from None
 
     if _became_number(value, checked):
-        raise UsageError(f"{what}, option {name}: expected a number, got {value!r}")
+        raise UsageError(wrong)
     return checked
 
 

@@ -1,8 +1,9 @@
 """A task made of functions: the module, the optimizer, the loss of a batch, the data."""
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 from weakref import WeakKeyDictionary
 
 import torch
@@ -14,6 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from popgrad.core.errors import UsageError
 from popgrad.core.population import Hparams
 from popgrad.core.space import Space
+from popgrad.core.spelling import did_you_mean
 from popgrad.data.splits import Splits
 from popgrad.metrics import classification
 from popgrad.nn import seed_streams
@@ -138,6 +140,17 @@ class TorchTask:
     log_every: int | None = None
     data_parallel: tuple[str, ...] = ()
     weights: Mapping[str, torch.Tensor] | None = None
+
+    def __new__(cls, *_: Any, **fields: Any) -> Self:
+        """Refuse a misspelt field, which Python would report without a suggestion."""
+        known = inspect.signature(cls.__init__).parameters
+        flexible = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
+        for name in fields:
+            if name not in known and not flexible:
+                listing = f"; it has {', '.join(list(known)[1:])}"
+                suggestion = did_you_mean(name, known) or listing
+                raise UsageError(f"{cls.__name__} has no field {name!r}{suggestion}")
+        return super().__new__(cls)
 
     def epoch_steps(self, hparams: Hparams) -> int:
         """Return the number of steps that visit every training sample once, at least 1."""
