@@ -3,17 +3,21 @@
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from popgrad import config as configuration
 from popgrad.config import RunConfig
 from popgrad.config.original import convert, is_original
 from popgrad.core.errors import UsageError
-from popgrad.runs.api import load
-from popgrad.runs.result import Result
-from popgrad.store.directory import find_run
+from popgrad.record.check import check_record
+from popgrad.record.record import Record
+from popgrad.store.directory import find_run, open_record
+
+if TYPE_CHECKING:
+    from popgrad.runs.result import Result
 
 
 def read_config(
@@ -119,11 +123,26 @@ def new_directory(config: RunConfig) -> Path:
     raise UsageError(f"the directory {base} and its like are taken: choose another with --dir")
 
 
-def open_run(directory: Path) -> Result:
+def read_record(directory: Path) -> Record:
+    """Read the record of the run in a directory, as far as it has come; needs no torch.
+
+    Raises:
+        UsageError: The directory holds no run.
+        RunError: The record is damaged.
+    """
+    record = open_record(find_run(directory, "DIR").path)
+    check_record(replace(record, decisions=()))
+    configuration.parse(record.config)
+    return record
+
+
+def open_run(directory: Path) -> "Result":
     """Open the run in a directory, as far as it has come; no code of its task is run.
 
     Raises:
         UsageError: The directory holds no run.
     """
+    from popgrad.runs.api import load
+
     find_run(directory, "DIR")
     return load(directory)

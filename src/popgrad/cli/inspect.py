@@ -1,11 +1,12 @@
-"""Commands that inspect what exists: show, schedule, test, tasks."""
+"""Commands that inspect what exists: show, schedule, test, tasks.
+
+The first two read the record alone, so that they do not wait for torch, which takes seconds to import.
+"""
 
 from popgrad.cli import options, printing, reports
-from popgrad.cli.arguments import open_run
+from popgrad.cli.arguments import read_record
 from popgrad.core.errors import UsageError
 from popgrad.record import lineage
-from popgrad.runs.evaluate import evaluate_split
-from popgrad.tasks import TASKS, Split
 
 
 def show(directory: options.Run, as_json: options.Json = False) -> None:
@@ -13,7 +14,7 @@ def show(directory: options.Run, as_json: options.Json = False) -> None:
 
     No code of the task is run.
     """
-    reports.show(open_run(directory), as_json=as_json)
+    reports.show(read_record(directory), directory.absolute(), as_json=as_json)
 
 
 def schedule(
@@ -29,7 +30,7 @@ def schedule(
     """
     if as_csv and as_json:
         raise UsageError("--csv, --json: given both; give one")
-    record = open_run(directory).record
+    record = read_record(directory)
     line = record.lineage(member)
     if not as_csv and not as_json:
         reports.show_schedule(line, record.space)
@@ -50,13 +51,21 @@ def test(
     as_json: options.Json = False,  # noqa: PT028
 ) -> None:
     """Test a run's winner, one of its members or checkpoints, or a pretrained network."""
-    split: Split = "validation" if validation else "test"
+    from popgrad.runs.evaluate import evaluate_split
+
     evaluation = evaluate_split(
-        what, split=split, member=member, best=best, data_dir=data, reader="popgrad test"
+        what,
+        split="validation" if validation else "test",
+        member=member,
+        best=best,
+        data_dir=data,
+        reader="popgrad test",
     )
     reports.show_evaluation(evaluation, as_json)
 
 
 def tasks(as_json: options.Json = False) -> None:
     """List the built-in tasks, their spaces, and their options."""
+    from popgrad.tasks import TASKS
+
     reports.show_tasks(TASKS, as_json)

@@ -5,7 +5,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.padding import Padding
 from rich.table import Table
@@ -14,14 +14,16 @@ from rich.text import Text
 from popgrad.cli.printing import out, print_json, print_line
 from popgrad.core.population import Segment
 from popgrad.core.space import Space
-from popgrad.doctor import Finding
-from popgrad.doctor.finding import size
+from popgrad.record.record import Record
 from popgrad.report import summary, summary_data
 from popgrad.report.text import lineage_line, schedule_table
-from popgrad.runs.evaluate import Evaluation
-from popgrad.runs.replay import Replay
-from popgrad.runs.result import Result
-from popgrad.store.retention import Garbage
+
+if TYPE_CHECKING:  # each of these needs torch, which takes seconds
+    from popgrad.doctor import Finding
+    from popgrad.runs.evaluate import Evaluation
+    from popgrad.runs.replay import Replay
+    from popgrad.runs.result import Result
+    from popgrad.store.retention import Garbage
 
 _MARKS = {"ok": ("✓", "green"), "note": ("·", "yellow"), "problem": ("✗", "bold red")}
 _OUTPUTS = (".png", ".csv", ".safetensors")
@@ -30,10 +32,10 @@ _OUTPUTS = (".png", ".csv", ".safetensors")
 # --- runs -------------------------------------------------------------------------------------------
 
 
-def finish(result: Result, *, read_test: bool, as_json: bool) -> None:
+def finish(result: "Result", *, read_test: bool, as_json: bool) -> None:
     """Print the final report: the summary, and the winner on data that selection has never seen."""
     metrics = result.test(reader="final report") if read_test else None
-    show(result, as_json=as_json, test=metrics)
+    show(result.record, result.directory, as_json=as_json, test=metrics)
     if as_json:
         return
 
@@ -51,14 +53,27 @@ def _relative(path: Path | None) -> Path | None:
     return path.relative_to(here) if path is not None and path.is_relative_to(here) else path
 
 
-def show(result: Result, *, as_json: bool, test: Mapping[str, float] | None = None) -> None:
-    """Print the winner, its schedule, its lineage and the population."""
+def show(
+    record: Record,
+    directory: Path | None,
+    *,
+    as_json: bool,
+    test: Mapping[str, float] | None = None,
+) -> None:
+    """Print the winner, its schedule, its lineage and the population.
+
+    Args:
+        record: Record of the run.
+        directory: Directory of the run; None = in memory only.
+        as_json: Whether to print JSON.
+        test: Metrics of the winner on the test split; None = it was not read.
+    """
     if not as_json:
-        out.print(summary(result.record))
+        out.print(summary(record))
         return
-    directory = None if result.directory is None else str(result.directory)
-    data: dict[str, Any] = {"directory": directory, "stopped": result.stopped}
-    data |= summary_data(result.record)
+    path = None if directory is None else str(directory)
+    data: dict[str, Any] = {"directory": path, "stopped": record.stopped}
+    data |= summary_data(record)
     print_json(data | ({"test": _plain(test)} if test is not None else {}))
 
 
@@ -73,7 +88,7 @@ def show_schedule(lineage: Sequence[Segment], space: Space) -> None:
     out.print(schedule_table(lineage, space))
 
 
-def show_evaluation(evaluation: Evaluation, as_json: bool) -> None:
+def show_evaluation(evaluation: "Evaluation", as_json: bool) -> None:
     """Print the metrics of a network on a split, beside those of its card."""
     if as_json:
         data = {
@@ -102,7 +117,7 @@ def _plain(metrics: Mapping[str, float]) -> dict[str, float | None]:
 # --- replay -----------------------------------------------------------------------------------------
 
 
-def show_replay(replay: Replay, seconds: float, *, as_json: bool) -> None:
+def show_replay(replay: "Replay", seconds: float, *, as_json: bool) -> None:
     """Print whether retraining a lineage has given the same bits."""
     segment, lineage = replay.winner.segment, replay.winner.lineage
     if as_json:
@@ -132,7 +147,7 @@ def show_replay(replay: Replay, seconds: float, *, as_json: bool) -> None:
         print_line(f"this machine's arithmetic differs: {difference}")
 
 
-def compare_scores(fresh: Result, recorded: Segment) -> None:
+def compare_scores(fresh: "Result", recorded: Segment) -> None:
     """Print the score of a model that a schedule has trained beside that of its recorded model."""
     score, name = fresh.winner.score, fresh.score_name
     print_line(
@@ -143,8 +158,10 @@ def compare_scores(fresh: Result, recorded: Segment) -> None:
 # --- maintenance ------------------------------------------------------------------------------------
 
 
-def show_garbage(garbage: Garbage, directory: Path, *, dry_run: bool, as_json: bool) -> None:
+def show_garbage(garbage: "Garbage", directory: Path, *, dry_run: bool, as_json: bool) -> None:
     """Print what a collection has freed, or would free."""
+    from popgrad.doctor.finding import size
+
     if as_json:
         files = [str(path) for path in garbage.files]
         print_json(dataclasses.asdict(garbage) | {"files": files, "dry_run": dry_run})
@@ -161,7 +178,7 @@ def show_garbage(garbage: Garbage, directory: Path, *, dry_run: bool, as_json: b
     print_line(f"{directory}: {size(garbage.size)} {freed} ({count}); {stay}")
 
 
-def show_findings(findings: Sequence[Finding], *, as_json: bool) -> None:
+def show_findings(findings: Sequence["Finding"], *, as_json: bool) -> None:
     """Print the findings of the doctor, with its advice."""
     if as_json:
         print_json([dataclasses.asdict(finding) for finding in findings])

@@ -1,4 +1,7 @@
-"""Commands that train: run, resume, replay, train."""
+"""Commands that train: run, resume, replay, train.
+
+Each imports torch when it is called: that takes seconds, and neither help nor a misspelt option needs it.
+"""
 
 import shlex
 import time
@@ -14,18 +17,7 @@ from popgrad.cli.arguments import new_directory, open_run, read_config, read_ini
 from popgrad.cli.key_options import key_names, takes_keys
 from popgrad.cli.progress import show_progress
 from popgrad.core.errors import DataError, RunError, UsageError
-from popgrad.runs.api import load, start
-from popgrad.runs.api import resume as resume_run
-from popgrad.runs.build import build
-from popgrad.runs.evaluate import evaluate_split
-from popgrad.runs.replay import replay as replay_lineage
-from popgrad.runs.replay import replay_schedule
-from popgrad.runs.vanilla import check, check_initial
-from popgrad.runs.vanilla import train as train_network
-from popgrad.runs.winner import save_winner
 from popgrad.store.directory import Directory
-from popgrad.store.mirror import fetch
-from popgrad.tasks import Split
 
 _CHANGEABLE = set(key_names("resume")) - {"population", "grow", "device"}
 """Keys that can be given for a run that is continued because its configuration sets `load`."""
@@ -58,6 +50,9 @@ def run(
         _check_changeable(keys, f"{what} continues the run in {config.load}")
         _continue(Path(config.load), keys, no_test=no_test, plain=plain, as_json=as_json)
         return
+
+    from popgrad.runs.api import start
+    from popgrad.runs.build import build
 
     components = build(config)
     path = directory or new_directory(config)
@@ -95,6 +90,8 @@ def resume(
 ) -> None:
     """Continue a run: after an interruption, for more intervals, or with another population."""
     if from_storage is not None:
+        from popgrad.store.mirror import fetch
+
         fetch(from_storage, directory)
         keys.setdefault("storage", from_storage)
     keys["allow_changed_task"] = allow_changed_task
@@ -105,6 +102,8 @@ def _continue(
     directory: Path, arguments: dict[str, Any], *, no_test: bool, plain: bool, as_json: bool
 ) -> None:
     """Continue a run, with arguments of `popgrad.resume`."""
+    from popgrad.runs.api import resume as resume_run
+
     before = open_run(directory)
     progress = show_progress(
         printing.err,
@@ -143,6 +142,10 @@ def replay(
 
     The run is not changed. Exit code 1 if the bits differ.
     """
+    from popgrad.runs.replay import replay as replay_lineage
+    from popgrad.runs.replay import replay_schedule
+    from popgrad.runs.winner import save_winner
+
     recorded = open_run(directory)
     lineage = recorded.record.lineage(member)
     arguments: dict[str, Any] = {
@@ -198,6 +201,12 @@ def train(
 
     The tests decide nothing.
     """
+    from popgrad.runs.api import load
+    from popgrad.runs.build import build
+    from popgrad.runs.evaluate import evaluate_split
+    from popgrad.runs.vanilla import check, check_initial
+    from popgrad.runs.vanilla import train as train_network
+
     if debug:
         keys["outputs"] = False
     vanilla = {"population": 1, "strategy": {"name": "schedule"}, "executor": "serial"}
@@ -208,9 +217,12 @@ def train(
         path_text = config.load if directory is None else str(directory)
         if path_text is None:
             raise UsageError(f"--mode {mode}: choose a run, by --dir or by load_ckpt in {what}")
-        split: Split = "test" if mode == "test" else "validation"
-        reader = f"popgrad train --mode {mode}"
-        evaluation = evaluate_split(path_text, split=split, data_dir=config.data_dir, reader=reader)
+        evaluation = evaluate_split(
+            path_text,
+            split="test" if mode == "test" else "validation",
+            data_dir=config.data_dir,
+            reader=f"popgrad train --mode {mode}",
+        )
         reports.show_evaluation(evaluation, as_json)
         return
 

@@ -4,15 +4,15 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from typing import TYPE_CHECKING, Any
 
 from popgrad.core.errors import UsageError
 from popgrad.core.population import Hparams
 from popgrad.record import schedule_text
-from popgrad.record.scheduler import Scheduler
+
+if TYPE_CHECKING:  # torch takes seconds, and to read a schedule needs none of it
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
 
 
 @dataclass(frozen=True)
@@ -116,8 +116,8 @@ class Schedule:
         ]
 
     def scheduler(
-        self, optimizer: Optimizer, name: str = "lr", *, last_step: int = -1
-    ) -> LRScheduler:
+        self, optimizer: "Optimizer", name: str = "lr", *, last_step: int = -1
+    ) -> "LRScheduler":
         """Return a scheduler of torch that sets a hyperparameter to exactly its scheduled value.
 
         The first value is set at once; call `step` after each training step, not once an epoch. Its
@@ -144,6 +144,8 @@ class Schedule:
                 raise UsageError(
                     f"scheduler: expected a number, but {name} is {value!r}: use schedule.at(step)"
                 )
+        from popgrad.record.scheduler import Scheduler
+
         return Scheduler(optimizer, name, lambda step: self.at(step)[name], last_step)
 
     # --- text -------------------------------------------------------------------------------------

@@ -92,7 +92,8 @@ def run(
     )
     if space is not None and not isinstance(space, Mapping | Space):
         raise UsageError(
-            f'space: expected dimensions by name, such as {{"lr": LogUniform(1e-4, 1e-1)}}, got {space!r:.100}'
+            'space: expected dimensions by name, such as {"lr": LogUniform(1e-4, 1e-1)}, '
+            f"got {space!r:.100}"
         )
 
     values: dict[str, Any] = {
@@ -120,7 +121,9 @@ def _check_strategy(strategy: object) -> Strategy:
     message = f"strategy: expected {names} or a Strategy"
     if callable(strategy):
         name = getattr(strategy, "__name__", "function")
-        raise UsageError(f"{message}, got the function {name}: call it with the space, {name}(space)")
+        raise UsageError(
+            f"{message}, got the function {name}: call it with the space, {name}(space)"
+        )
     raise UsageError(f"{message}, got {strategy!r:.100}; its settings are keywords: fraction=0.25")
 
 

@@ -69,9 +69,7 @@ def _check(space: Space, phase: Mapping[str, Value], number: int) -> _Phase:
     unknown = [name for name in values if name not in space]
     if unknown:
         similar = did_you_mean(unknown[0], space) or f"; has {', '.join(space)}"
-        raise UsageError(
-            f"phases[{number}]: unknown hyperparameter {', '.join(unknown)}{similar}"
-        )
+        raise UsageError(f"phases[{number}]: unknown hyperparameter {', '.join(unknown)}{similar}")
 
     hparams: dict[str, Value] = {}
     for name, value in values.items():
