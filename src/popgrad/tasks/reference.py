@@ -191,8 +191,9 @@ def check_options(
     for name, value in options.items():
         if name not in parameters:
             listing = f"; it has {', '.join(parameters) or 'none'}"
-            suggestion = did_you_mean(name, [*parameters, *similar])
-            raise UsageError(f"{what} has no option {name!r}{suggestion or listing}")
+            suggestion = did_you_mean(name, parameters)
+            other = listing + did_you_mean(name, similar)
+            raise UsageError(f"{what} has no option {name!r}{suggestion or other}")
         default = parameters[name].default
         checked[name] = _check_option(hints.get(name, Any), name, value, what, default)
 
