@@ -18,7 +18,7 @@ from popgrad.config.model import RunConfig
 from popgrad.core.space import DIMENSIONS
 from popgrad.runs.components import EXECUTORS
 from popgrad.runs.keywords import ResumeKeywords, RunKeywords
-from popgrad.strategies import STRATEGIES
+from popgrad.strategies import STRATEGIES, StrategyName
 from popgrad.tasks import TASKS
 
 
@@ -130,6 +130,10 @@ def test_an_unknown_keyword_is_refused() -> None:
 def test_the_executors_that_the_key_allows_are_those_that_there_are() -> None:
     key = next(key for key in keys(RunConfig) if key.name == "executor")
     assert set(typing.get_args(key.annotation)) == {*EXECUTORS, "auto"}
+
+
+def test_the_strategies_that_a_checker_permits_are_those_that_there_are() -> None:
+    assert list(typing.get_args(StrategyName)) == list(STRATEGIES)
 
 
 # --- the same sentence everywhere ---------------------------------------------------------------------

@@ -40,7 +40,7 @@ def imported(*argv: str) -> set[str]:
 def test_the_help_the_version_and_a_misspelt_command_import_nothing_large(
     argv: tuple[str, ...],
 ) -> None:
-    assert imported(*argv).isdisjoint([*HEAVY, "numpy", "pydantic"])
+    assert imported(*argv).isdisjoint([*HEAVY, "numpy"])
 
 
 @pytest.mark.slow

@@ -34,7 +34,7 @@ from popgrad.runs.signature import accepted_keywords, check_keywords, takes_keyw
 from popgrad.store.directory import Directory, open_record
 from popgrad.store.journal import Journal
 from popgrad.store.mirror import check_storage
-from popgrad.strategies import STRATEGIES
+from popgrad.strategies import STRATEGIES, StrategyName
 from popgrad.strategies.base import Strategy
 from popgrad.tasks.base import Task
 from popgrad.tasks.reference import source_digest
@@ -47,7 +47,7 @@ def run(
     task: str | Task,
     *,
     space: Mapping[str, Dimension | Mapping[str, Any]] | Space | None = None,
-    strategy: str | Strategy = "pbt",
+    strategy: StrategyName | Strategy = "pbt",
     initial: Sequence[Hparams] = (),
     directory: str | Path | None = None,
     on_segment: Callable[[Segment], None] | None = None,

@@ -31,7 +31,7 @@ class ImageOptions:
         num_classes: Number of classes; labels are 0 to num_classes - 1.
         data_dir: Directory of the data; None = POPGRAD_DATA, else the user's cache directory.
         validation: Number of training samples held out for validation, if the data has no val/
-            folder.
+            folder; None = a twelfth of them, at most 5,000 and at least one for each class.
         split_seed: Seed that selects the samples held out.
         metric: Metric that ranks, higher is better: a name in `popgrad.metrics.METRICS`, or a
             function of your own, (outputs, targets) -> number, as "module:function" or
@@ -55,7 +55,7 @@ class ImageOptions:
     num_channels: int = 1
     num_classes: int = 10
     data_dir: str | None = None
-    validation: int = 5000
+    validation: int | None = None
     split_seed: int = 0
     metric: str = "accuracy"
     shuffle: bool = True

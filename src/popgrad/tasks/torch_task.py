@@ -21,7 +21,7 @@ from popgrad.metrics import classification
 from popgrad.nn import seed_streams
 from popgrad.state import State
 from popgrad.tasks import binding
-from popgrad.tasks.base import Context, Split
+from popgrad.tasks.base import Context, Split, UserHparams
 from popgrad.tasks.batches import batches
 from popgrad.tasks.construction import unfilled
 from popgrad.tasks.curve import Curve
@@ -122,10 +122,10 @@ class TorchTask:
     """
 
     space: Space
-    model: Callable[[Hparams], nn.Module]
-    optimizer: Callable[[nn.Module, Hparams], Optimizer | Optimizers]
+    model: Callable[[UserHparams], nn.Module]
+    optimizer: Callable[[nn.Module, UserHparams], Optimizer | Optimizers]
     data: Callable[[], Splits]
-    loss: Callable[[nn.Module, Batch, Mapping[str, Any]], torch.Tensor] = cross_entropy
+    loss: Callable[[nn.Module, Batch, UserHparams], torch.Tensor] = cross_entropy
     predict: Callable[[nn.Module, Batch], torch.Tensor] = first_input
     metrics: Callable[[torch.Tensor, torch.Tensor], Mapping[str, float]] = classification
     step: Callable[[nn.Module, Optimizers, Batch, Loss], torch.Tensor] = plain_step
