@@ -81,15 +81,17 @@ _NAMES = {
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 
 
-def __getattr__(name: str) -> Any:
-    """Import a public name or module at its first use."""
-    if name in _MODULES:
-        return importlib.import_module(f"popgrad.{name}")
-    if name not in _HOMES:
-        raise AttributeError(f"module 'popgrad' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"popgrad.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # a checker would take any misspelt name for one that this function knows
+
+    def __getattr__(name: str) -> Any:
+        """Import a public name or module at its first use."""
+        if name in _MODULES:
+            return importlib.import_module(f"popgrad.{name}")
+        if name not in _HOMES:
+            raise AttributeError(f"module 'popgrad' has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"popgrad.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -104,7 +104,7 @@ def default_validation(targets: torch.Tensor) -> int:
         >>> default_validation(torch.arange(60) % 10)
         10
     """
-    return min(max(len(targets) // _SHARE, len(targets.unique())), _MOST)
+    return min(max(len(targets) // _SHARE, len(set(targets.tolist()))), _MOST)
 
 
 def stratified(

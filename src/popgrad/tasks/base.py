@@ -23,8 +23,8 @@ def _ignore(step: int, **numbers: float) -> None:
 UserHparams = Any
 """Hyperparameters as the functions of a task get them: a read-only mapping from names to values.
 
-Each may annotate it as it likes: `popgrad.Hparams`, `dict[str, float]`, `Mapping[str, float]`. Types of parameters
-are contravariant, so that no narrower type here would permit all of these.
+Each may annotate it as it likes: `popgrad.Hparams`, `dict[str, float]`, `Mapping[str, float]`. Types of
+parameters are contravariant, so that no narrower type here would permit all of these.
 """
 
 
