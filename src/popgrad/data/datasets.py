@@ -146,6 +146,22 @@ def find_file(folder: Path, name: str) -> Path | None:
     return next((path for path in paths if os.path.isfile(path)), None)
 
 
+def is_complete(dataset: str | Dataset, directory: Path | str | None = None) -> bool:
+    """Return whether `load` finds a data set: its four IDX files, or its folders. Nothing is read.
+
+    Args:
+        dataset: A name in `DATASETS`, or a description of your own.
+        directory: Directory of data; None = that of `data_dir`.
+    """
+    known = dataset_named(dataset)
+    root = data_dir(directory)
+    return any(
+        all(find_file(folder, file.name) for file in known.files)
+        or all(os.path.isdir(folder / part) for part in ("train", "test"))
+        for folder in (root / known.name, root)
+    )
+
+
 def load(dataset: str | Dataset, directory: Path | str | None = None) -> Raw:
     """Read a data set from `<directory>/<name>/`, or else from `<directory>/` itself.
 
