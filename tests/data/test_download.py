@@ -3,6 +3,7 @@
 import gzip
 import re
 import socket
+import sys
 import urllib.error
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -213,7 +214,7 @@ def test_without_a_connection_one_sentence_names_the_files_and_the_folder(
     def unknown(*_: object, **__: object) -> None:
         raise urllib.error.URLError(socket.gaierror(-2, "Name or service not known"))
 
-    monkeypatch.setattr("popgrad.data.download._transfer", unknown)
+    monkeypatch.setattr(sys.modules[download.__module__], "_transfer", unknown)
     place = tmp_path / "new" / "data"
     with pytest.raises(DataError) as caught:
         download(tiny, place, mirrors=["http://one.example/a", "http://two.example/b"])
