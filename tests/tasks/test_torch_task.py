@@ -1,6 +1,7 @@
 """TorchTask: everything travels, hyperparameters are live, data comes in order, test data is not seen."""
 
 import copy
+import dataclasses
 import math
 from itertools import chain
 
@@ -662,3 +663,19 @@ def test_a_stack_draws_masks_at_each_members_own_rate(members):
     some = _stacked(task, modules, batches, hparams)[0]["4.weight"]
     assert torch.equal(some[0], gradients["4.weight"][0])
     assert some[1].any()
+
+
+def test_a_misspelt_field_is_answered_with_the_one_that_is_meant():
+    with pytest.raises(UsageError, match="TorchTask has no field 'modle'; did you mean 'model'"):
+        TorchTask(modle=nn.Identity)
+    with pytest.raises(UsageError, match="TorchTask has no field 'colour'; it has space, model"):
+        TorchTask(colour=3)
+
+
+def test_a_subclass_has_its_own_fields():
+    @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+    class Wide(TorchTask):
+        breadth: int = 3
+
+    with pytest.raises(UsageError, match="Wide has no field 'bredth'; did you mean 'breadth'"):
+        Wide(bredth=4)

@@ -2,12 +2,53 @@
 
 import dataclasses
 import inspect
+import math
 import re
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from popgrad.core.errors import UsageError
+
 Factory = TypeVar("Factory", bound=Callable[..., Any])
+
+_LARGEST = 65_536
+"""Largest width of a layer and side of an image: larger ones are slips, and would fill the memory."""
+
+_LAYERS = 100
+"""Most layers of a built-in network."""
+
+
+_LIMITS = {
+    "lr": (0, math.inf),
+    "keep_prob": (0, 1),
+    "weight_decay": (0, math.inf),
+    "batch_size": (1, 2**31),
+    "height": (1, _LARGEST),
+    "width": (1, _LARGEST),
+    "num_channels": (1, _LARGEST),
+    "num_classes": (1, _LARGEST),
+    "validation": (1, math.inf),
+}
+"""Smallest and largest value of each number."""
+
+
+def check_widths(name: str, widths: Sequence[int]) -> None:
+    """Refuse widths of layers that no network has.
+
+    Args:
+        name: Name of the option.
+        widths: Width of each layer.
+
+    Raises:
+        UsageError: There are too many layers, or a width is out of range.
+    """
+    wrong = [width for width in widths if not 1 <= width <= _LARGEST]
+    if wrong or len(widths) > _LAYERS:
+        given = f"the width {wrong[0]}" if wrong else f"{len(widths)} layers"
+        raise UsageError(
+            f"{name}: expected at most {_LAYERS} layers, each of width 1 to {_LARGEST:,}, got {given}"
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,6 +104,13 @@ class ImageOptions:
     crop_shift: int = 0
     hflip: bool = False
     vflip: bool = False
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in _LIMITS.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                limits = f"at least {low:g}" if high == math.inf else f"{low:g} to {high:,g}"
+                raise UsageError(f"{name}: expected {limits}, got {value!r:.100}")
 
 
 def list_options(options: type) -> Callable[[Factory], Factory]:
