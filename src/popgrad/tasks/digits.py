@@ -28,7 +28,6 @@ def digits(
         split_seed: Seed that selects the samples held out; not the run's, so that runs can be
             compared.
     """
-
     check_widths("n_hiddens", n_hiddens)
 
     def model(hparams: Hparams) -> nn.Module:

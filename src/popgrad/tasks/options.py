@@ -109,7 +109,7 @@ class ImageOptions:
         for name, (low, high) in _LIMITS.items():
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
-                limits = f"at least {low:g}" if high == math.inf else f"{low:g} to {high:,g}"
+                limits = f"at least {low:g}" if high == math.inf else f"{low:g} to {high:,}"
                 raise UsageError(f"{name}: expected {limits}, got {value!r:.100}")
 
 
