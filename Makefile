@@ -18,6 +18,7 @@ help: ## Show what can be made (the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed ## Install, then train a population on scikit-learn's digits
+	@echo "training 10 members for 20 intervals, in less than a minute:"
 	$(BIN)/popgrad run digits
 
 test: check ## The same as check
@@ -81,10 +82,13 @@ clean: ## Remove what was built; keeps .venv and runs
 $(VENV)/.installed: $(PINS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "popgrad needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": name another with make PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing the builder"
 	$(BIN)/pip $(INSTALL) hatchling editables
+	@echo "installing torch and the rest (half a gigabyte, with CUDA several): minutes without a line"
 	$(BIN)/pip $(INSTALL) --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
+	@echo "installing what tests need: a minute or more without a line"
 	$(BIN)/pip $(INSTALL) --no-build-isolation --editable '.[dev]'
 	@touch $@

@@ -7,9 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import typer.main
-
-from popgrad.cli.app import app
+from popgrad.cli.app import command as program_command
 from popgrad.config.keys import keys, settings
 from popgrad.config.model import RunConfig
 from popgrad.runs.signature import Function, accepted_keywords
@@ -36,10 +34,9 @@ def keyword_table(function: Function) -> str:
 
 def option_table(command: str) -> str:
     """Return the table of the options of a command."""
-    group: Any = typer.main.get_command(app)
     rows = [
         _option_row(parameter)
-        for parameter in group.commands[command].params
+        for parameter in program_command(command).params
         if parameter.param_type_name == "option" and parameter.name != "help"
     ]
     return _table(("option", "key", "meaning"), rows)

@@ -66,6 +66,9 @@ WITHOUT_EXAMPLE = {
     "AllMembersFailedError": "an error",
 }
 
+# Public names of types, which have no docstring of their own.
+TYPES = {"Hparams"}
+
 # Modules that need an extra to be imported.
 EXTRAS = {"popgrad.executors.ray": "ray"}
 
@@ -140,6 +143,8 @@ def test_the_examples_run(
 
 @pytest.mark.parametrize("name", popgrad.__all__)
 def test_a_public_name_has_an_example(name: str) -> None:
+    if name in TYPES:
+        return
     if name in WITHOUT_EXAMPLE:
         assert issubclass(getattr(popgrad, name), popgrad.PopgradError)
         return

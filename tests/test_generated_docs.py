@@ -7,19 +7,18 @@ from typing import Any
 
 import generate
 import pytest
-import typer.main
 from configuration_page import page
 from key_tables import keyword_table, option_table
 
 import popgrad
-from popgrad.cli.app import app
+from popgrad.cli.app import command as program_command
 from popgrad.cli.key_options import key_names
 from popgrad.config.keys import keys, settings
 from popgrad.config.model import RunConfig
 from popgrad.core.space import DIMENSIONS
 from popgrad.runs.components import EXECUTORS
 from popgrad.runs.keywords import ResumeKeywords, RunKeywords
-from popgrad.strategies import STRATEGIES
+from popgrad.strategies import STRATEGIES, StrategyName
 from popgrad.tasks import TASKS
 
 
@@ -122,9 +121,9 @@ def test_a_keyword_has_the_default_of_its_key() -> None:
 
 
 def test_an_unknown_keyword_is_refused() -> None:
-    with pytest.raises(popgrad.UsageError, match="no option 'fractoin'; it has fraction"):
+    with pytest.raises(popgrad.UsageError, match="no keyword 'fractoin'; did you mean 'fraction'"):
         popgrad.run("quadratic", fractoin=0.3)  # type: ignore[call-arg]
-    with pytest.raises(TypeError, match="unexpected keyword argument 'seed'"):
+    with pytest.raises(popgrad.UsageError, match=r"resume\(\) has no keyword 'seed'"):
         popgrad.resume("nowhere", seed=1)  # type: ignore[call-arg]
 
 
@@ -133,16 +132,19 @@ def test_the_executors_that_the_key_allows_are_those_that_there_are() -> None:
     assert set(typing.get_args(key.annotation)) == {*EXECUTORS, "auto"}
 
 
+def test_the_strategies_that_a_checker_permits_are_those_that_there_are() -> None:
+    assert list(typing.get_args(StrategyName)) == list(STRATEGIES)
+
+
 # --- the same sentence everywhere ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("key", keys(RunConfig), ids=lambda key: key.name)
 def test_a_key_has_one_sentence_everywhere(key: Any) -> None:
     """A key that is described by hand in another place would have another sentence there."""
-    group: Any = typer.main.get_command(app)
     for command in ("run", "resume", "train"):
         if key.name in key_names(command):
-            options = {option.name: option for option in group.commands[command].params}
+            options = {option.name: option for option in program_command(command).params}
             assert options[key.name].help.startswith(key.sentence)
     if key.name in key_names("run"):
         assert f"| {key.sentence}" in option_table("run")

@@ -1,38 +1,50 @@
 """Population Based Training for PyTorch: a trained model and the schedule that trained it."""
 
-import importlib.metadata
+import importlib
 import os
+from typing import TYPE_CHECKING, Any
 
 # Before the first product: with it the MKL gives equal bits, wherever in memory an operand is.
 os.environ.setdefault("MKL_CBWR", "AUTO")
 
-from popgrad import data as data
-from popgrad import metrics as metrics
-from popgrad import nn as nn
-from popgrad import tasks as tasks
-from popgrad.core.errors import AllMembersFailedError, DataError, PopgradError, RunError, UsageError
-from popgrad.core.population import Plan, Population, Segment
-from popgrad.core.space import (
-    Choice,
-    Constant,
-    Integer,
-    LogUniform,
-    OneMinus,
-    Ordinal,
-    Space,
-    Uniform,
-)
-from popgrad.data.splits import Splits
-from popgrad.engine.callbacks import IntervalEnd
-from popgrad.record.schedule import Schedule
-from popgrad.runs.api import load, resume, run
-from popgrad.runs.pretrained import load_pretrained
-from popgrad.runs.replay import Replay, replay, replay_schedule
-from popgrad.runs.result import Result
-from popgrad.runs.winner import Winner, load_model
-from popgrad.store.mirror import fetch
-from popgrad.strategies import Strategy, pbt, random_search
-from popgrad.tasks import Context, Task, TorchTask
+if TYPE_CHECKING:
+    from popgrad import data as data
+    from popgrad import metrics as metrics
+    from popgrad import nn as nn
+    from popgrad import strategies as strategies
+    from popgrad import tasks as tasks
+    from popgrad.core.errors import (
+        AllMembersFailedError,
+        DataError,
+        PopgradError,
+        RunError,
+        UsageError,
+    )
+    from popgrad.core.population import Hparams, Plan, Population, Segment
+    from popgrad.core.space import (
+        Choice,
+        Constant,
+        Integer,
+        LogUniform,
+        OneMinus,
+        Ordinal,
+        Space,
+        Uniform,
+    )
+    from popgrad.data.splits import Splits
+    from popgrad.engine.callbacks import IntervalEnd
+    from popgrad.record.schedule import Schedule
+    from popgrad.runs.api import load, resume, run
+    from popgrad.runs.pretrained import load_pretrained
+    from popgrad.runs.replay import Replay, replay, replay_schedule
+    from popgrad.runs.result import Result
+    from popgrad.runs.winner import Winner, load_model
+    from popgrad.store.mirror import fetch
+    from popgrad.strategies.base import Strategy
+    from popgrad.strategies.pbt import pbt
+    from popgrad.strategies.random_search import random_search
+    from popgrad.tasks.base import Context, Task
+    from popgrad.tasks.torch_task import TorchTask
 
 # The public API. Everything else is private and may change without notice, but for the modules
 # data, metrics, nn, tasks and strategies, for authors of tasks and strategies.
@@ -40,15 +52,54 @@ __all__ = [
     "run", "resume", "load", "fetch", "replay", "replay_schedule", "load_model", "load_pretrained",
     "Result", "Replay", "Winner", "Schedule", "Segment", "IntervalEnd",
     "Space", "Uniform", "LogUniform", "Integer", "Choice", "Ordinal", "OneMinus", "Constant",
-    "Task", "TorchTask", "Context", "Splits",
+    "Task", "TorchTask", "Context", "Splits", "Hparams",
     "Strategy", "Population", "Plan", "pbt", "random_search",
     "PopgradError", "UsageError", "DataError", "RunError", "AllMembersFailedError",
 ]  # fmt: skip
 
-__version__ = importlib.metadata.version("popgrad")
+_MODULES = ("data", "metrics", "nn", "strategies", "tasks")
+"""Public modules, imported when they are used."""
+
+_NAMES = {
+    "core.errors": ("DataError", "AllMembersFailedError", "PopgradError", "RunError", "UsageError"),
+    "core.population": ("Hparams", "Plan", "Population", "Segment"),
+    "core.space": (
+        *("Choice", "Constant", "Integer", "LogUniform", "OneMinus", "Ordinal", "Space"),
+        "Uniform",
+    ),
+    "data.splits": ("Splits",),
+    "engine.callbacks": ("IntervalEnd",),
+    "record.schedule": ("Schedule",),
+    "runs.api": ("load", "resume", "run"),
+    "runs.pretrained": ("load_pretrained",),
+    "runs.replay": ("Replay", "replay", "replay_schedule"),
+    "runs.result": ("Result",),
+    "runs.winner": ("Winner", "load_model"),
+    "store.mirror": ("fetch",),
+    "strategies.base": ("Strategy",),
+    "strategies.pbt": ("pbt",),
+    "strategies.random_search": ("random_search",),
+    "tasks.base": ("Context", "Task"),
+    "tasks.torch_task": ("TorchTask",),
+}
+"""Module -> its names above. They are imported at their first use; `popgrad --help` needs no torch."""
+
+_HOMES = {name: module for module, names in _NAMES.items() for name in names}
+
+
+if not TYPE_CHECKING:  # a checker would take any misspelt name for one that this function knows
+
+    def __getattr__(name: str) -> Any:
+        """Import a public name or module at its first use."""
+        if name in _MODULES:
+            return importlib.import_module(f"popgrad.{name}")
+        if name not in _HOMES:
+            raise AttributeError(f"module 'popgrad' has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"popgrad.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:
-    """Return the public names alone, for `dir` and for completion."""
-    modules = ["data", "metrics", "nn", "strategies", "tasks"]
-    return sorted([*__all__, *modules, *(name for name in globals() if name.startswith("__"))])
+    """Return the public names and modules."""
+    return sorted([*__all__, *_MODULES])

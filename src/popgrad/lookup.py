@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import importlib.util
+import os
 import sys
 import traceback
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ import cloudpickle
 
 from popgrad.core.errors import PopgradError, UsageError
 from popgrad.core.fault import Fault
+from popgrad.core.spelling import did_you_mean
 from popgrad.gates.code import admit, is_recorded
 
 
@@ -34,16 +36,22 @@ def import_object(reference: str, what: str, known: Mapping[str, Any]) -> Any:
 
     source, colon, name = reference.rpartition(":")
     if not colon or not source or not name:
-        raise UsageError(
-            f"there is no {what} {reference!r}; there is {', '.join(known)}, or one of your own as "
-            "module:Name or file.py:Name"
-        )
+        raise UsageError(f"there is no {what} {reference!r}{_alternatives(reference, known)}")
 
     module = load_module(source, what, name)
     try:
         return getattr(module, name)
     except AttributeError:
-        raise UsageError(f"{what} {reference}: {source} has no {name!r}") from None
+        similar = did_you_mean(name, vars(module))
+        raise UsageError(f"{what} {reference}: {source} has no {name!r}{similar}") from None
+
+
+def _alternatives(reference: str, known: Mapping[str, Any]) -> str:
+    """Return the end of the message about a reference that is no known name."""
+    if reference.endswith(".py") and os.path.isfile(reference):
+        return f"; choose an object in this file: {reference}:Name"
+    listing = f"; there is {', '.join(known)}, or one of your own as module:Name or file.py:Name"
+    return did_you_mean(reference, known) or listing
 
 
 def load_module(source: str, what: str, name: str = "") -> ModuleType:

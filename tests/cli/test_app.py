@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popgrad.cli import maintain, training
 from popgrad.runs.api import load
 from program import SMALL, Done, popgrad, refused
 
@@ -58,7 +57,7 @@ def test_tables_are_not_cut_where_standard_output_is_a_file(
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (("fly",), "No such command 'fly'; see popgrad --help"),
+        (("fly",), "there is no command 'fly'; see popgrad --help"),
         (("run",), "Missing argument 'TASK|CONFIG'; see popgrad run --help"),
         (("run", "nothing"), "there is no task 'nothing'; there is digits, "),
         (("run", "toy.py:Gone"), "task toy.py:Gone: toy.py has no 'Gone'"),
@@ -189,9 +188,9 @@ def test_no_command_line_ends_in_a_traceback(
 ) -> None:
     argv = ["run", "quadratic", "--interval", "4", *words] if sensible else words
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "start", lambda *_, **__: load(finished))
-        patch.setattr(maintain, "download", lambda *_, **__: [])
-        patch.setattr(training, "train_network", lambda *_, **__: load(finished), raising=False)
+        patch.setattr("popgrad.runs.api.start", lambda *_, **__: load(finished))
+        patch.setattr("popgrad.data.download", lambda *_, **__: [])
+        patch.setattr("popgrad.runs.vanilla.train", lambda *_, **__: load(finished))
         done = popgrad(*argv)
     assert done.code in (0, 2)
     assert "Traceback" not in done.err

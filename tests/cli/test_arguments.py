@@ -88,7 +88,7 @@ def test_each_mode_reads_the_section_of_its_name(mode: str, place: str) -> None:
     [
         ("gone.toml", "cannot read gone.toml"),
         ("gone.json", "cannot read gone.json"),
-        ("run.toml", "unknown key 'popluation'; known are task, "),
+        ("run.toml", "unknown key 'popluation'; did you mean 'population'"),
     ],
 )
 def test_what_cannot_be_read_is_said(what: str, said: str) -> None:

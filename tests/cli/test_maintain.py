@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from popgrad.cli import maintain
 from program import SMALL, popgrad, refused
 
 
@@ -17,7 +16,7 @@ def test_data_prints_the_files(monkeypatch: pytest.MonkeyPatch) -> None:
         progress("a.gz", 2, 2)
         return [directory / name / "a.gz"]
 
-    monkeypatch.setattr(maintain, "download", download)
+    monkeypatch.setattr("popgrad.data.download", download)
     assert popgrad("data", "mnist", "--dir", "there").out == "there/mnist/a.gz\n"
 
 

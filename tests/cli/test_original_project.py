@@ -106,6 +106,30 @@ def test_train_tests_beside_the_training_and_all_modes_give_one_record(images: P
     assert readings("turns") == [("monitor", "test")] * 4
 
 
+@pytest.mark.parametrize("kind", ["folders", "idx"])
+def test_small_data_without_a_validation_part_trains_by_default(
+    kind: str, images: Path, tmp_path: Path
+) -> None:
+    """The original's users have thousands of images, not tens of thousands, and no folder val/."""
+    place = tmp_path / "small"
+    for split, name in (("train", "train"), ("test", "t10k")):
+        files = sorted((images / split).iterdir())
+        (place / split).mkdir(parents=True)
+        if kind == "folders":
+            for file in files:
+                (place / split / file.name).write_bytes(file.read_bytes())
+            continue
+        pixels = np.stack([np.asarray(Image.open(file)) for file in files])
+        labels = np.array([int(file.stem[-1]) for file in files], np.uint8)
+        (place / split).rmdir()
+        for array, what in ((pixels, "images-idx3"), (labels, "labels-idx1")):
+            head = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+            (place / f"{name}-{what}-ubyte").write_bytes(head + array.tobytes())
+
+    assert popgrad("train", write(place), "--dir", "here", "--mode", "train").code == 0
+    assert load("here").segments[-1].last_step == 10  # two epochs of 50 images, ten a step
+
+
 def test_the_rate_is_halved_where_the_file_says(images: Path) -> None:
     popgrad("train", write(images, train={"lr": 0.02}), "--mode", "train", "--dir", "here")
     rates = {s.first_step: s.hparams["lr"] for s in load("here").segments}

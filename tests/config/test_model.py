@@ -1,6 +1,7 @@
 """A configuration is read whatever it is, or refused in one line that says what is allowed."""
 
 import json
+import re
 import string
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ def parsed(values: Any) -> str:
         ({"population": -3}, ["population", "got -3"]),
         ({"population": 2.5}, ["population", "got 2.5", "integer"]),
         ({"population": "ten"}, ["population", "got 'ten'", "integer"]),
-        ({"population": True}, ["population", "got True", "a number"]),
+        ({"population": True}, ["population", "got True", "an integer"]),
         ({"population": [3]}, ["population", "got [3]", "integer"]),
         ({"intervals": 0}, ["intervals", "got 0"]),
         ({"interval": "0"}, ["interval", "got '0'", "steps", "epochs", "at least 1"]),
@@ -56,19 +57,19 @@ def parsed(values: Any) -> str:
         ({"interval": "9" * 5000}, ["interval", "got '999"]),
         ({"seed": -1}, ["seed", "got -1", "at least 0"]),
         ({"seed": 2**63}, ["seed", "got 9223372036854775808", "less than"]),
-        ({"seed": False}, ["seed", "got False", "a number"]),
+        ({"seed": False}, ["seed", "got False", "an integer"]),
         ({"workers": 0}, ["workers", "got 0"]),
         ({"device": 3}, ["device", "got 3", "string"]),
         ({"executor": None, "task": 7}, ["task", "got 7", "string"]),
         ({"max_time": 0}, ["max_time", "got 0", "more than 0"]),
-        ({"max_time": "10 years"}, ["max_time", "got '10 years'", "number"]),
+        ({"max_time": "10 years"}, ["max_time", "got '10 years'", "90", '"90s", "10m", "2h"']),
         ({"max_time": True}, ["max_time", "got True"]),
         ({"target_score": float("nan")}, ["target_score", "got nan", "finite"]),
         ({"target_score": "high"}, ["target_score", "got 'high'"]),
         ({"strategy": 3}, ["strategy", "got 3"]),
         ({"strategy": {"name": 3}}, ["strategy.name", "got 3"]),
         ({"options": [1]}, ["options", "got [1]", "table"]),
-        ({"space": {"lr": 3}}, ["space.lr", "got 3", "table"]),
+        ({"space": {"lr": 3}}, ["space.lr", "got 3", "a dimension such as LogUniform("]),
         ({"space": {"a\nb": 3}}, ["space.'a\\nb'", "got 3"]),
         ({"initial": {"lr": 1}}, ["initial", "list"]),
         ({"populaton": 3}, ["unknown key 'populaton'", "population"]),
@@ -305,3 +306,47 @@ def test_whatever_a_setting_says_it_is_taken_or_refused(text: str) -> None:
     except UsageError:
         return
     assert "\n" not in parsed(values)
+
+
+WRONG: tuple[Any, ...] = (
+    *("5x", "", "\0", "٣", -1, 0, 1.5, True, float("nan"), 10**30, object(), b"x", {1}),
+    *([], [1], ["a"], [[1]], (1, 2), [object()]),
+    *({}, {"a": 1}, {1: 2}, {"name": 3}, {"lr": 0.1}, {"lr": [0, 1]}, {"lr": {"kind": "x"}}),
+)
+"""Values of every kind. Most keys refuse most of them."""
+
+LEAKS = re.compile(r"\b(?:Input should|valid|instance|pydantic|Sequence|dictionary|parse|tuple)\b")
+"""Words of pydantic and of Python's types, which no message may show."""
+
+
+@pytest.mark.parametrize("key", RunConfig.model_fields)
+def test_no_wrong_value_of_a_key_is_answered_in_the_words_of_a_library(key: str) -> None:
+    for value in WRONG:
+        try:
+            parse({"task": "quadratic", key: value})
+        except UsageError as error:
+            message = str(error)
+            assert not LEAKS.search(message), message
+            assert "\n" not in message
+            assert key in message or message.startswith("unknown key")
+
+
+@pytest.mark.parametrize(
+    ("values", "meant"),
+    [
+        ({"popultion": 3}, "population"),
+        ({"executor": "procesess"}, "processes"),
+        ({"mode": "asynch"}, "async"),
+        ({"durability": "powr"}, "power"),
+        ({"grow": "clones"}, "clone"),
+    ],
+)
+def test_a_misspelt_key_or_choice_is_answered_with_the_one_that_is_meant(
+    values: dict[str, Any], meant: str
+) -> None:
+    assert refused({"task": "digits", **values}).endswith(f"did you mean {meant!r}?")
+
+
+@pytest.mark.parametrize("time", ["٣s", "٣", "1..5", "s", "90 s m", "-5s", "nans"])
+def test_what_is_no_time_is_answered_with_the_forms_of_a_time(time: str) -> None:
+    assert 'seconds such as 90, or "90s", "10m", "2h"' in refused({"task": "t", "max_time": time})

@@ -493,10 +493,7 @@ def test_a_mistake_is_refused_in_one_line(sections, words):
 
 
 def test_unknown_sections_and_sections_that_are_none_are_refused():
-    assert (
-        refusal({**file(), "valid": {}})
-        == "unknown section 'valid'; known are general, train, test, val"
-    )
+    assert refusal({**file(), "valid": {}}) == "unknown section 'valid'; did you mean 'val'?"
     assert refusal({**file(), "test": [1]}) == "test: expected a table of keys, got [1]"
 
 

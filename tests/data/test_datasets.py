@@ -11,6 +11,7 @@ import torch
 
 from popgrad.core.errors import DataError, UsageError
 from popgrad.data import DATASETS, DataFile, content_md5, data_dir, load, splits
+from popgrad.data.splits import default_validation
 
 
 def same(found: tuple[torch.Tensor, torch.Tensor], images: np.ndarray, labels: np.ndarray) -> bool:
@@ -173,7 +174,21 @@ def test_too_large_a_validation_part_is_said(idx_dir, tiny):
     with pytest.raises(
         UsageError, match="validation: expected 1 to 39 of 40 training samples, got 5000"
     ):
-        splits(tiny, idx_dir)
+        splits(tiny, idx_dir, validation=5000)
+
+
+def test_small_data_has_a_validation_part_of_its_own_size(idx_dir, tiny):
+    found = splits(tiny, idx_dir)
+    assert sorted(found.validation[1].tolist()) == list(range(10))  # one of each class
+    assert len(found.train[0]) == 30
+
+
+@pytest.mark.parametrize(
+    ("samples", "classes", "held_out"),
+    [(60_000, 10, 5000), (3_000, 10, 250), (5_001, 10, 416), (100, 10, 10), (10**6, 10, 5000)],
+)
+def test_a_twelfth_validates_unless_another_number_is_given(samples, classes, held_out):
+    assert default_validation(torch.arange(samples) % classes) == held_out
 
 
 def test_an_unknown_name_is_said(tmp_path):

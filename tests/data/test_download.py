@@ -3,6 +3,8 @@
 import gzip
 import re
 import socket
+import sys
+import urllib.error
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -203,7 +205,32 @@ def test_when_all_fail_each_reason_is_given_in_one_line(tmp_path, serve, files, 
     assert re.search(
         f"{IMAGES} could not be fetched: {wrong.url}: .*MD5.*; {empty.url}: .*404", message
     )
-    assert list((tmp_path / "tiny").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_connection_one_sentence_names_the_files_and_the_folder(
+    tmp_path, tiny, monkeypatch
+):
+    def unknown(*_: object, **__: object) -> None:
+        raise urllib.error.URLError(socket.gaierror(-2, "Name or service not known"))
+
+    monkeypatch.setattr(sys.modules[download.__module__], "_transfer", unknown)
+    place = tmp_path / "new" / "data"
+    with pytest.raises(DataError) as caught:
+        download(tiny, place, mirrors=["http://one.example/a", "http://two.example/b"])
+    names = ", ".join(file.name for file in tiny.files)
+    assert str(caught.value) == (
+        f"{IMAGES} could not be fetched: no connection to one.example nor two.example; "
+        f"put the files ({names}, each also as .gz) into {place / 'tiny'}"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_was_there_stays_if_nothing_is_fetched(tmp_path, serve, tiny):
+    (tmp_path / "tiny").mkdir()
+    with pytest.raises(DataError):
+        download(tiny, tmp_path, mirrors=[serve(Server({})).url])
+    assert (tmp_path / "tiny").is_dir()
 
 
 def test_nobody_listening_is_a_reason(tmp_path, tiny, monkeypatch):
@@ -219,7 +246,7 @@ def test_a_server_that_never_ends_does_not_fill_the_disk(tmp_path, serve, files,
     server = serve(Server(files))
     with pytest.raises(DataError, match="it sends more than 50 bytes"):
         download(tiny, tmp_path, mirrors=[server.url])
-    assert list((tmp_path / "tiny").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("mirror", ["ftp://example.org/", "file:///etc/", "data"])

@@ -47,6 +47,20 @@ def test_what_is_wrong_is_said_with_what_to_do(
         assert all(each.advice for each in findings if each.level != "ok")
 
 
+def test_a_folder_without_the_files_is_no_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POPGRAD_DATA", str(tmp_path))
+    (tmp_path / "mnist").mkdir()
+    finding = module._data()
+    assert (finding.level, finding.text) == ("note", f"mnist is not complete in {tmp_path}")
+    assert finding.advice == "popgrad data mnist downloads what is missing"
+
+    for part in ("train", "test"):
+        (tmp_path / "mnist" / part).mkdir()
+    assert (module._data().level, module._data().text) == ("ok", f"mnist in {tmp_path}")
+
+
 def test_sizes_in_words() -> None:
     from popgrad.doctor.finding import size
 

@@ -26,7 +26,7 @@ from popgrad.strategies.pbt import pbt
 # Forked from a process that has imported popgrad, computed nothing and started no thread: no import is waited
 # for, and a fork of this process, which may have had threads, is never computed in.
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["popgrad", "popgrad.report.figures"])
+_CONTEXT.set_forkserver_preload(["popgrad.runs.api", "popgrad.report.figures"])
 
 RUN: dict[str, Any] = {"population": 3, "intervals": 4, "interval": 3}
 GONE = 10.0  # seconds in which a worker has to notice that its controller is gone; it takes milliseconds

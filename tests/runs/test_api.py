@@ -236,7 +236,7 @@ def test_the_first_members_start_with_what_they_are_given() -> None:
             r"initial\[1\].h1: expected uniform 0.0..1.0, got 1.5",
         ),
         ({"initial": {"h0": 1.0}}, "initial: expected a list, got"),
-        ({"initial": [3]}, "initial.0: expected a table, got 3"),
+        ({"initial": [3]}, "initial.0: expected a table of hyperparameters such as .*, got 3"),
         ({"interval": "1 epoch"}, "interval: a Quadratic counts no epochs; give a number of steps"),
         (
             {"weights": "w.safetensors"},
@@ -246,7 +246,10 @@ def test_the_first_members_start_with_what_they_are_given() -> None:
             {"space": {"h0": {"kind": "uniform", "low": 2, "high": 1}}},
             "space.h0: low: expected a number below high = 1.0, got 2.0",
         ),
-        ({"space": {"h0": (0.1, 0.2)}}, r"space.h0: expected a table, got \[0.1, 0.2\]"),
+        (
+            {"space": {"h0": (0.1, 0.2)}},
+            r"space.h0: expected a dimension such as .*, got \[0.1, 0.2\]",
+        ),
         (
             {"options": {"lr": 0.1}},
             "options: they are for a task that is named; this run is given a task object",
@@ -263,7 +266,26 @@ def test_the_first_members_start_with_what_they_are_given() -> None:
         ),
         ({"factors": [1.0, 2.0]}, "factors: expected numbers above 0 and other than 1"),
         ({"factors": []}, "factors: expected at least one number"),
-        ({"resample": 0.5}, "strategy pbt has no option 'resample'; it has .*resample_probability"),
+        (
+            {"resample": 0.5},
+            r"run\(\) has no keyword 'resample'; did you mean 'resample_probability'",
+        ),
+        ({"interals": 3}, r"run\(\) has no keyword 'interals'; did you mean 'intervals'\?"),
+        ({"stratgy": "pbt"}, r"run\(\) has no keyword 'stratgy'; did you mean 'strategy'\?"),
+        ({"colour": 3}, r"run\(\) has no keyword 'colour'; it has task, space"),
+        (
+            {"sleep": 3},
+            r"run\(\) has no keyword 'sleep': it is a key that this function cannot set",
+        ),
+        ({"strategy": "random_search"}, "got 'random_search'; did you mean 'random-search'"),
+        ({"strategy": popgrad.pbt}, r"got the function pbt: call it with the space, pbt\(space\)"),
+        ({"strategy": {"name": "pbt"}}, "strategy: expected 'pbt', .* or a Strategy, got {"),
+        ({"strategy": 3}, "strategy: expected 'pbt', .* or a Strategy, got 3"),
+        ({"space": [1]}, "space: expected dimensions by name, .*, got "),
+        ({"space": popgrad.Uniform(0, 1)}, "space: expected dimensions by name, .*, got Uniform"),
+        ({"initial": [{"h00": 1.0}]}, "unknown hyperparameter h00; did you mean 'h0'"),
+        ({"directory": 3}, 'directory: expected a path such as "runs/first", got 3'),
+        ({"task": popgrad.TorchTask}, "task: expected a task, got the class TorchTask; create one"),
         ({"burn_in": -1}, "burn_in: expected a number of intervals, 0 or more, got -1"),
         ({"population": 1}, "population: expected at least 2, got 1: pbt copies between members"),
         (
@@ -277,7 +299,7 @@ def test_what_cannot_be_had_is_refused_in_one_line_before_anything_is_written(
 ) -> None:
     usual: dict[str, Any] = {"population": 3, "intervals": 1, "interval": 1, "executor": "serial"}
     with pytest.raises(UsageError, match=message) as caught:
-        popgrad.run(Quadratic(), directory=tmp_path / "run", **{**usual, **given})
+        popgrad.run(**{"task": Quadratic(), "directory": tmp_path / "run", **usual, **given})
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -288,7 +310,7 @@ def test_options_reach_a_task_that_is_given_by_name() -> None:
         popgrad.run("quadratic", options={"lr": lr}, **given).winner.score for lr in (0.01, 0.1)
     )
     assert slow < fast
-    with pytest.raises(UsageError, match=r"option lr: expected a valid number, .*, got 'high'"):
+    with pytest.raises(UsageError, match=r"option lr: expected a number, got 'high'"):
         popgrad.run("quadratic", options={"lr": "high"}, **given)
 
 

@@ -11,7 +11,7 @@ from popgrad.core.errors import UsageError
 from popgrad.core.space import Constant, LogUniform, Uniform
 from popgrad.data import Splits
 from popgrad.state import digest
-from popgrad.tasks import Context, mnist_conv, mnist_fc
+from popgrad.tasks import Context, digits, mnist_conv, mnist_fc
 
 HPARAMS = {"lr": 0.001, "keep_prob": 0.8, "weight_decay": 1e-5}
 BOTH = pytest.mark.parametrize("factory", [mnist_fc, mnist_conv])
@@ -132,3 +132,33 @@ def test_a_short_training_on_the_real_mnist_works(mnist_dir):
     metrics = task.evaluate(state, HPARAMS, "validation", Context())
     assert metrics["accuracy"] > 0.85
     assert state["position"] == 12_000
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"lr": -1.0}, "lr: expected at least 0, got -1.0"),
+        ({"keep_prob": 3.0}, "keep_prob: expected 0 to 1, got 3.0"),
+        ({"weight_decay": -0.1}, "weight_decay: expected at least 0, got -0.1"),
+        ({"batch_size": 0}, "batch_size: expected 1 to 2,147,483,648, got 0"),
+        ({"height": 10**11}, "height: expected 1 to 65,536, got 100000000000"),
+        ({"num_classes": 0}, "num_classes: expected 1 to 65,536, got 0"),
+        ({"validation": 0}, "validation: expected at least 1, got 0"),
+    ],
+)
+def test_a_number_out_of_range_is_refused_before_data_is_read(factory, option, message):
+    with pytest.raises(UsageError) as caught:
+        factory(**option)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(("widths", "given"), [((8, -3), "-3"), ((10**11,), "1"), ((1,) * 101, "")])
+def test_layers_that_no_network_has_are_refused(widths, given):
+    for factory, name in (
+        (mnist_fc, "n_hiddens"),
+        (mnist_conv, "n_filters"),
+        (digits, "n_hiddens"),
+    ):
+        with pytest.raises(UsageError, match=f"{name}: expected at most 100 layers, .*{given}"):
+            factory(**{name: widths})

@@ -1,13 +1,18 @@
 """Tasks by name: what can be said, and what a mistake is answered with."""
 
+import inspect
 import re
 import sys
+import typing
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from popgrad.core.errors import UsageError
+from popgrad.strategies import STRATEGIES
 from popgrad.tasks import TASKS, Quadratic, TorchTask, digits
+from popgrad.tasks.expectation import expectation
 from popgrad.tasks.reference import (
     check_options,
     full_reference,
@@ -90,13 +95,22 @@ def test_the_data_directory_goes_to_tasks_that_take_one(file):
     assert resolve_task("quadratic", {}, "/there") == Quadratic()
 
 
-@pytest.mark.parametrize("reference", ["digit", "", ":", "digits:", ":Name"])
+@pytest.mark.parametrize("reference", ["mine", "", ":", ":Name"])
 def test_an_unknown_name_is_answered_with_those_that_exist(reference):
     message = refused(reference, {})
     assert repr(reference) in message
     assert all(name in message for name in TASKS)
     assert "module:Name" in message
     assert "file.py:Name" in message
+
+
+@pytest.mark.parametrize("reference", ["digit", "digits:", "Digits", "dgits"])
+def test_a_misspelt_name_is_answered_with_the_one_that_is_meant(reference):
+    assert refused(reference, {}) == f"there is no task {reference!r}; did you mean 'digits'?"
+
+
+def test_a_file_alone_is_answered_with_the_way_to_name_an_object_in_it(file):
+    assert f"choose an object in this file: {file}:Name" in refused(str(file), {})
 
 
 def test_what_is_not_there_is_said(file):
@@ -139,10 +153,10 @@ def test_mistakes_a_file_makes_on_purpose_pass_through(file):
         ({"width": 3}, ["'width'", "n_hiddens", "batch_size", "split_seed"]),
         ({"batch_size": "many"}, ["batch_size", "'many'", "integer"]),
         ({"batch_size": 2.5}, ["batch_size", "2.5", "integer"]),
-        ({"batch_size": True}, ["batch_size", "True", "number"]),
+        ({"batch_size": True}, ["batch_size", "True", "integer"]),
         ({"n_hiddens": [8, "x"]}, ["n_hiddens", "[8, 'x']", "integer"]),
-        ({"n_hiddens": [8, True]}, ["n_hiddens", "[8, True]", "number"]),
-        ({"n_hiddens": 8}, ["n_hiddens", "8", "tuple"]),
+        ({"n_hiddens": [8, True]}, ["n_hiddens", "[8, True]", "integers such as [64, 64]"]),
+        ({"n_hiddens": 8}, ["n_hiddens", "8", "a list of integers such as [64, 64]"]),
     ],
 )
 def test_a_wrong_option_is_named_with_what_is_allowed(options, named):
@@ -289,3 +303,46 @@ def test_where_there_is_no_source_to_read_there_is_no_digest():
     scope = {"Quadratic": Quadratic, "__name__": "nowhere"}
     exec("class Typed(Quadratic): pass", scope)
     assert source_digest(scope["Typed"](), None) == ""
+
+
+def answer(factory, name, value):
+    """The message on an option; one that is taken has none."""
+    try:
+        check_options(factory, {name: value}, "it")
+    except UsageError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("factory", [*TASKS.values(), *STRATEGIES.values()])
+def test_no_wrong_option_is_answered_in_the_words_of_a_library(factory):
+    values = ["5x", "", -1, 1.5, None, True, [], [1], ["a"], {}, {"a": 1}, object(), [0.8, "x"]]
+    for name in inspect.signature(factory).parameters.keys() - {"space"}:
+        answers = {answer(factory, name, value) for value in values} - {""}
+        assert answers
+        for message in answers:
+            assert message.startswith(f"it, option {name}: expected ")
+            assert not re.search(r"valid |Input|instance|Sequence|parse|tuple", message)
+
+
+@pytest.mark.parametrize(
+    ("hint", "words"),
+    [
+        (int, "an integer"),
+        (bool | None, "true or false"),
+        (int | str, "an integer or a string"),
+        (tuple[int, ...], "a list of integers"),
+        (list, "a list"),
+        (dict[str, int], "a table"),
+        (typing.Literal["a", "b"], "one of a, b"),
+        (typing.Annotated[float, "positive"], "a number"),
+        (list[dict[str, float]], "a list of tables"),
+        (Path, "a Path"),
+    ],
+)
+def test_a_type_has_words(hint, words):
+    assert expectation(hint) == words
+
+
+def test_a_misspelt_option_is_answered_with_the_one_that_is_meant():
+    assert refused("digits", {"batchsize": 8}).endswith("'batchsize'; did you mean 'batch_size'?")

@@ -673,3 +673,19 @@ def test_minimize_names_the_score(make_task):
         make_task(score="f1", minimize="loss")
     with pytest.raises(UsageError, match="minimize: expected the name of a metric without a sign"):
         make_task(minimize="-loss")
+
+
+def test_a_misspelt_field_is_answered_with_the_one_that_is_meant():
+    with pytest.raises(UsageError, match="TorchTask has no field 'modle'; did you mean 'model'"):
+        TorchTask(modle=nn.Identity)
+    with pytest.raises(UsageError, match="TorchTask has no field 'colour'; it has space, model"):
+        TorchTask(colour=3)
+
+
+def test_a_subclass_has_its_own_fields():
+    @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+    class Wide(TorchTask):
+        breadth: int = 3
+
+    with pytest.raises(UsageError, match="Wide has no field 'bredth'; did you mean 'breadth'"):
+        Wide(bredth=4)

@@ -1,24 +1,111 @@
 """The program: its commands, and the way from an error to one line and an exit code."""
 
 import functools
+import importlib
+import re
 import signal
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-from popgrad.cli import inspect, maintain, options, printing, training
+from popgrad.cli import printing
 from popgrad.core.errors import PopgradError, UsageError
+from popgrad.core.spelling import did_you_mean
 
-# In the order of the help: commands that make a run, that inspect it, and that maintain things.
-_COMMANDS: tuple[Callable[..., None], ...] = (
-    *(training.run, training.resume, training.replay, training.train),
-    *(inspect.show, inspect.schedule, inspect.test, inspect.tasks),
-    *(maintain.doctor, maintain.gc, maintain.data, maintain.convert),
-)
+_HELP = "Population Based Training for PyTorch: a trained model and the schedule that trained it."
 
-app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
+_SETTINGS: Mapping[str, Any] = {"help_option_names": ["-h", "--help"]}
+
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "run": ("training", "Train a population, and show the winner and its schedule."),
+    "resume": (
+        "training",
+        "Continue a run: after an interruption, for more intervals, or with another population.",
+    ),
+    "replay": (
+        "training",
+        "Retrain the winner along its lineage, and compare every bit; or a new model under its schedule.",
+    ),
+    "train": (
+        "training",
+        "Train one network under a given schedule, and test it beside the training.",
+    ),
+    "show": (
+        "inspect",
+        "Show the winner, its schedule and its lineage, also of a run in progress.",
+    ),
+    "schedule": ("inspect", "Print the schedule that trained the winner, or any member."),
+    "test": (
+        "inspect",
+        "Test a run's winner, one of its members or checkpoints, or a pretrained network.",
+    ),
+    "tasks": ("inspect", "List the built-in tasks, their spaces, and their options."),
+    "doctor": ("maintain", "Examine the installation, or a run, and advise."),
+    "gc": ("maintain", "Delete the checkpoints of a run that nothing needs."),
+    "data": ("maintain", "Download a data set; existing files are checked and kept."),
+    "convert": (
+        "maintain",
+        "Print a JSON file of the original project as TOML, with notes on keys without effect.",
+    ),
+}
+"""Commands in the order of the help: each with its module here, and the first line of its docstring.
+
+A module is imported when its command is used, since torch takes seconds; the help needs none.
+"""
+
+EXAMPLES: Mapping[str, str] = {
+    "run": "popgrad run digits --population 8 --set strategy.fraction=0.25",
+    "resume": "popgrad resume runs/first --intervals 40",
+    "replay": "popgrad replay runs/first",
+    "train": "popgrad train vanilla.toml --mode traintest",
+    "show": "popgrad show runs/first",
+    "schedule": "popgrad schedule runs/first --merged --csv",
+    "test": "popgrad test runs/first",
+    "tasks": "popgrad tasks",
+    "doctor": "popgrad doctor runs/first",
+    "gc": "popgrad gc runs/first --dry-run",
+    "data": "popgrad data mnist",
+    "convert": "popgrad convert original.json",
+}
+"""An example of each command, at the end of its help."""
+
+
+@functools.cache
+def command(name: str) -> Any:
+    """Return a command with all its options; its module is imported."""
+    function = getattr(importlib.import_module(f"popgrad.cli.{COMMANDS[name][0]}"), name)
+    single = typer.Typer(add_completion=False, context_settings=dict(_SETTINGS))
+    single.command(name, cls=_Command, epilog=f"Example: {EXAMPLES[name]}")(_guard(function))
+    return typer.main.get_command(single)
+
+
+class _Command(TyperCommand):
+    """One command."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """Return the option --help; like every option without a value, it shows no type."""
+        option: Any = super().get_help_option(ctx)
+        option.metavar = ""
+        return option
+
+
+class _Commands(TyperGroup):
+    """All commands; each is imported when it is used."""
+
+    def __init__(self, **settings: Any) -> None:
+        listed = {name: TyperCommand(name, help=text) for name, (_, text) in COMMANDS.items()}
+        super().__init__(**{**settings, "commands": listed})
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the name, the command and its arguments."""
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, command(name) if name in COMMANDS else None, rest
+
+
+app = typer.Typer(cls=_Commands, context_settings=dict(_SETTINGS))
 
 
 def main() -> None:
@@ -28,18 +115,34 @@ def main() -> None:
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     printing.prepare()
-    command = typer.main.get_command(app)
+    program = typer.main.get_command(app)
     try:
-        code = command.main(sys.argv[1:] or ["--help"], prog_name="popgrad", standalone_mode=False)
+        code = program.main(sys.argv[1:] or ["--help"], prog_name="popgrad", standalone_mode=False)
     except Exception as error:
-        message = getattr(error, "format_message", None)  # of a command line that typer cannot read
+        message = _explain(error)  # of a command line that typer cannot read
         if message is None:
             raise
-        names = [word for word in sys.argv[1:2] if word in getattr(command, "commands", {})]
+        names = [word for word in sys.argv[1:2] if word in COMMANDS]
         usage = " ".join(["popgrad", *names, "--help"])
-        printing.complain(f"{message().strip().rstrip('.')}; see {usage}")
+        printing.complain(f"{message}; see {usage}")
         code = 2
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _explain(error: Any) -> str | None:
+    """Return the message of a command line that typer cannot read; None = another error."""
+    if not hasattr(error, "format_message"):
+        return None
+    option = getattr(error, "option_name", None)
+    if option is not None and hasattr(error, "possibilities"):
+        return f"there is no option {option}{did_you_mean(option, error.possibilities or [])}"
+
+    message = str(error.format_message()).strip().rstrip(".?")
+    command_name = re.fullmatch(r"No such command '(.*?)'(?:\. Did you mean .*)?", message)
+    if command_name is not None:
+        similar = did_you_mean(command_name[1], COMMANDS)
+        return f"there is no command {command_name[1]!r}{similar}"
+    return re.sub(r"^Invalid value for '([^']*)': ", r"\1: ", message)
 
 
 def _guard(function: Callable[..., None]) -> Callable[..., None]:
@@ -82,12 +185,27 @@ def _exit_code(error: BaseException) -> int:
     return 1
 
 
-@app.callback(
-    help="Population Based Training for PyTorch: a trained model and the schedule that trained it."
-)
-def _popgrad(version: options.Version = False) -> None:
+def _print_version(requested: bool) -> None:
+    if requested:
+        from importlib.metadata import version
+
+        typer.echo(version("popgrad"))
+        raise typer.Exit
+
+
+_Version = Annotated[
+    bool,
+    typer.Option(
+        "--version",
+        metavar="",
+        help="Print the version.",
+        show_default=False,
+        callback=_print_version,
+        is_eager=True,
+    ),
+]
+
+
+@app.callback(help=_HELP, epilog=f"Example: {EXAMPLES['run']}")
+def _popgrad(version: _Version = False) -> None:
     """Take the options before a command."""
-
-
-for _command in _COMMANDS:
-    app.command()(_guard(_command))

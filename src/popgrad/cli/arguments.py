@@ -1,20 +1,25 @@
 """Arguments of the command line: a configuration, an existing run, the directory of a new one."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from popgrad import config as configuration
 from popgrad.config import RunConfig
 from popgrad.config.original import convert, is_original
 from popgrad.core.errors import UsageError
+from popgrad.core.population import SegmentId, Telemetry
 from popgrad.gates.files import read_bytes
 from popgrad.gates.sizes import TEXT, parse_json, parse_toml
-from popgrad.runs.api import load
-from popgrad.runs.result import Result
+from popgrad.record.check import check_record
+from popgrad.record.record import Record
+from popgrad.runs.status import Status, run_status
 from popgrad.store.directory import find_run
-from popgrad.tasks.reference import full_reference
+
+if TYPE_CHECKING:
+    from popgrad.runs.result import Result
 
 
 def read_config(
@@ -55,6 +60,8 @@ def read_config(
         values["strategy"] = _merge_strategy(values.get("strategy", {}), chosen)
     config = configuration.parse(configuration.override(values, settings))
     if config.load is None:
+        from popgrad.tasks.reference import full_reference
+
         config = config.model_copy(update={"task": full_reference(config.task)})
     return config, notes
 
@@ -125,11 +132,53 @@ def new_directory(config: RunConfig) -> Path:
     raise UsageError(f"the directory {base} and its like are taken: choose another with --dir")
 
 
-def open_run(directory: Path) -> Result:
+@dataclass(frozen=True)
+class RecordedRun:
+    """A run as far as its journal has it.
+
+    Attributes:
+        directory: Directory of the run.
+        record: Its record.
+        telemetry: Telemetry by segment.
+        process: Number of the process that works on it; "" = none does.
+    """
+
+    directory: Path
+    record: Record
+    telemetry: Mapping[SegmentId, Telemetry]
+    process: str
+
+    @property
+    def status(self) -> Status:
+        """Status of the run: in progress, interrupted, or finished."""
+        return run_status(self.record, self.telemetry, self.process)
+
+
+def read_run(directory: Path) -> RecordedRun:
+    """Read the run in a directory, as far as it has come; needs no torch.
+
+    Raises:
+        UsageError: The directory holds no run.
+        RunError: The record is damaged.
+    """
+    opened = find_run(directory, "DIR")
+    # Read before the record: a run that ends in between is finished, and not interrupted.
+    process = opened.holder()
+    with opened.reading() as journal:
+        record = journal.record()
+        telemetry = journal.telemetry()
+    check_record(replace(record, decisions=()))
+    configuration.parse(record.config)
+    return RecordedRun(directory.absolute(), record, telemetry, process)
+
+
+def open_run(directory: Path) -> "Result":
     """Open the run in a directory, as far as it has come; no code of its task is run.
 
     Raises:
         UsageError: The directory holds no run.
     """
+    from popgrad.runs.api import load
+
     find_run(directory, "DIR")
     return load(directory)

@@ -1,11 +1,12 @@
-"""Commands that inspect what exists: show, schedule, test, tasks."""
+"""Commands that inspect what exists: show, schedule, test, tasks.
+
+The first two read the record alone, so that they do not wait for torch, which takes seconds to import.
+"""
 
 from popgrad.cli import options, printing, reports
-from popgrad.cli.arguments import open_run
+from popgrad.cli.arguments import read_run
 from popgrad.core.errors import UsageError
 from popgrad.record import lineage
-from popgrad.runs.evaluate import evaluate_split
-from popgrad.tasks import TASKS, Split
 
 
 def show(
@@ -21,9 +22,9 @@ def show(
     if watch and as_json:
         raise UsageError("--watch, --json: given both; give one")
     if watch:
-        reports.watch(lambda: open_run(directory))
+        reports.watch(lambda: read_run(directory))
     else:
-        reports.show_run(open_run(directory), every_row=every_row, as_json=as_json)
+        reports.show_run(read_run(directory), every_row=every_row, as_json=as_json)
 
 
 def schedule(
@@ -39,13 +40,13 @@ def schedule(
     """
     if as_csv and as_json:
         raise UsageError("--csv, --json: given both; give one")
-    result = open_run(directory)
-    line = result.record.lineage(member)
+    run = read_run(directory)
+    line = run.record.lineage(member)
     if not as_csv and not as_json:
-        reports.show_schedule(line, result.space, result.telemetry)
+        reports.show_schedule(line, run.record.space, run.telemetry)
         return
 
-    whole = lineage.schedule(line, result.telemetry)
+    whole = lineage.schedule(line, run.telemetry)
     if merged:
         whole = whole.merged()
     printing.print_text(whole.to_csv() if as_csv else whole.to_json())
@@ -62,10 +63,11 @@ def test(
     as_json: options.Json = False,  # noqa: PT028
 ) -> None:
     """Test a run's winner, one of its members or checkpoints, or a pretrained network."""
-    split: Split = "validation" if validation else "test"
+    from popgrad.runs.evaluate import evaluate_split
+
     evaluation = evaluate_split(
         what,
-        split=split,
+        split="validation" if validation else "test",
         member=member,
         best=best,
         data_dir=data,
@@ -78,4 +80,6 @@ def test(
 
 def tasks(as_json: options.Json = False) -> None:
     """List the built-in tasks, their spaces, and their options."""
+    from popgrad.tasks import TASKS
+
     reports.show_tasks(TASKS, as_json)

@@ -127,7 +127,7 @@ def _key_parameter(key: Key, command: Command) -> inspect.Parameter:
         default = False
     declared = typer.Option(
         names,
-        metavar=option.metavar,
+        metavar=option.metavar or "",  # an option without a value shows no type
         help=help_text,
         rich_help_panel=option.panel,
         show_default=False,
@@ -160,10 +160,11 @@ def _setting_parameter(name: str) -> inspect.Parameter:
     setting = next(key for key in settings(pbt) if key.name == name)
     panel = next(key.usage.option.panel for key in _keys("run") if key.usage.option)
     metavar = {int: "N", float: "X"}[setting.accepted]
+    sentence = with_default(setting)
     declared = typer.Option(
         setting.option_name,
         metavar=metavar,
-        help=f"Of pbt: {setting.sentence[:1].lower()}{setting.sentence[1:]}",
+        help=f"Of pbt: {sentence[:1].lower()}{sentence[1:]}",
         rich_help_panel=panel,
         show_default=False,
         parser=PARSERS[metavar],

@@ -10,10 +10,7 @@ from popgrad import config as configuration
 from popgrad.cli import options, printing, reports
 from popgrad.cli.arguments import read_config
 from popgrad.core.errors import UsageError
-from popgrad.data import data_dir, download
-from popgrad.doctor import examine_installation, examine_run
 from popgrad.store.directory import find_run
-from popgrad.store.retention import collect
 
 
 def doctor(directory: options.Examined = None, as_json: options.Json = False) -> None:
@@ -21,6 +18,8 @@ def doctor(directory: options.Examined = None, as_json: options.Json = False) ->
 
     No code of the task is run. Exit code 1 if there is a problem.
     """
+    from popgrad.doctor import examine_installation, examine_run
+
     if directory is None:
         findings = examine_installation(Path("runs"))
     else:
@@ -37,6 +36,8 @@ def gc(
     as_json: options.Json = False,
 ) -> None:
     """Delete the checkpoints of a run that nothing needs."""
+    from popgrad.store.retention import collect
+
     path = find_run(directory, "DIR").path
     garbage = collect(path, only_winner=only_winner, dry_run=dry_run)
     reports.show_garbage(garbage, directory, dry_run=dry_run, as_json=as_json)
@@ -44,6 +45,8 @@ def gc(
 
 def data(name: options.Dataset, directory: options.DownloadTo = None) -> None:
     """Download a data set; existing files are checked and kept."""
+    from popgrad.data import data_dir, download
+
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     with Progress(*columns, console=printing.err, disable=not printing.err.is_terminal) as progress:
         bars: dict[str, Any] = {}

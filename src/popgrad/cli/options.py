@@ -1,13 +1,11 @@
 """Arguments and options of the command line that are not keys of a configuration."""
 
-import importlib.metadata
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from popgrad.cli.key_options import PARSERS
-from popgrad.data import DATASETS
 
 _START = "What to start with"
 _FILES = "Files and output"
@@ -17,24 +15,15 @@ def _argument(metavar: str, text: str) -> Any:
     return typer.Argument(metavar=metavar, help=text, show_default=False)
 
 
-def _option(
-    name: str, metavar: str | None, text: str, panel: str | None = None, **settings: Any
-) -> Any:
+def _option(name: str, metavar: str | None, text: str, panel: str | None = None) -> Any:
     return typer.Option(
         name,
-        metavar=metavar,
+        metavar=metavar or "",  # an option without a value shows no type
         help=text,
         rich_help_panel=panel,
         show_default=False,
         parser=PARSERS.get(metavar),
-        **settings,
     )
-
-
-def _print_version(requested: bool) -> None:
-    if requested:
-        typer.echo(importlib.metadata.version("popgrad"))
-        raise typer.Exit
 
 
 # --- arguments --------------------------------------------------------------------------------------
@@ -55,13 +44,10 @@ Tested = Annotated[
     str, _argument("WHAT", "Directory of a run, a file among its checkpoints, or pretrained:NAME.")
 ]
 Original = Annotated[str, _argument("FILE", "JSON file of the original project.")]
-Dataset = Annotated[str, _argument("NAME", f"{' or '.join(DATASETS)}.")]
+Dataset = Annotated[str, _argument("NAME", "mnist or fashion-mnist.")]
 
 # --- what to run ------------------------------------------------------------------------------------
 
-Version = Annotated[
-    bool, _option("--version", None, "Print the version.", callback=_print_version, is_eager=True)
-]
 Settings = Annotated[
     list[str] | None,
     _option(

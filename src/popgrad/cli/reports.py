@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rich.console import Group
 from rich.live import Live
@@ -17,17 +17,20 @@ from rich.text import Text
 from popgrad.cli.printing import out, print_folded, print_json, print_line
 from popgrad.core.population import Segment
 from popgrad.core.space import Space
-from popgrad.doctor import Finding
-from popgrad.doctor.finding import size
 from popgrad.record.live import Curves
+from popgrad.record.record import Record
 from popgrad.report import summary, summary_data
 from popgrad.report.escape import Escaped
 from popgrad.report.text import ROWS, lineage_line, schedule_table
 from popgrad.runs.advice import call, command, next_steps, shown_path
-from popgrad.runs.evaluate import Evaluation
-from popgrad.runs.replay import Replay
-from popgrad.runs.result import Result
-from popgrad.store.retention import Garbage
+from popgrad.runs.status import Status
+
+if TYPE_CHECKING:  # each of these needs torch, which takes seconds
+    from popgrad.doctor import Finding
+    from popgrad.runs.evaluate import Evaluation
+    from popgrad.runs.replay import Replay
+    from popgrad.runs.result import Result
+    from popgrad.store.retention import Garbage
 
 _MARKS = {"ok": ("✓", "green"), "note": ("·", "yellow"), "problem": ("✗", "bold red")}
 _WATCH_PERIOD = 2.0
@@ -38,7 +41,27 @@ _OUTPUTS = (".png", ".csv", ".safetensors")
 # --- runs -------------------------------------------------------------------------------------------
 
 
-def finish(result: Result, *, read_test: bool, as_json: bool) -> None:
+class Run(Protocol):
+    """A run that can be shown: a `Result`, or what its journal has of it."""
+
+    @property
+    def record(self) -> Record:
+        """Its record."""
+
+    @property
+    def telemetry(self) -> Curves:
+        """Telemetry by segment."""
+
+    @property
+    def directory(self) -> Path | None:
+        """Its directory; None = in memory only."""
+
+    @property
+    def status(self) -> Status:
+        """Whether it is in progress, interrupted, or finished."""
+
+
+def finish(result: "Result", *, read_test: bool, as_json: bool) -> None:
     """Print the final report: the summary, and the winner on data that selection has never seen."""
     metrics = result.test(reader="final report") if read_test else None
     show(result, as_json=as_json, test=metrics)
@@ -55,41 +78,41 @@ def finish(result: Result, *, read_test: bool, as_json: bool) -> None:
             print_line(f"next: {step}")
 
 
-def show_run(result: Result, *, every_row: bool, as_json: bool) -> None:
+def show_run(run: Run, *, every_row: bool, as_json: bool) -> None:
     """Print the status of a run, and what `show` prints."""
     if not as_json:
-        print_folded(_status_line(result))
-    show(result, as_json=as_json, every_row=every_row)
+        print_folded(_status_line(run))
+    show(run, as_json=as_json, every_row=every_row)
 
 
-def watch(open_result: Callable[[], Result]) -> None:
+def watch(open_run: Callable[[], Run]) -> None:
     """Show a run until it is no longer in progress.
 
     Args:
-        open_result: Opens the run as far as it has come.
+        open_run: Opens the run as far as it has come.
     """
     with Live(console=out, auto_refresh=False) as live:
         while True:
-            result = open_result()
-            shown = Group(Text(_status_line(result)), summary(result.record, result.telemetry))
+            run = open_run()
+            shown = Group(Text(_status_line(run)), summary(run.record, run.telemetry))
             live.update(Escaped(shown), refresh=True)
-            if not result.in_progress:
+            if run.status.state != "in progress":
                 return
             time.sleep(_WATCH_PERIOD)
 
 
-def _status_line(result: Result) -> str:
+def _status_line(run: Run) -> str:
     """Return the status of a run, and of an interrupted one how to continue it."""
-    line = result.status.describe()
-    if result.status.state != "interrupted" or result.directory is None:
+    line = run.status.describe()
+    if run.status.state != "interrupted" or run.directory is None:
         return line
-    if result.record.given_task:
-        return f"{line}; continue with: {call('resume', result.directory, given_task=True)}"
-    return f"{line}; continue with: {command('resume', result.directory)}"
+    if run.record.given_task:
+        return f"{line}; continue with: {call('resume', run.directory, given_task=True)}"
+    return f"{line}; continue with: {command('resume', run.directory)}"
 
 
 def show(
-    result: Result,
+    run: Run,
     *,
     as_json: bool,
     test: Mapping[str, float] | None = None,
@@ -97,23 +120,23 @@ def show(
 ) -> None:
     """Print the population, the winner's schedule, its lineage, and the winner."""
     if not as_json:
-        path = result.directory
+        path = run.directory
         more = "" if path is None else f"{command('show', path)} --all"
         rows = None if every_row else ROWS
-        out.print(summary(result.record, result.telemetry, rows=rows, more=more))
+        out.print(summary(run.record, run.telemetry, rows=rows, more=more))
         return
-    directory = None if result.directory is None else str(result.directory)
-    status = result.status
+    directory = None if run.directory is None else str(run.directory)
+    status = run.status
     data: dict[str, Any] = {
         "directory": directory,
-        "stopped": result.stopped,
-        "in_progress": result.in_progress,
+        "stopped": run.record.stopped,
+        "in_progress": status.state == "in progress",
         "process": status.process or None,
         "completed_intervals": status.completed,
         "requested_intervals": status.intervals,
         "seconds_left": status.seconds_left,
     }
-    data |= summary_data(result.record, result.telemetry)
+    data |= summary_data(run.record, run.telemetry)
     print_json(data | ({"test": _plain(test)} if test is not None else {}))
 
 
@@ -129,7 +152,7 @@ def show_schedule(lineage: Sequence[Segment], space: Space, curves: Curves) -> N
     out.print(schedule_table(lineage, space, curves))
 
 
-def show_evaluation(evaluation: Evaluation, as_json: bool) -> None:
+def show_evaluation(evaluation: "Evaluation", as_json: bool) -> None:
     """Print the metrics of a network on a split, beside those of its card."""
     if as_json:
         data = {
@@ -158,7 +181,7 @@ def _plain(metrics: Mapping[str, float]) -> dict[str, float | None]:
 # --- replay -----------------------------------------------------------------------------------------
 
 
-def show_replay(replay: Replay, seconds: float, *, as_json: bool) -> None:
+def show_replay(replay: "Replay", seconds: float, *, as_json: bool) -> None:
     """Print whether retraining a lineage has given the same bits."""
     segment, lineage = replay.winner.segment, replay.winner.lineage
     if as_json:
@@ -188,7 +211,7 @@ def show_replay(replay: Replay, seconds: float, *, as_json: bool) -> None:
         print_line(f"this machine's arithmetic differs: {difference}")
 
 
-def compare_scores(fresh: Result, recorded: Segment) -> None:
+def compare_scores(fresh: "Result", recorded: Segment) -> None:
     """Print the score of a model that a schedule has trained beside that of its recorded model."""
     ranking = fresh.record.ranking
     score = ranking.shown(fresh.winner.score)
@@ -201,8 +224,10 @@ def compare_scores(fresh: Result, recorded: Segment) -> None:
 # --- maintenance ------------------------------------------------------------------------------------
 
 
-def show_garbage(garbage: Garbage, directory: Path, *, dry_run: bool, as_json: bool) -> None:
+def show_garbage(garbage: "Garbage", directory: Path, *, dry_run: bool, as_json: bool) -> None:
     """Print what a collection has freed, or would free."""
+    from popgrad.doctor.finding import size
+
     if as_json:
         files = [str(path) for path in garbage.files]
         print_json(dataclasses.asdict(garbage) | {"files": files, "dry_run": dry_run})
@@ -219,7 +244,7 @@ def show_garbage(garbage: Garbage, directory: Path, *, dry_run: bool, as_json: b
     print_line(f"{directory}: {size(garbage.size)} {freed} ({count}); {stay}")
 
 
-def show_findings(findings: Sequence[Finding], *, as_json: bool) -> None:
+def show_findings(findings: Sequence["Finding"], *, as_json: bool) -> None:
     """Print the findings of the doctor, with its advice."""
     if as_json:
         print_json([dataclasses.asdict(finding) for finding in findings])

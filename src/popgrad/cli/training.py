@@ -1,11 +1,14 @@
-"""Commands that train: run, resume, replay, train."""
+"""Commands that train: run, resume, replay, train.
+
+Each imports torch when it is called: that takes seconds, and neither help nor a misspelt option needs it.
+"""
 
 import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -13,18 +16,10 @@ from popgrad.cli import options, printing, reports
 from popgrad.cli.arguments import new_directory, open_run, read_config, read_initial
 from popgrad.cli.key_options import key_names, takes_keys
 from popgrad.core.errors import DataError, RunError, UsageError
-from popgrad.runs.api import restart, start
-from popgrad.runs.build import build
-from popgrad.runs.display import Display
-from popgrad.runs.evaluate import evaluate_split, named_task
-from popgrad.runs.replay import replay as replay_lineage
-from popgrad.runs.replay import replay_schedule
-from popgrad.runs.vanilla import check, check_initial
-from popgrad.runs.vanilla import train as train_network
-from popgrad.runs.winner import save_winner
 from popgrad.store.directory import Directory, find_run
-from popgrad.store.mirror import fetch
-from popgrad.tasks import Split
+
+if TYPE_CHECKING:  # it needs torch, which takes seconds
+    from popgrad.runs.display import Display
 
 _CHANGEABLE = set(key_names("resume")) - {"population", "grow", "device"}
 """Keys that can be given for a run that is continued because its configuration sets `load`."""
@@ -58,6 +53,9 @@ def run(
         _continue(Path(config.load), keys, no_test=no_test, plain=plain, as_json=as_json)
         return
 
+    from popgrad.runs.api import start
+    from popgrad.runs.build import build
+
     components = build(config)
     path = directory or new_directory(config)
     with _advice(path):
@@ -87,6 +85,8 @@ def resume(
 ) -> None:
     """Continue a run: after an interruption, for more intervals, or with another population."""
     if from_storage is not None:
+        from popgrad.store.mirror import fetch
+
         fetch(from_storage, directory)
         keys.setdefault("storage", from_storage)
     keys["allow_changed_task"] = allow_changed_task
@@ -103,6 +103,9 @@ def _continue(
     as_json: bool,
 ) -> None:
     """Continue a run, with arguments of `popgrad.resume`, and the reference of its task."""
+    from popgrad.runs.api import restart
+    from popgrad.runs.evaluate import named_task
+
     find_run(directory, "DIR")
     allow_changed_task = arguments.pop("allow_changed_task", False)
     own_task = named_task(open_run(directory), task, arguments.get("data_dir"))
@@ -137,6 +140,11 @@ def replay(
 
     The run is not changed. Exit code 1 if the bits differ.
     """
+    from popgrad.runs.evaluate import named_task
+    from popgrad.runs.replay import replay as replay_lineage
+    from popgrad.runs.replay import replay_schedule
+    from popgrad.runs.winner import save_winner
+
     recorded = open_run(directory)
     lineage = recorded.record.lineage(member)
     arguments: dict[str, Any] = {
@@ -184,6 +192,11 @@ def train(
 
     The tests decide nothing.
     """
+    from popgrad.runs.build import build
+    from popgrad.runs.evaluate import evaluate_split
+    from popgrad.runs.vanilla import check, check_initial
+    from popgrad.runs.vanilla import train as train_network
+
     if debug:
         keys["outputs"] = False
     vanilla = {"population": 1, "strategy": {"name": "schedule"}, "executor": "serial"}
@@ -194,9 +207,12 @@ def train(
         path_text = config.load if directory is None else str(directory)
         if path_text is None:
             raise UsageError(f"--mode {mode}: choose a run, by --dir or by load_ckpt in {what}")
-        split: Split = "test" if mode == "test" else "validation"
-        reader = f"popgrad train --mode {mode}"
-        evaluation = evaluate_split(path_text, split=split, data_dir=config.data_dir, reader=reader)
+        evaluation = evaluate_split(
+            path_text,
+            split="test" if mode == "test" else "validation",
+            data_dir=config.data_dir,
+            reader=f"popgrad train --mode {mode}",
+        )
         reports.show_evaluation(evaluation, as_json)
         return
 
@@ -220,7 +236,9 @@ def train(
     reports.finish(result, read_test=False, as_json=as_json)
 
 
-def _display(plain: bool) -> Display:
+def _display(plain: bool) -> "Display":
+    from popgrad.runs.display import Display
+
     return Display("lines" if plain else True, program=True)
 
 

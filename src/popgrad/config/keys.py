@@ -194,4 +194,7 @@ def accepted_type(annotation: Any) -> Any:
         return accepted_type(inner)
     if typing.get_origin(annotation) in (types.UnionType, typing.Union):
         return functools.reduce(operator.or_, map(accepted_type, typing.get_args(annotation)))
+    if typing.get_origin(annotation) in (dict, list):
+        inner = tuple(map(accepted_type, typing.get_args(annotation)))
+        return types.GenericAlias(typing.get_origin(annotation), inner)
     return annotation

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from popgrad.config.values import key_text, short
+from popgrad.core.spelling import did_you_mean
 
 _SHOWN = 5
 """Number of mistakes that one message names."""
@@ -49,10 +50,13 @@ def explain(error: ValidationError, known: Iterable[str]) -> str:
 def _explain_one(details: dict[str, Any], known: Iterable[str]) -> str:
     path = ".".join(key_text(str(part)) for part in details["loc"])
     if details["type"] == "extra_forbidden":
-        return f"unknown key {short(details['loc'][-1])}; known are {', '.join(known)}"
+        listing = f"; known are {', '.join(known)}"
+        name = details["loc"][-1]
+        return f"unknown key {short(name)}{did_you_mean(name, known) or listing}"
     if details["type"] == "missing":
         return f"{path} is missing"
-    return f"{path}: expected {_expectation(details)}, got {short(details['input'])}"
+    similar = did_you_mean(details["input"], _choices(details))
+    return f"{path}: expected {_expectation(details)}, got {short(details['input'])}{similar}"
 
 
 def _expectation(details: dict[str, Any]) -> str:
@@ -60,11 +64,17 @@ def _expectation(details: dict[str, Any]) -> str:
     if details["type"] == "value_error":  # raised by a type of `config.values`
         return str(context["error"])
     if details["type"] == "literal_error":
-        choices = re.findall(r"'([^']*)'", context["expected"])
-        return f"one of {', '.join(choices)}"
+        return f"one of {', '.join(_choices(details))}"
 
     template = _EXPECTED.get(details["type"])
     if template is None:
         return str(details["msg"]).removeprefix("Input should be ")
     limits = {name: f"{value:.20g}" for name, value in context.items() if name in template}
     return template.format(**limits)
+
+
+def _choices(details: dict[str, Any]) -> list[str]:
+    """Return the strings that a key can be set to; none for a key of another kind."""
+    if details["type"] != "literal_error":
+        return []
+    return re.findall(r"'([^']*)'", details["ctx"]["expected"])

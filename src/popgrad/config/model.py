@@ -7,7 +7,17 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from popgrad.config.keys import Command, Option, key
 from popgrad.config.mistakes import explain
-from popgrad.config.values import Integer, IntervalText, Number, PathText, Seconds, UrlText, plain
+from popgrad.config.values import (
+    DimensionTable,
+    HparamsTable,
+    Integer,
+    IntervalText,
+    Number,
+    PathText,
+    Seconds,
+    UrlText,
+    plain,
+)
 from popgrad.core.errors import UsageError
 from popgrad.core.interval import Interval, parse_interval
 
@@ -55,7 +65,7 @@ class RunConfig(_Model):
         keyword=False,
     )
     options: dict[str, Any] = key({}, "Arguments of a task that is given by name.")
-    space: dict[str, dict[str, Any]] = key(
+    space: dict[str, DimensionTable] = key(
         {},
         "Dimensions by the names of hyperparameters; each replaces that of the task, or adds to its space.",
         keyword=False,
@@ -217,7 +227,7 @@ class RunConfig(_Model):
         if_unset="no limit",
         ge=1,
     )
-    initial: list[dict[str, Any]] = key(
+    initial: list[HparamsTable] = key(
         [],
         "Hyperparameters of the first members, a table for each; missing names are sampled.",
         keyword=False,

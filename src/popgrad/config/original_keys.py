@@ -12,6 +12,7 @@ from popgrad.core.errors import UsageError
 from popgrad.core.explore import check_factors
 from popgrad.core.ranges import Integer, LogUniform, Uniform
 from popgrad.core.space import Dimension
+from popgrad.core.spelling import did_you_mean
 from popgrad.core.values import EXACT, is_number
 
 Sections = Mapping[str, Mapping[str, Any]]
@@ -45,7 +46,10 @@ def read(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     sections: dict[str, dict[str, Any]] = {section: {} for section in KEYS}
     for section, table in values.items():
         if section not in KEYS:
-            raise UsageError(f"unknown section {short(section)}; known are {', '.join(KEYS)}")
+            listing = f"; known are {', '.join(KEYS)}"
+            raise UsageError(
+                f"unknown section {short(section)}{did_you_mean(section, KEYS) or listing}"
+            )
         if not isinstance(table, Mapping):
             raise UsageError(f"{section}: expected a table of keys, got {short(table)}")
 
@@ -70,14 +74,17 @@ def _reader(section: str, key: Any) -> Reader:
     if section == "train" and isinstance(key, str) and key.startswith("PBT_"):
         name = key.removeprefix("PBT_")
         if name not in _SEARCHED:
+            names = [f"PBT_{known}" for known in _SEARCHED]
+            listing = f"; known are {', '.join(_SEARCHED)}"
             raise UsageError(
-                f"{short(key)} in train cannot be searched; known are {', '.join(_SEARCHED)}"
+                f"{short(key)} in train cannot be searched{did_you_mean(key, names) or listing}"
             )
         return lambda value: _dimension(name, value)
 
     if key not in KEYS[section]:
         known = ", ".join(KEYS[section]) + (", PBT_..." if section == "train" else "")
-        raise UsageError(f"unknown key {short(key)} in {section}; known are {known}")
+        similar = did_you_mean(key, KEYS[section]) or f"; known are {known}"
+        raise UsageError(f"unknown key {short(key)} in {section}{similar}")
     return KEYS[section][key]
 
 

@@ -3,7 +3,7 @@
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,16 +32,15 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 # A ValueError raised here holds what is expected, as it follows the word "expected" in a message.
 
 
-def _refuse_boolean(value: object) -> object:
-    if isinstance(value, bool):  # Python takes it for 0 or 1
-        raise ValueError("a number")
-    return _refuse_foreign_digits(value)
+def _refuse_boolean(expected: str) -> Callable[[object], object]:
+    def refuse(value: object) -> object:
+        if isinstance(value, bool):  # Python takes it for 0 or 1
+            raise ValueError(expected)
+        if isinstance(value, str) and not value.isascii():  # Python reads the digits of any script
+            raise ValueError(f"{expected} in the digits 0 to 9")
+        return value
 
-
-def _refuse_foreign_digits(value: object) -> object:
-    if isinstance(value, str) and not value.isascii():  # Python reads the digits of any script
-        raise ValueError("a number in the digits 0 to 9")
-    return value
+    return refuse
 
 
 def _refuse_huge(value: int) -> int:
@@ -56,18 +55,31 @@ def _refuse_nul(value: object) -> object:
     return value
 
 
-def _to_seconds(value: object) -> object:
+def _to_seconds(value: object) -> float:
     """Convert "90s", "10m", "1.5h" or "2d" to seconds; leave numbers as they are."""
-    if not isinstance(value, str):
-        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
 
-    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([smhd]?)\s*", value)
-    if match is not None:
-        return float(match[1]) * _UNITS[match[2] or "s"]
+    match = re.fullmatch(r"\s*([0-9.]+(?:[eE][+-]?[0-9]+)?)\s*([smhd]?)\s*", str(value))
     try:
-        return float(_refuse_foreign_digits(value))  # type: ignore[arg-type]
-    except ValueError:
-        raise ValueError('a number of seconds, or a time such as "90s", "10m", "2h"') from None
+        if match is not None and isinstance(value, str):
+            return float(match[1]) * _UNITS[match[2] or "s"]
+    except ValueError:  # several points
+        pass
+    raise ValueError('a time: seconds such as 90, or "90s", "10m", "2h"')
+
+
+def _check_dimension(value: object) -> object:
+    if not isinstance(value, Mapping):
+        example = 'kind = "log_uniform", low = 0.0001, high = 0.1'
+        raise ValueError(f"a dimension such as LogUniform(0.0001, 0.1), in a file {{{example}}}")
+    return value
+
+
+def _check_hparams(value: object) -> object:
+    if not isinstance(value, Mapping):
+        raise ValueError("a table of hyperparameters such as {lr = 0.01}")
+    return value
 
 
 def _to_interval(value: object) -> str:
@@ -86,8 +98,12 @@ def _to_interval(value: object) -> str:
 
 
 # `json_schema_input_type` is what a value may be written as; signatures and pages show it.
-Integer = Annotated[int, BeforeValidator(_refuse_boolean), AfterValidator(_refuse_huge)]
-Number = Annotated[float, BeforeValidator(_refuse_boolean)]
+Integer = Annotated[
+    int, BeforeValidator(_refuse_boolean("an integer")), AfterValidator(_refuse_huge)
+]
+Number = Annotated[float, BeforeValidator(_refuse_boolean("a number"))]
+DimensionTable = Annotated[dict[str, Any], BeforeValidator(_check_dimension)]
+HparamsTable = Annotated[dict[str, Any], BeforeValidator(_check_hparams)]
 Seconds = Annotated[Number, BeforeValidator(_to_seconds, json_schema_input_type=float | str)]
 IntervalText = Annotated[str, BeforeValidator(_to_interval, json_schema_input_type=int | str)]
 UrlText = Annotated[str, BeforeValidator(_refuse_nul)]

@@ -20,6 +20,7 @@ from popgrad.core.errors import UsageError
 from popgrad.core.population import Change, Hparams, Value
 from popgrad.core.ranges import Integer, LogUniform, OneMinus, Uniform
 from popgrad.core.seeding import Floats
+from popgrad.core.spelling import did_you_mean
 from popgrad.core.values import is_number
 
 __all__ = [
@@ -101,7 +102,10 @@ def dimension(spec: Mapping[str, Any], where: str = "") -> Dimension:
         kind = arguments.pop("kind", None)
         cls = DIMENSIONS.get(kind) if isinstance(kind, str) else None
         if cls is None:
-            raise UsageError(f"kind: expected one of {', '.join(DIMENSIONS)}, got {kind!r}")
+            similar = did_you_mean(kind, DIMENSIONS)
+            raise UsageError(
+                f"kind: expected one of {', '.join(DIMENSIONS)}, got {kind!r}{similar}"
+            )
 
         _check_fields(kind, cls, arguments)
         built: Dimension = cls(**arguments)
@@ -118,8 +122,10 @@ def _check_fields(kind: Any, cls: type[Any], arguments: Mapping[str, Any]) -> No
 
     for fault, names in (("unknown", unknown), ("missing", missing)):
         if names:
+            similar = did_you_mean(names[0], allowed) if fault == "unknown" else ""
+            listed = ", ".join(map(str, names))
             raise UsageError(
-                f"{fault} field {', '.join(map(str, names))}; {kind} has {', '.join(allowed)}"
+                f"{fault} field {listed}{similar or f'; {kind} has ' + ', '.join(allowed)}"
             )
 
 
@@ -235,7 +241,10 @@ class Space:
             if names:
                 listed = ", ".join(sorted(map(str, names)))
                 allowed = ", ".join(self) or "none"
-                raise UsageError(f"{where}: {fault} hyperparameter {listed}; has {allowed}")
+                similar = did_you_mean(min(names, key=str), self) if fault == "unknown" else ""
+                raise UsageError(
+                    f"{where}: {fault} hyperparameter {listed}{similar or f'; has {allowed}'}"
+                )
 
         checked = {}
         for name, dim in self.items():

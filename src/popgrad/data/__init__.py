@@ -7,6 +7,7 @@ from popgrad.data.datasets import (
     Raw,
     data_dir,
     dataset_named,
+    is_complete,
     load,
     splits,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "data_dir",
     "dataset_named",
     "download",
+    "is_complete",
     "load",
     "read_folder",
     "read_idx",

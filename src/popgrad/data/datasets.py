@@ -9,9 +9,10 @@ import platformdirs
 import torch
 
 from popgrad.core.errors import DataError, UsageError
+from popgrad.core.spelling import did_you_mean
 from popgrad.data.folders import class_names, read_folder
 from popgrad.data.idx import content_md5, read_idx
-from popgrad.data.splits import Splits, stratified
+from popgrad.data.splits import Splits, default_validation, stratified
 from popgrad.gates.files import is_regular
 
 Pair = tuple[torch.Tensor, torch.Tensor]
@@ -127,6 +128,7 @@ def dataset_named(dataset: str | Dataset) -> Dataset:
     if dataset not in DATASETS:
         raise UsageError(
             f"data set: expected one of {', '.join(sorted(DATASETS))}, got {dataset!r}"
+            f"{did_you_mean(dataset, DATASETS)}"
         )
     return DATASETS[dataset]
 
@@ -151,6 +153,22 @@ def find_file(folder: Path, name: str) -> Path | None:
     except OSError as error:
         # Not to be taken for a file that is missing.
         raise DataError(f"{folder}: cannot be read ({error.strerror or error})") from None
+
+
+def is_complete(dataset: str | Dataset, directory: Path | str | None = None) -> bool:
+    """Return whether `load` finds a data set: its four IDX files, or its folders. Nothing is read.
+
+    Args:
+        dataset: A name in `DATASETS`, or a description of your own.
+        directory: Directory of data; None = that of `data_dir`.
+    """
+    known = dataset_named(dataset)
+    root = data_dir(directory)
+    return any(
+        all(find_file(folder, file.name) for file in known.files)
+        or all(os.path.isdir(folder / part) for part in ("train", "test"))
+        for folder in (root / known.name, root)
+    )
 
 
 def load(dataset: str | Dataset, directory: Path | str | None = None) -> Raw:
@@ -264,7 +282,7 @@ def splits(
     dataset: str | Dataset,
     directory: Path | str | None = None,
     *,
-    validation: int = 5000,
+    validation: int | None = None,
     seed: int = 0,
 ) -> Splits:
     """Read training, validation and test data, ready to be trained on.
@@ -272,8 +290,9 @@ def splits(
     Args:
         dataset: A name in `DATASETS`, or a description of your own.
         directory: Directory of data; None = that of `data_dir`.
-        validation: Number of samples to split off the training data, stratified by class; 5,000 of
-            MNIST's 60,000 leave 55,000. Not used if the data has a val/ folder.
+        validation: Number of samples to split off the training data, stratified by class; None = a
+            twelfth, at most 5,000 and at least one for each class: 5,000 of MNIST's 60,000, which leave
+            55,000. Not used if the data has a val/ folder.
         seed: Seed of the draw of these samples.
 
     Returns:
@@ -290,7 +309,8 @@ def splits(
         train = raw.train
         held_out = raw.validation
     else:
-        train, held_out = stratified(*raw.train, validation=validation, seed=seed)
+        count = default_validation(raw.train[1]) if validation is None else validation
+        train, held_out = stratified(*raw.train, validation=count, seed=seed)
 
     def normalised(images: torch.Tensor, labels: torch.Tensor) -> Pair:
         return images.float().div_(255).sub_(known.mean).div_(known.std), labels

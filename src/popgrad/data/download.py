@@ -2,9 +2,12 @@
 
 import http.client
 import os
+import socket
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +21,7 @@ Progress = Callable[[str, int, int | None], None]
 _TIMEOUT = 30.0  # seconds without an answer or a byte, long for any of the mirrors
 _TRIES = 20  # requests for one file to one mirror, before it is given up
 _CHUNK = 1 << 16
+_NO_CONNECTION = "no connection"  # the reason if the name of a mirror cannot be resolved
 # Files of the known sets have at most 26 MB; a server must not fill the disk.
 _MOST_BYTES = 1 << 28
 
@@ -64,14 +68,24 @@ def download(
     if all(path and _is_right(path, file) for path, file in zip(beside, known.files, strict=True)):
         return [path for path in beside if path]
 
+    created = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return [_obtain(file, folder, addresses, progress) for file in known.files]
+    except DataError as error:
+        names = ", ".join(file.name for file in known.files)
+        raise DataError(
+            f"{error}; put the files ({names}, each also as .gz) into {folder}"
+        ) from None
     except OSError as error:
         # These are errors of the disk: `_fetch_from` catches those of a mirror.
         raise DataError(
             f"{folder}: cannot be written ({error.strerror or error}); choose another --dir"
         ) from None
+    finally:
+        with suppress(OSError):  # folders of this call stay only if they hold something
+            for path in created:
+                path.rmdir()
 
 
 def _obtain(
@@ -95,6 +109,9 @@ def _obtain(
             return target
         reasons.append(f"{mirror}: {reason}")
 
+    if reasons and all(reason.endswith(_NO_CONNECTION) for reason in reasons):
+        hosts = " nor ".join(urllib.parse.urlsplit(mirror).netloc for mirror in mirrors)
+        raise DataError(f"{target.name} could not be fetched: no connection to {hosts}")
     raise DataError(
         f"{target.name} could not be fetched: {'; '.join(reasons) or 'no mirror is known'}"
     )
@@ -129,6 +146,8 @@ def _fetch_from(
             _transfer(url, part, report)
         except (OSError, http.client.HTTPException) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
+            if isinstance(getattr(error, "reason", None), socket.gaierror):
+                reason = _NO_CONNECTION
             if _size(part) <= before:
                 return reason
             # The connection broke off after it brought something: continue from there.

@@ -19,6 +19,7 @@ from popgrad.gates.sizes import DATA, SAMPLES
 _READ_AS = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB"}
 """Mode to convert a PNG to, by its own: black-and-white to grey, a palette to its colours."""
 
+_LABELS = 1_000_000  # classes that a folder may have; no classifier has more
 _MOST_PIXELS = 1 << 24
 """16 megapixels, 4096 x 4096: far above any data set held in memory, far below what exhausts it."""
 
@@ -158,6 +159,9 @@ def read_folder(
             f"{path}: holds both PNG files and folders ({folders[0].name}/); keep one of the layouts"
         )
     labelled = _flat(files) if files else _classes(folders, classes or class_names(path))
+    for file, label in labelled:
+        if label >= _LABELS:
+            raise DataError(f"{str(file)[:200]}: expected a label below {_LABELS:,}, got {label}")
     if not labelled:
         raise DataError(
             f"{path}: no images; expected <anything>_<label>.png or <label>/<anything>.png"

@@ -6,9 +6,16 @@ import numpy as np
 import torch
 
 from popgrad.core.errors import UsageError
+from popgrad.core.spelling import did_you_mean
 
 Part = tuple[torch.Tensor, ...]
 """Tensors with an equal first dimension, the samples: usually (inputs, targets)."""
+
+_SHARE = 12
+"""Part of the training samples that validate, if nothing else is configured: MNIST's usual one."""
+
+_MOST = 5_000
+"""Most samples that validate: with them an accuracy near 0.99 has a standard error of 0.0014."""
 
 _NAMES = ("train", "validation", "test")
 
@@ -75,13 +82,31 @@ class Splits:
             UsageError: There is no such part.
         """
         if split not in _NAMES:
-            raise UsageError(f"split: expected one of {', '.join(_NAMES)}, got {split!r}")
+            similar = did_you_mean(split, _NAMES)
+            raise UsageError(f"split: expected one of {', '.join(_NAMES)}, got {split!r}{similar}")
         part: Part = getattr(self, split)
         return part
 
 
 def _kinds(part: Part) -> str:
     return ", ".join(f"{str(x.dtype).removeprefix('torch.')} {list(x.shape[1:])}" for x in part)
+
+
+def default_validation(targets: torch.Tensor) -> int:
+    """Return the usual size of a validation part: a twelfth, at least one a class, at most 5,000.
+
+    Args:
+        targets: [n] class of each sample.
+
+    Example:
+        >>> default_validation(torch.arange(60_000) % 10)
+        5000
+        >>> default_validation(torch.arange(3_000) % 10)
+        250
+        >>> default_validation(torch.arange(60) % 10)
+        10
+    """
+    return min(max(len(targets) // _SHARE, len(set(targets.tolist()))), _MOST)
 
 
 def stratified(

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from popgrad.core.errors import PopgradError
-from popgrad.data import DATASETS, data_dir
+from popgrad.data import DATASETS, data_dir, is_complete
 from popgrad.doctor.finding import Finding, size
 from popgrad.executors.fingerprint import fingerprint_with
 from popgrad.executors.processes.pool import Processes
@@ -121,7 +121,11 @@ def _open_files() -> Finding:
 
 def _data() -> Finding:
     folder = data_dir()
-    names = [name for name in DATASETS if (folder / name).is_dir()]
+    names = [name for name in DATASETS if is_complete(name)]
+    partial = [name for name in DATASETS if (folder / name).is_dir() and name not in names]
+    if partial:
+        advice = f"popgrad data {partial[0]} downloads what is missing"
+        return Finding("data", "note", f"{partial[0]} is not complete in {folder}", advice)
     if not names:
         advice = "popgrad data mnist downloads MNIST"
         return Finding("data", "note", f"no data sets in {folder}", advice)

@@ -4,11 +4,8 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from warnings import warn
-
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from popgrad.core.errors import UsageError
 from popgrad.core.population import Hparams
@@ -16,7 +13,10 @@ from popgrad.gates.files import read_bytes
 from popgrad.gates.sizes import TEXT
 from popgrad.record import schedule_text
 from popgrad.record.plain_table import html_table, shortened, text_table, value_text
-from popgrad.record.scheduler import Scheduler
+
+if TYPE_CHECKING:  # torch takes seconds, and to read a schedule needs none of it
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
 
 _SHOWN = 20
 """Phases that the table of a schedule shows at most."""
@@ -163,8 +163,8 @@ class Schedule:
         return schedule_text.to_table(self.merged().rows())
 
     def scheduler(
-        self, optimizer: Optimizer, name: str = "lr", *, last_step: int = -1
-    ) -> LRScheduler:
+        self, optimizer: "Optimizer", name: str = "lr", *, last_step: int = -1
+    ) -> "LRScheduler":
         """Return a scheduler of torch that sets a hyperparameter to exactly its scheduled value.
 
         The first value is set at once; call `step` after each training step, not once an epoch. Its
@@ -203,6 +203,8 @@ class Schedule:
                 "scheduler too",
                 stacklevel=2,
             )
+        from popgrad.record.scheduler import Scheduler
+
         return Scheduler(optimizer, name, lambda step: self.at(step)[name], last_step)
 
     # --- text -------------------------------------------------------------------------------------

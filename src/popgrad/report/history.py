@@ -1,18 +1,20 @@
 """The record as a table: one row per segment, for spreadsheets, pandas and `history.csv`."""
 
 import csv
-import importlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from popgrad.core.errors import UsageError
 from popgrad.core.population import SegmentId, Telemetry
 from popgrad.core.space import Constant, Dimension, Space
 from popgrad.record.record import Record
 from popgrad.store.atomic import replacing
+
+if TYPE_CHECKING:  # popgrad works without pandas
+    from pandas import DataFrame
 
 Row = dict[str, object]
 
@@ -91,14 +93,14 @@ def write_csv(path: str | PathLike[str], rows: Iterable[Mapping[str, object]]) -
         writer.writerows(table)
 
 
-def frame(rows: Sequence[Mapping[str, object]]) -> Any:
+def frame(rows: Sequence[Mapping[str, object]]) -> "DataFrame":
     """Return rows as a `pandas.DataFrame`.
 
     Raises:
         UsageError: pandas is not installed.
     """
     try:
-        pandas = importlib.import_module("pandas")
+        import pandas
     except ImportError as error:
         raise UsageError("a data frame needs pandas: pip install pandas") from error
     return pandas.DataFrame(list(rows))

@@ -2,8 +2,10 @@
 
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from popgrad.runs.result import Result
+if TYPE_CHECKING:  # it needs torch, which takes seconds
+    from popgrad.runs.result import Result
 
 _FIGURES = ("schedule.png", "results.png")
 

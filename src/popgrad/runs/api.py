@@ -1,6 +1,7 @@
 """The functions that start, continue and open runs."""
 
 import logging
+import os
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -35,10 +36,11 @@ from popgrad.runs.reopen import (
 )
 from popgrad.runs.result import Result
 from popgrad.runs.session import run_session
-from popgrad.runs.signature import accepted_keywords, takes_keywords
+from popgrad.runs.signature import accepted_keywords, check_keywords, takes_keywords
 from popgrad.store.directory import Directory, open_record
 from popgrad.store.journal import Journal
 from popgrad.store.mirror import claim_storage, confirm_storage
+from popgrad.strategies import STRATEGIES, StrategyName
 from popgrad.strategies.base import Strategy
 from popgrad.tasks.base import Task
 from popgrad.tasks.reference import full_reference, source_digest, task_instance
@@ -51,7 +53,7 @@ def run(
     task: str | Task,
     *,
     space: Mapping[str, Dimension | Mapping[str, Any]] | Space | None = None,
-    strategy: str | Strategy = "pbt",
+    strategy: StrategyName | Strategy = "pbt",
     initial: Sequence[Hparams] = (),
     directory: str | Path | None = None,
     on_segment: OnSegment | None = None,
@@ -91,6 +93,7 @@ def run(
         >>> len(result.segments), result.stopped
         (20, 'finished')
     """
+    check_keywords(run, keywords)
     names = {keyword.name for keyword in accepted_keywords("run")} & RunConfig.model_fields.keys()
     settings = {name: value for name, value in keywords.items() if name not in names}
 
@@ -98,8 +101,13 @@ def run(
     task = full_reference(task) if isinstance(task, str) else task_instance(task)
     task_name, own_task = (task, None) if isinstance(task, str) else (type(task).__name__, task)
     strategy_name, own_strategy = (
-        (strategy, None) if isinstance(strategy, str) else (CUSTOM, strategy)
+        (strategy, None) if isinstance(strategy, str) else (CUSTOM, _check_strategy(strategy))
     )
+    if space is not None and not isinstance(space, Mapping | Space):
+        raise UsageError(
+            'space: expected dimensions by name, such as {"lr": LogUniform(1e-4, 1e-1)}, '
+            f"got {space!r:.100}"
+        )
 
     values: dict[str, Any] = {
         **{name: value for name, value in keywords.items() if name in names},
@@ -108,7 +116,7 @@ def run(
         "strategy": {"name": strategy_name, **settings},
         "initial": initial,
     }
-    path = None if directory is None else Path(directory).absolute()
+    path = None if directory is None else _path(directory).absolute()
     caller = Caller(path, given_task=own_task is not None)
     try:
         return start(
@@ -121,6 +129,28 @@ def run(
         )
     except KeyboardInterrupt:
         raise caller.interrupt() from None
+
+
+def _check_strategy(strategy: object) -> Strategy:
+    """Return an object that was passed as the strategy, if it is one."""
+    if isinstance(strategy, Strategy):
+        return strategy
+
+    names = ", ".join(map(repr, STRATEGIES))
+    message = f"strategy: expected {names} or a Strategy"
+    if callable(strategy):
+        name = getattr(strategy, "__name__", "function")
+        raise UsageError(
+            f"{message}, got the function {name}: call it with the space, {name}(space)"
+        )
+    raise UsageError(f"{message}, got {strategy!r:.100}; its settings are keywords: fraction=0.25")
+
+
+def _path(directory: object) -> Path:
+    """Return the directory that was passed for a run."""
+    if isinstance(directory, str | os.PathLike):
+        return Path(directory)
+    raise UsageError(f'directory: expected a path such as "runs/first", got {directory!r:.100}')
 
 
 def _spec(value: object) -> object:
@@ -237,12 +267,12 @@ def resume(
         >>> result.segments[: len(stopped.segments)] == stopped.segments, len(result.segments)
         (True, 20)
     """
-    unknown = keywords.keys() - {keyword.name for keyword in accepted_keywords("resume")}
-    if unknown:
-        raise TypeError(f"resume() got an unexpected keyword argument {min(unknown)!r}")
+    check_keywords(resume, keywords)
+    if strategy is not None:
+        _check_strategy(strategy)
 
     task = task_instance(task)
-    path = Path(directory).absolute()
+    path = _path(directory).absolute()
     caller = Caller(path, given_task=task is not None)
     try:
         return restart(
@@ -353,7 +383,7 @@ def load(
         >>> popgrad.load("runs/toy").segments == result.segments
         True
     """
-    opened = Directory(Path(directory).absolute())
+    opened = Directory(_path(directory).absolute())
     # Read before the record: a run that ends in between is finished, and not interrupted.
     process = opened.holder()
     with opened.reading() as journal:

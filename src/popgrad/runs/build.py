@@ -16,6 +16,7 @@ from popgrad.core.interval import parse_interval
 from popgrad.core.population import Assignment, Hparams
 from popgrad.core.score import Score, check_direction
 from popgrad.core.seeding import Rng
+from popgrad.core.spelling import did_you_mean
 from popgrad.executors.auto import fastest
 from popgrad.gates.code import imported_code
 from popgrad.hardware import available_cores
@@ -154,7 +155,8 @@ def _check_strategy(config: RunConfig) -> None:
         )
 
     if name not in STRATEGIES:
-        raise UsageError(f"strategy: expected {', '.join(STRATEGIES)}, got {name!r}")
+        similar = did_you_mean(name, STRATEGIES)
+        raise UsageError(f"strategy: expected {', '.join(STRATEGIES)}, got {name!r}{similar}")
     if name == "pbt" and config.population < 2:
         raise UsageError(
             "population: expected at least 2, got 1: pbt copies between members (or use random-search)"

@@ -94,8 +94,13 @@ def make_task(config: RunConfig, task: Task | None = None) -> Task:
             "options: they are for a task that is named; this run is given a task object"
         )
     if task is None:
-        task = resolve_task(config.task, config.options, config.data_dir)
+        keys = RunConfig.model_fields
+        task = resolve_task(config.task, config.options, config.data_dir, similar=keys)
 
+    if isinstance(task, type):
+        raise UsageError(
+            f"task: expected a task, got the class {task.__name__}; create one: {task.__name__}(...)"
+        )
     missing = [name for name in _TASK_PARTS if not hasattr(task, name)]
     if not hasattr(task, "score") and not hasattr(task, "minimize"):
         missing.append("score")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -29,6 +29,9 @@ from popgrad.store.directory import Directory
 from popgrad.store.journal import Journal
 from popgrad.tasks.base import Context, Split, Task, network_bytes
 from popgrad.tasks.evaluation import evaluate
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 log = logging.getLogger("popgrad")
 
@@ -161,7 +164,7 @@ class Result:
         """The record as a table, one row per segment: the content of `history.csv`."""
         return rows(self.record, self.telemetry)
 
-    def frame(self) -> Any:
+    def frame(self) -> "DataFrame":
         """Return `history` as a pandas data frame.
 
         Raises `UsageError` if pandas is not installed.

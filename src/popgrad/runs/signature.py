@@ -2,12 +2,14 @@
 
 import inspect
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from popgrad.config.keys import Key, keys, settings
 from popgrad.config.model import RunConfig
+from popgrad.core.errors import UsageError
+from popgrad.core.spelling import did_you_mean
 from popgrad.strategies import STRATEGIES
 
 Function = Literal["run", "resume"]
@@ -80,6 +82,27 @@ def _settings() -> list[Keyword]:
         )
         for name, setting in first.items()
     ]
+
+
+def check_keywords(function: Callable[..., Any], keywords: Iterable[str]) -> None:
+    """Refuse keywords that a decorated function does not have.
+
+    Args:
+        function: Function that `takes_keywords` has decorated.
+        keywords: Names of the keywords that it was given.
+
+    Raises:
+        UsageError: Names the keyword, and the one that is probably meant.
+    """
+    known = inspect.signature(function).parameters
+    for name in keywords:
+        if name in known:
+            continue
+        message = f"{function.__name__}() has no keyword {name!r}"
+        if name in RunConfig.model_fields:
+            raise UsageError(f"{message}: it is a key that this function cannot set")
+        listing = f"; it has {', '.join(known)}"
+        raise UsageError(f"{message}{did_you_mean(name, known) or listing}")
 
 
 def takes_keywords(function: Function) -> Callable[[_Function], _Function]:

@@ -7,15 +7,17 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from popgrad.core.errors import RunError, UsageError
 from popgrad.gates.files import check_own, is_regular, open_regular
 from popgrad.record.record import Record
 from popgrad.store.atomic import flush
-from popgrad.store.checkpoints import Checkpoints
 from popgrad.store.filesystem import check_local
 from popgrad.store.journal import Journal
+
+if TYPE_CHECKING:
+    from popgrad.store.checkpoints import Checkpoints
 
 _UNSTARTED = {"lock", ".journal.db.part", ".journal.db.part-journal"}
 """Files of a run that was killed before it had a journal."""
@@ -76,8 +78,10 @@ class Directory:
         return self.path / "journal.db"
 
     @property
-    def checkpoints(self) -> Checkpoints:
+    def checkpoints(self) -> "Checkpoints":
         """States by digest."""
+        from popgrad.store.checkpoints import Checkpoints  # needs torch, which takes seconds
+
         return Checkpoints(self.path / "checkpoints", self.durable)
 
     @property

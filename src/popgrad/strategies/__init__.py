@@ -5,6 +5,7 @@ A strategy of your own is made of the same parts: `generation` with a selection 
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 from popgrad.core.exploit import truncation
 from popgrad.core.explore import perturb
@@ -18,6 +19,7 @@ __all__ = [
     "STRATEGIES",
     "Memory",
     "Strategy",
+    "StrategyName",
     "generation",
     "pbt",
     "perturb",
@@ -25,6 +27,9 @@ __all__ = [
     "schedule",
     "truncation",
 ]
+
+StrategyName = Literal["pbt", "random-search", "schedule"]
+"""Names of the strategies, as type checkers and editors know them."""
 
 STRATEGIES: dict[str, Callable[..., Strategy]] = {
     "pbt": pbt,

@@ -7,6 +7,7 @@ from popgrad.core.exploit import check_survivors
 from popgrad.core.population import Changes, Hparams, Plan, Population, Value
 from popgrad.core.seeding import Index, Rng
 from popgrad.core.space import Space
+from popgrad.core.spelling import did_you_mean
 from popgrad.strategies.base import Memory, Strategy
 
 _Phase = tuple[int, Hparams]
@@ -67,9 +68,8 @@ def _check(space: Space, phase: Mapping[str, Value], number: int) -> _Phase:
     values = {name: value for name, value in phase.items() if name != "step"}
     unknown = [name for name in values if name not in space]
     if unknown:
-        raise UsageError(
-            f"phases[{number}]: unknown hyperparameter {', '.join(unknown)}; has {', '.join(space)}"
-        )
+        similar = did_you_mean(unknown[0], space) or f"; has {', '.join(space)}"
+        raise UsageError(f"phases[{number}]: unknown hyperparameter {', '.join(unknown)}{similar}")
 
     hparams: dict[str, Value] = {}
     for name, value in values.items():

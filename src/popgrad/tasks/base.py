@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -18,6 +18,14 @@ Split = Literal["train", "validation", "test"]
 
 def _ignore(step: int, **numbers: float) -> None:
     """Drop a point of a training curve."""
+
+
+UserHparams = Any
+"""Hyperparameters as the functions of a task get them: a read-only mapping from names to values.
+
+Each may annotate it as it likes: `popgrad.Hparams`, `dict[str, float]`, `Mapping[str, float]`. Types of
+parameters are contravariant, so that no narrower type here would permit all of these.
+"""
 
 
 @dataclass(frozen=True)
@@ -115,17 +123,17 @@ class Task(Protocol):
     def score(self) -> str:
         """Metric that ranks: "accuracy", or "-loss" if lower is better."""
 
-    def init(self, hparams: Hparams, ctx: Context) -> State:
+    def init(self, hparams: UserHparams, ctx: Context) -> State:
         """Return the state of a fresh member, as plain data."""
 
-    def train(self, state: State, hparams: Hparams, steps: int, ctx: Context) -> State:
+    def train(self, state: State, hparams: UserHparams, steps: int, ctx: Context) -> State:
         """Train `steps` steps and return the new state.
 
         It may change the given state in place: nothing else uses it.
         """
 
     def evaluate(
-        self, state: State, hparams: Hparams, split: Split, ctx: Context
+        self, state: State, hparams: UserHparams, split: Split, ctx: Context
     ) -> Mapping[str, float]:
         """Return the metrics of a state on a split, without a change of the state."""
 
@@ -134,7 +142,7 @@ class Task(Protocol):
 class Epochal(Protocol):
     """A task whose intervals can be given in epochs."""
 
-    def epoch_steps(self, hparams: Hparams) -> int:
+    def epoch_steps(self, hparams: UserHparams) -> int:
         """Return the number of steps that visit every training sample once, at least 1."""
 
 

@@ -11,7 +11,7 @@ from popgrad.core.population import Hparams
 from popgrad.core.space import LogUniform, Space, Uniform
 from popgrad.data.splits import Splits, stratified
 from popgrad.nn import Dropout, xavier_
-from popgrad.tasks.options import check_layers
+from popgrad.tasks.options import check_widths
 from popgrad.tasks.torch_task import TorchTask
 
 
@@ -28,7 +28,7 @@ def digits(
         split_seed: Seed that selects the samples held out; not the run's, so that runs can be
             compared.
     """
-    check_layers("n_hiddens", n_hiddens)
+    check_widths("n_hiddens", n_hiddens)
 
     def model(hparams: Hparams) -> nn.Module:
         del hparams

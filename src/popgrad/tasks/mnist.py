@@ -17,7 +17,7 @@ from popgrad.data import Dataset, dataset_named, splits
 from popgrad.data.augment import Augment
 from popgrad.metrics import evaluating, label
 from popgrad.nn import Dropout, xavier_
-from popgrad.tasks.options import ImageOptions, check_layers, list_options
+from popgrad.tasks.options import ImageOptions, check_widths, list_options
 from popgrad.tasks.torch_task import TorchTask
 
 Measure = Callable[[torch.Tensor, torch.Tensor], Mapping[str, float]]
@@ -35,7 +35,7 @@ def mnist_fc(*, n_hiddens: tuple[int, ...] = (256, 256), **options: Any) -> Torc
         n_hiddens: Width of each hidden layer.
         **options: Fields of `ImageOptions`.
     """
-    check_layers("n_hiddens", n_hiddens)
+    check_widths("n_hiddens", n_hiddens)
     return _task(partial(_fully_connected, n_hiddens), ImageOptions(**options))
 
 
@@ -52,7 +52,7 @@ def mnist_conv(*, n_filters: tuple[int, ...] = (16, 32), **options: Any) -> Torc
         n_filters: Number of filters of each convolution layer.
         **options: Fields of `ImageOptions`.
     """
-    check_layers("n_filters", n_filters)
+    check_widths("n_filters", n_filters)
     return _task(partial(_convolutional, n_filters), ImageOptions(**options))
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import math
 import re
 import typing
 from collections.abc import Callable, Sequence
@@ -9,10 +10,45 @@ from typing import Any, TypeVar
 
 from popgrad.core.errors import UsageError
 
-_MOST_LAYERS = 256
-_LARGEST_LAYER = 1 << 20
-
 Factory = TypeVar("Factory", bound=Callable[..., Any])
+
+_LARGEST = 65_536
+"""Largest width of a layer and side of an image: larger ones are slips, and would fill the memory."""
+
+_LAYERS = 100
+"""Most layers of a built-in network."""
+
+
+_LIMITS = {
+    "lr": (0, math.inf),
+    "keep_prob": (0, 1),
+    "weight_decay": (0, math.inf),
+    "batch_size": (1, 2**31),
+    "height": (1, _LARGEST),
+    "width": (1, _LARGEST),
+    "num_channels": (1, _LARGEST),
+    "num_classes": (1, _LARGEST),
+    "validation": (1, math.inf),
+}
+"""Smallest and largest value of each number."""
+
+
+def check_widths(name: str, widths: Sequence[int]) -> None:
+    """Refuse widths of layers that no network has.
+
+    Args:
+        name: Name of the option.
+        widths: Width of each layer.
+
+    Raises:
+        UsageError: There are too many layers, or a width is out of range.
+    """
+    wrong = [width for width in widths if not 1 <= width <= _LARGEST]
+    if wrong or len(widths) > _LAYERS:
+        given = f"the width {wrong[0]}" if wrong else f"{len(widths)} layers"
+        raise UsageError(
+            f"{name}: expected at most {_LAYERS} layers, each of width 1 to {_LARGEST:,}, got {given}"
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,7 +72,7 @@ class ImageOptions:
         num_classes: Number of classes; labels are 0 to num_classes - 1.
         data_dir: Directory of the data; None = POPGRAD_DATA, else the user's cache directory.
         validation: Number of training samples held out for validation, if the data has no val/
-            folder.
+            folder; None = a twelfth of them, at most 5,000 and at least one for each class.
         split_seed: Seed that selects the samples held out.
         metric: Metric that ranks, higher is better: a name in `popgrad.metrics.METRICS`, or a
             function of your own, (outputs, targets) -> number, as "module:function" or
@@ -61,7 +97,7 @@ class ImageOptions:
     num_channels: int = 1
     num_classes: int = 10
     data_dir: str | None = None
-    validation: int = 5000
+    validation: int | None = None
     split_seed: int = 0
     metric: str = "accuracy"
     shuffle: bool = True
@@ -70,24 +106,12 @@ class ImageOptions:
     hflip: bool = False
     vflip: bool = False
 
-
-def check_layers(name: str, widths: Sequence[int]) -> None:
-    """Refuse sizes of layers that no network can have.
-
-    Args:
-        name: Option that holds them, for the message.
-        widths: Size of each layer.
-
-    Raises:
-        UsageError: There are too many layers, or one is empty or too large.
-    """
-    if len(widths) > _MOST_LAYERS:
-        raise UsageError(f"{name}: expected at most {_MOST_LAYERS} layers, got {len(widths):,}")
-    for width in widths:
-        if not 1 <= width <= _LARGEST_LAYER:
-            raise UsageError(
-                f"{name}: expected sizes of layers from 1 to {_LARGEST_LAYER:,}, got {width}"
-            )
+    def __post_init__(self) -> None:
+        for name, (low, high) in _LIMITS.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                limits = f"at least {low:g}" if high == math.inf else f"{low:g} to {high:,}"
+                raise UsageError(f"{name}: expected {limits}, got {value!r:.100}")
 
 
 def list_options(options: type) -> Callable[[Factory], Factory]:

@@ -5,24 +5,32 @@ import hashlib
 import inspect
 import sys
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
 from popgrad.core.errors import PopgradError, UsageError
+from popgrad.core.spelling import did_you_mean
 from popgrad.gates.code import is_own
 from popgrad.gates.files import file_digest
 from popgrad.gates.sizes import SOURCE
 from popgrad.lookup import import_object, load_module, one_line
 from popgrad.tasks import TASKS
 from popgrad.tasks.base import Task
+from popgrad.tasks.expectation import expectation
 
 Given = TypeVar("Given")
 
 
-def resolve_task(reference: str, options: Mapping[str, Any], data_dir: str | None = None) -> Task:
+def resolve_task(
+    reference: str,
+    options: Mapping[str, Any],
+    data_dir: str | None = None,
+    *,
+    similar: Iterable[str] = (),
+) -> Task:
     """Return the task that a reference names, constructed with its options.
 
     Args:
@@ -30,6 +38,7 @@ def resolve_task(reference: str, options: Mapping[str, Any], data_dir: str | Non
             function that returns the task, or the task itself.
         options: Arguments of the class or function, by name.
         data_dir: Directory of the data; passed as `data_dir` if it has such a parameter.
+        similar: Further names that a misspelt option may stand for.
 
     Raises:
         UsageError: No such task exists, it cannot be made, or an option is unknown or of the wrong type.
@@ -57,7 +66,7 @@ def resolve_task(reference: str, options: Mapping[str, Any], data_dir: str | Non
     arguments = dict(options)
     if data_dir is not None and "data_dir" in inspect.signature(factory).parameters:
         arguments.setdefault("data_dir", data_dir)
-    checked = check_options(factory, arguments, f"task {reference}")
+    checked = check_options(factory, arguments, f"task {reference}", similar=similar)
     try:
         return typing.cast(Task, factory(**checked))
     except (PopgradError, KeyboardInterrupt):
@@ -155,7 +164,11 @@ def _is_task(candidate: Any) -> bool:
 
 
 def check_options(
-    factory: Callable[..., Any], options: Mapping[str, Any], what: str
+    factory: Callable[..., Any],
+    options: Mapping[str, Any],
+    what: str,
+    *,
+    similar: Iterable[str] = (),
 ) -> dict[str, Any]:
     """Return options in the types that the parameters of a factory declare.
 
@@ -163,6 +176,7 @@ def check_options(
         factory: Class or function; its parameter `space` is no option.
         options: Arguments by name.
         what: Description of the factory, for messages.
+        similar: Further names that a misspelt option may stand for.
 
     Raises:
         UsageError: Names the option, the expected type and the given value.
@@ -182,10 +196,12 @@ def check_options(
     checked = {}
     for name, value in options.items():
         if name not in parameters:
-            raise UsageError(
-                f"{what} has no option {name!r}; it has {', '.join(parameters) or 'none'}"
-            )
-        checked[name] = _check_option(hints.get(name, Any), name, value, what)
+            listing = f"; it has {', '.join(parameters) or 'none'}"
+            suggestion = did_you_mean(name, parameters)
+            other = listing + did_you_mean(name, similar)
+            raise UsageError(f"{what} has no option {name!r}{suggestion or other}")
+        default = parameters[name].default
+        checked[name] = _check_option(hints.get(name, Any), name, value, what, default)
 
     required = [name for name, p in parameters.items() if p.default is p.empty]
     missing = [name for name in required if name not in options]
@@ -215,8 +231,9 @@ def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
         return {}
 
 
-def _check_option(hint: Any, name: str, value: Any, what: str) -> Any:
+def _check_option(hint: Any, name: str, value: Any, what: str, default: Any) -> Any:
     """Return a value in its declared type."""
+    wrong = f"{what}, option {name}: expected {expectation(hint, default)}, got {value!r:.100}"
     try:
         adapter = TypeAdapter(
             hint, config=ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
@@ -224,13 +241,11 @@ def _check_option(hint: Any, name: str, value: Any, what: str) -> Any:
         checked = adapter.validate_python(value)
     except PydanticSchemaGenerationError:  # a type that cannot be checked
         return value
-    except ValidationError as error:
-        messages = (details["msg"] for details in error.errors())
-        expected = "; ".join(message.removeprefix("Input should be ") for message in messages)
-        raise UsageError(f"{what}, option {name}: expected {expected}, got {value!r}") from None
+    except ValidationError:
+        raise UsageError(wrong) from None
 
     if _became_number(value, checked):
-        raise UsageError(f"{what}, option {name}: expected a number, got {value!r}")
+        raise UsageError(wrong)
     return checked
 
 

@@ -1,8 +1,9 @@
 """A task made of functions: the module, the optimizer, the loss of a batch, the data."""
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 from weakref import WeakKeyDictionary
 
 import torch
@@ -15,11 +16,12 @@ from popgrad.core.errors import UsageError
 from popgrad.core.population import Hparams
 from popgrad.core.score import named_score
 from popgrad.core.space import Space
+from popgrad.core.spelling import did_you_mean
 from popgrad.data.splits import Splits
 from popgrad.metrics import as_numbers, classification
 from popgrad.state import State
 from popgrad.tasks import binding
-from popgrad.tasks.base import Context, Split
+from popgrad.tasks.base import Context, Split, UserHparams
 from popgrad.tasks.batches import batches
 from popgrad.tasks.construction import unfilled
 from popgrad.tasks.curve import Curve
@@ -125,10 +127,10 @@ class TorchTask:
     """
 
     space: Space
-    model: Callable[[Hparams], nn.Module]
-    optimizer: Callable[[nn.Module, Hparams], Optimizer | Optimizers]
+    model: Callable[[UserHparams], nn.Module]
+    optimizer: Callable[[nn.Module, UserHparams], Optimizer | Optimizers]
     data: Callable[[], Splits]
-    loss: Callable[[nn.Module, Batch, Mapping[str, Any]], torch.Tensor] = cross_entropy
+    loss: Callable[[nn.Module, Batch, UserHparams], torch.Tensor] = cross_entropy
     predict: Callable[[nn.Module, Batch], torch.Tensor] = first_input
     metrics: Callable[[torch.Tensor, torch.Tensor], Mapping[str, float]] = classification
     step: Callable[[nn.Module, Optimizers, Batch, Loss], torch.Tensor] = plain_step
@@ -144,6 +146,17 @@ class TorchTask:
     log_every: int | None = None
     data_parallel: tuple[str, ...] = ()
     weights: Mapping[str, torch.Tensor] | None = None
+
+    def __new__(cls, *_: Any, **fields: Any) -> Self:
+        """Refuse a misspelt field, which Python would report without a suggestion."""
+        known = inspect.signature(cls.__init__).parameters
+        flexible = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
+        for name in fields:
+            if name not in known and not flexible:
+                listing = f"; it has {', '.join(list(known)[1:])}"
+                suggestion = did_you_mean(name, known) or listing
+                raise UsageError(f"{cls.__name__} has no field {name!r}{suggestion}")
+        return super().__new__(cls)
 
     def __post_init__(self) -> None:
         # The default counts as not given, so that `dataclasses.replace` can set `minimize`.

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from popgrad.core.errors import UsageError
+from popgrad.core.spelling import did_you_mean
 from popgrad.runs.winner import load_model
 
 NAMES = ("fc", "conv", "fc-pbt", "conv-pbt")
@@ -41,7 +42,8 @@ def card(name: str) -> dict[str, Any]:
 def weights(name: str) -> Path:
     """Return the path of a network's weights. Raises `UsageError` if there is no such network."""
     if name not in NAMES:
-        raise UsageError(f"pretrained: expected one of {', '.join(NAMES)}, got {name!r}")
+        similar = did_you_mean(name, NAMES)
+        raise UsageError(f"pretrained: expected one of {', '.join(NAMES)}, got {name!r}{similar}")
     file = Path(str(files(__name__).joinpath(f"{name}.safetensors")))
     if not file.is_file():
         raise UsageError(
