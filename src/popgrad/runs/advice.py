@@ -36,7 +36,7 @@ def call(function: str, directory: Path, *, given_task: bool, keywords: str = ""
     return f"popgrad.{function}({', '.join(arguments)})"
 
 
-def next_steps(result: Result) -> list[str]:
+def next_steps(result: "Result") -> list[str]:
     """Return what to do with a finished run, a line each; paths and commands that work as they are."""
     path = result.directory
     if path is None:
