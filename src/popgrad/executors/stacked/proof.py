@@ -163,7 +163,7 @@ def _train_alone(task: TorchTask, start: RowStart, state: State) -> tuple[State,
     losses = []
 
     def log(_: int, **numbers: float) -> None:
-        losses.append(numbers["train_loss"])
+        losses.extend(value for name, value in numbers.items() if name == "train_loss")
 
     ctx = replace(start.ctx, log=log)
     with seeded(ctx):
