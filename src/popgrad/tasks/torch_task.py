@@ -71,7 +71,8 @@ class TorchTask:
     A hyperparameter lives in the parameter groups that have its name as a key, in 0-d buffers of
     its name, or in the code of the model, the optimizer or the loss that reads it. One that reaches
     nothing is an error. A name that only the model reads (`nn.Dropout(hparams["dropout"])`) works,
-    as the module is rebuilt for each segment, but it prevents stacking; a buffer does not.
+    as the module is rebuilt for each segment. If members differ in it, they can only be stacked if
+    it is a rate of dropout; a buffer may be anything.
 
     Attributes:
         space: Hyperparameters that are searched.

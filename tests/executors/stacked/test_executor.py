@@ -550,6 +550,17 @@ def test_only_a_torch_task_can_be_stacked() -> None:
         make(Quadratic())
 
 
+class Longer(TorchTask):
+    def train(self, state: Any, hparams: Hparams, steps: int, ctx: Any) -> Any:
+        return super().train(state, hparams, 2 * steps, ctx)
+
+
+def test_a_torch_task_that_trains_in_another_way_is_refused() -> None:
+    fields = {name: getattr(TASK, name) for name in TASK.__dataclass_fields__}
+    with pytest.raises(UsageError, match=r"a method 'train' of its own.*serial"):
+        make(Longer(**fields))
+
+
 def test_batch_sizes_that_differ_are_refused(executor: Vectorised) -> None:
     sizes = [assign(m, hparams={"lr": 0.1, "dropout": 0.0, "batch_size": 8 + m}) for m in range(2)]
     with pytest.raises(UsageError, match="differ in batch_size"):

@@ -199,7 +199,7 @@ class Vectorised:
         except (PopgradError, KeyboardInterrupt):
             raise
         except BaseException as error:
-            reason = traceback.format_exception_only(error)[-1].strip()
+            reason = traceback.format_exception_only(error)[-1].strip().partition("\n")[0]
             raise refusal(f"each trains alone, but not together ({reason})") from error
 
     def _train_stack(self, wave: Sequence[Assignment]) -> list[TrainedSegment]:

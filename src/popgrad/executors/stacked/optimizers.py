@@ -244,7 +244,7 @@ class RMSpropRule:
     """RMSprop (Tieleman and Hinton 2012), with momentum and centered as torch defines them.
 
     Raises:
-        UsageError: A member has momentum, but its optimizer's state was begun without.
+        UsageError: A member has momentum, but its optimizer's state was started without.
     """
 
     apart = False

@@ -160,10 +160,10 @@ def _witnesses(starts: Sequence[RowStart], finite: Sequence[int], claim: Claim) 
 
 def _train_alone(task: TorchTask, start: RowStart, state: State) -> tuple[State, list[float]]:
     """Train a segment of one member, and return its final state and its training losses."""
-    losses = []
+    losses: list[float] = []
 
     def log(_: int, **numbers: float) -> None:
-        losses.append(numbers["train_loss"])
+        losses.extend(value for name, value in numbers.items() if name == "train_loss")
 
     ctx = replace(start.ctx, log=log)
     with seeded(ctx):
@@ -178,7 +178,7 @@ def _evaluate_alone(task: TorchTask, start: RowStart, state: State) -> Mapping[s
 
 
 def _check_segment(task: TorchTask, segment: _Segment, row: int, first: int) -> None:
-    """Refuse a stack that has trained a row otherwise than its member trains alone."""
+    """Refuse a stack if training a row differs from training its member alone."""
     start = segment.starts[row]
     other = moved(start.state)
     alone, losses = _train_alone(task, start, start.state)
@@ -215,7 +215,7 @@ def _repeats(task: TorchTask, start: RowStart, alone: State) -> bool:
 def _check_evaluation(
     task: TorchTask, segment: _Segment, row: int, metrics: Mapping[str, float]
 ) -> None:
-    """Refuse a stack that has evaluated a row otherwise than its member is evaluated alone."""
+    """Refuse a stack if evaluating a row differs from evaluating its member alone."""
     start = segment.starts[row]
     state = segment.states[row]
     alone = _evaluate_alone(task, start, state)

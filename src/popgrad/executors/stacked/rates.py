@@ -21,8 +21,8 @@ _TENSORS = ("_parameters", "_buffers", "_modules")
 class Rate(float):
     """Stands for a rate in which members differ.
 
-    As a number it has a value that no member has, so whatever uses it otherwise than as the rate of
-    a dropout gives other results than a member alone.
+    As a number it has a value that no member has, so a use other than as the rate of a dropout gives
+    other results than a member alone.
 
     Args:
         place: Position among all rates that differ, from 0.

@@ -31,7 +31,7 @@ StepCaches = dict[tuple[object, ...], StepCache]
 
 @dataclass(frozen=True)
 class Claim:
-    """What a stack needs to have been proven by a comparison with members alone.
+    """Properties of a stack that a comparison with members alone has to cover.
 
     Attributes:
         sizes: Batch sizes.
@@ -270,7 +270,7 @@ class Stack:
 
     @property
     def unproven(self) -> Claim | None:
-        """What is yet to be proven, of everything that this run can need; None = nothing."""
+        """Claim that is not proven yet, for everything that this run can need; None = nothing."""
         first = self._starts[0].hparams
         differ = {
             name
