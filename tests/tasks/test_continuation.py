@@ -98,6 +98,19 @@ def test_an_attribute_without_effect_is_no_fault(make_task):
     check_continuation(make_task(model=lambda hparams: Counting()), HPARAMS, Context())
 
 
+def test_rounding_is_no_fault(make_task):
+    class Rounding(optim.SGD):
+        def load_state_dict(self, state):
+            super().load_state_dict(state)
+            for group in self.param_groups:
+                for parameter in group["params"]:
+                    with torch.no_grad():
+                        parameter.mul_(1.0 + torch.finfo(torch.float32).eps)
+
+    task = make_task(optimizer=lambda m, h: Rounding(m.parameters()))
+    check_continuation(task, {"lr": 1e-6}, Context())
+
+
 def test_the_callers_generators_are_left_alone(make_task):
     before = torch.get_rng_state()
     check_continuation(make_task(model=lambda hparams: layers()), HPARAMS, Context())

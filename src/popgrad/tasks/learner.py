@@ -84,7 +84,9 @@ class Learner:
         self.reached |= self.bindings.write(hparams)
 
         self.schedules = self._make_schedules(scheduler, state)
-        self.inherits = state is not None and any(state["optimizers"].values())
+        self.inherits = state is not None and any(
+            any(moments.values()) for moments in state["optimizers"].values()
+        )
         for saved in self._saved.values():
             saved.begin()
 
