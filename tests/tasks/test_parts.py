@@ -29,14 +29,14 @@ SLIPS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a class that takes sizes": (
         {"model": nn.Bilinear},
-        "model: it is called as model(hparams), but takes (in1_features: int, in2_features: int, "
-        "out_features: int, bias: bool = True, device=None, dtype=None); write model=lambda hparams: ..., "
-        "which may leave hparams unused",
+        "model: expected a function, called as model(hparams), got one of (in1_features: int, in2_features: "
+        "int, out_features: int, bias: bool = True, device=None, dtype=None); write model=lambda hparams: "
+        "..., which may leave hparams unused",
     ),
     "a model without an argument": (
         {"model": lambda: nn.Linear(33, 3)},
-        "model: it is called as model(hparams), but takes (); write model=lambda hparams: ..., which may "
-        "leave hparams unused",
+        "model: expected a function, called as model(hparams), got one of (); write model=lambda hparams: "
+        "..., which may leave hparams unused",
     ),
     "the class of an optimizer": (
         {"optimizer": SGD},
@@ -50,12 +50,12 @@ SLIPS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "an optimizer of the module alone": (
         {"optimizer": lambda module: SGD(module.parameters())},
-        "optimizer: it is called as optimizer(module, hparams), but takes (module)",
+        "optimizer: expected a function, called as optimizer(module, hparams), got one of (module)",
     ),
     "the class of a scheduler": (
         {"scheduler": StepLR},
-        "scheduler: it is called as scheduler(optimizer), but takes (optimizer: 'Optimizer', step_size: "
-        "'int', gamma: 'float' = 0.1, last_epoch: 'int' = -1); write scheduler=lambda optimizer: "
+        "scheduler: expected a function, called as scheduler(optimizer), got one of (optimizer: 'Optimizer', "
+        "step_size: 'int', gamma: 'float' = 0.1, last_epoch: 'int' = -1); write scheduler=lambda optimizer: "
         "StepLR(optimizer, ...)",
     ),
     "a scheduler": (
@@ -74,7 +74,7 @@ SLIPS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a reader with an argument": (
         {"data": lambda folder: SPLITS},
-        "data: it is called as data(), but takes (folder)",
+        "data: expected a function, called as data(), got one of (folder)",
     ),
     "a loss module": (
         {"loss": nn.MSELoss()},
@@ -88,7 +88,7 @@ SLIPS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a loss of outputs and targets": (
         {"loss": lambda outputs, targets: outputs.sum()},
-        "loss: it is called as loss(module, batch, hparams), but takes (outputs, targets)",
+        "loss: expected a function, called as loss(module, batch, hparams), got one of (outputs, targets)",
     ),
     "metrics by name": (
         {"metrics": {"accuracy": accuracy}},
@@ -97,7 +97,8 @@ SLIPS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a step without a loss": (
         {"step": lambda module, optimizers, batch: None},
-        "step: it is called as step(module, optimizers, batch, loss), but takes (module, optimizers, batch)",
+        "step: expected a function, called as step(module, optimizers, batch, loss), got one of (module, "
+        "optimizers, batch)",
     ),
     "predict is None": (
         {"predict": None},
@@ -105,7 +106,7 @@ SLIPS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "augment without a generator": (
         {"augment": lambda inputs: inputs},
-        "augment: it is called as augment(inputs, generator), but takes (inputs)",
+        "augment: expected a function, called as augment(inputs, generator), got one of (inputs)",
     ),
     "no score": (
         {"score": None},

@@ -2,8 +2,6 @@
 
 import logging
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from threadpoolctl import threadpool_limits
@@ -16,7 +14,7 @@ from popgrad.core.seeding import Rng
 from popgrad.hardware import resolve_devices
 from popgrad.runs.seen import CheckedTasks, task_fingerprint
 from popgrad.tasks.base import Context, Task
-from popgrad.tasks.evaluation import seeded
+from popgrad.tasks.evaluation import seeded, settings_restored
 from popgrad.tasks.rehearsal import Rehearsal
 
 _MEMBERS = 2
@@ -99,27 +97,10 @@ def _is_raised(error: UsageError) -> bool:
 
 
 def _rehearse(task: Task, hparams: Hparams, ctx: Context) -> None:
-    with _settings_restored(), seeded(ctx):
+    # The run gives the same warnings.
+    with threadpool_limits(1), warnings.catch_warnings(), settings_restored(), seeded(ctx):
+        warnings.simplefilter("ignore")
+        torch.set_num_threads(1)
         Rehearsal(task, hparams, ctx).run()
     if ctx.device.type == "cuda":
         torch.cuda.empty_cache()  # the workers need it
-
-
-@contextmanager
-def _settings_restored() -> Iterator[None]:
-    """Use one thread and hide warnings, which the run will give; restore the settings of torch."""
-    dtype = torch.get_default_dtype()
-    threads = torch.get_num_threads()
-    precision = torch.get_float32_matmul_precision()
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_default_dtype(dtype)
-            torch.set_num_threads(threads)
-            torch.set_float32_matmul_precision(precision)
-            torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)

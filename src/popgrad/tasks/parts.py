@@ -86,7 +86,8 @@ def _check_function(name: str, value: Any) -> None:
     except TypeError:
         taken = str(signature).partition(" -> ")[0]
         raise UsageError(
-            f"{name}: it is called as {CALLS[name]}, but takes {taken}{_advice(_wrapper(name, value))}"
+            f"{name}: expected a function, called as {CALLS[name]}, got one of "
+            f"{taken}{_advice(_wrapper(name, value))}"
         ) from None
 
 

@@ -22,7 +22,7 @@ from popgrad.state import State, flatten, unflatten
 from popgrad.tasks.base import Checkable, Context, Sharing, Task
 from popgrad.tasks.calls import explained
 from popgrad.tasks.differences import Difference, difference, losses
-from popgrad.tasks.evaluation import seed_generators
+from popgrad.tasks.evaluation import seed_generators, settings_restored
 from popgrad.tasks.trial import check_score_among
 
 log = logging.getLogger("popgrad")
@@ -105,7 +105,8 @@ class Rehearsal:
     def _call(self, name: str, call: str, method: Callable[[Hparams], Any]) -> State:
         """Return the state that a method of the task returns."""
         hparams = dict(self._hparams)
-        with explained(name, call, _cure):
+        # Settings of torch that the method changes are of its own segment alone.
+        with settings_restored(), explained(name, call, _cure):
             state = method(hparams)
         if hparams != self._hparams:
             raise UsageError(

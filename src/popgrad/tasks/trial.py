@@ -217,7 +217,7 @@ class Trial:
             raise _wrong("step", "the 0-d loss of the batch", None)
         with self._explained("step", "torch.as_tensor of what it returns"):
             value = torch.as_tensor(value)
-        if value.dim() > 0:
+        if value.numel() != 1:
             raise _wrong("step", "the 0-d loss of the batch", value)
 
     def _check_last_batch(self, module: nn.Module) -> None:
@@ -294,7 +294,7 @@ def _check_loss(value: object) -> None:
         error = _wrong("loss", "a 0-d tensor", value)
         cure = "; return the tensor itself, without .item() or float()"
         raise UsageError(f"{error}{cure}") if isinstance(value, float) else error
-    if value.dim() > 0:
+    if value.numel() != 1:
         raise UsageError(f"{_wrong('loss', 'a 0-d tensor', value)}; take its mean()")
     if not value.requires_grad:
         raise UsageError(
