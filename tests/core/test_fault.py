@@ -64,4 +64,5 @@ def test_only_some_exceptions_are_sure_to_come_again() -> None:
         "ValueError": True,
         "OSError": False,
     }
+    assert not Fault("RuntimeError", "DefaultCPUAllocator: can't allocate memory", "a", 1).repeats
     assert [kind for kind, fault in kinds.items() if fault.mistake] == ["KeyError"]

@@ -136,13 +136,19 @@ def test_with_fail_fast_the_first_failure_ends_the_run_and_is_tried_again(
     assert popgrad.load(tmp_path / "run").segments == popgrad.load(tmp_path / "whole").segments
 
 
-def test_a_score_that_is_not_finite_ends_a_run_with_fail_fast_too() -> None:
+def test_a_score_that_is_not_finite_ends_a_run_with_fail_fast_too(tmp_path: Path) -> None:
     class Lost(Mistaken):
         def evaluate(self, state: Any, hparams: Any, split: str, ctx: Any) -> dict[str, float]:
             return {"h": float("nan")}
 
     with pytest.raises(RunError, match=r"^member 0, interval 0: the score \(h\) is nan; the run"):
-        popgrad.run(Lost("", members=()), population=3, executor="serial", fail_fast=True, **GIVEN)
+        popgrad.run(
+            Lost(str(tmp_path), members=()),
+            population=3,
+            executor="serial",
+            fail_fast=True,
+            **GIVEN,
+        )
 
 
 @pytest.mark.parametrize("executor", ["processes", "vectorised"])

@@ -76,7 +76,8 @@ class Fault:
     @property
     def repeats(self) -> bool:
         """Whether another attempt with the same seeds would end with it again."""
-        return self.kind in _REPEATING
+        # torch has no type of its own for a lack of memory on the CPU.
+        return self.kind in _REPEATING and "memory" not in self.message
 
     @property
     def mistake(self) -> bool:

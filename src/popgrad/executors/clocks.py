@@ -8,17 +8,17 @@ from popgrad.core.population import Assignment
 
 log = logging.getLogger("popgrad")
 
-SLOW_START = 20.0
+SLOW_START = 30.0
 """Seconds to wait for a worker before a line is logged; most take 2 to 5, to import torch, and more than
-10 on a busy machine."""
+20 on a very busy machine."""
 
 START_LIMIT = 600.0
 """Seconds that a worker may take to start. Python, torch and large libraries from a busy file server
 have taken minutes; a worker that takes longer waits for something that does not come."""
 
 _SHORTEST_LIMIT = 60.0
-"""Seconds that a worker may take in any case: a few times what it takes to import torch on a busy
-machine. A shorter deadline is meant for the training alone."""
+"""Seconds that a worker may take in any case: a few times what it takes to import a large library on a
+busy machine. A shorter deadline is meant for the training alone."""
 
 
 class StartClock:

@@ -218,6 +218,23 @@ def test_a_segment_that_kills_every_worker_is_a_failure_and_the_others_go_on(
     assert all(pool.holds(each.id) for each in others)
 
 
+class Crashes(Quadratic):
+    def train(self, state: State, hparams: Hparams, steps: int, ctx: Context) -> State:
+        os.kill(os.getpid(), signal.SIGSEGV)
+        raise AssertionError
+
+
+@linux
+def test_a_crash_of_compiled_code_says_so_and_prints_the_line_of_the_task(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    pool = Processes(Crashes(), CPU, workers=1)
+    (outcome,) = train(pool, Assignment(0, 0, None, {"h0": 1.0, "h1": 0.0}, 1, 0, 1))
+    pool.close()
+    assert outcome.error.startswith("the worker process ended with code -11 (a crash of compiled")
+    assert f'File "{__file__}", line ' in capfd.readouterr().err
+
+
 @linux
 def test_a_worker_that_dies_while_it_has_nothing_to_do_is_replaced_by_one_that_computes_alike() -> (
     None
@@ -353,15 +370,13 @@ def test_a_worker_that_hangs_while_it_starts_is_logged_and_an_error_in_the_end(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(clocks, "SLOW_START", 0.01)
-    monkeypatch.setattr(clocks, "START_LIMIT", DEADLINE)
+    monkeypatch.setattr(clocks, "_SHORTEST_LIMIT", 0.5)
     before = children()
     with (
         caplog.at_level(logging.WARNING, "popgrad"),
-        pytest.raises(
-            RunError, match=r"^worker 0 has not started in 20 s: it loads the task \(.*\)"
-        ),
+        pytest.raises(RunError, match=r"^worker 0 has not started in 0\.5 s: it loads the task"),
     ):
-        Processes(Hangs(), CPU, workers=1)
+        Processes(Hangs(), CPU, workers=1, deadline=0.1)
     assert caplog.messages[0].startswith("waiting for worker 0 to start")
     assert children() == before
 

@@ -68,7 +68,8 @@ class Processes:
     ) -> None:
         self._devices = devices
         self._deadline = deadline
-        self._start_clock = StartClock(deadline, max_time)
+        self._python_clock = StartClock(None, None)
+        self._task_clock = StartClock(deadline, max_time)
         self._training_clock = TrainingClock()
         self._queue: TrainingQueue[Attempt] = TrainingQueue()
         self._states: dict[SegmentId, tuple[SharedState, Layout]] = {}
@@ -118,6 +119,7 @@ class Processes:
             # A worker gets the task once it can read it: a long message would wait for that in silence.
             for worker, name in new:
                 self._answer_of_start(worker, name, StartReport)
+                worker.started = time.monotonic()
                 worker.send(cloudpickle.dumps(FirstMessage(name, self._setup, self._data)))
             for worker, name in new:
                 self._check_started(worker, name)
@@ -136,12 +138,17 @@ class Processes:
         Raises:
             RunError: The worker has ended, or takes too long.
         """
-        doing = "starts Python and imports torch" if wanted is StartReport else "loads the task"
+        clock = self._task_clock
+        doing = "loads the task"
+        if wanted is StartReport:
+            # A short deadline is not meant for what takes long on a busy machine.
+            clock = self._python_clock
+            doing = "starts Python and imports torch"
         while True:
             try:
-                answer = worker.receive(self._start_clock.seconds_left(worker.started, name))
+                answer = worker.receive(clock.seconds_left(worker.started, name))
             except TimeoutError:
-                self._start_clock.check(worker.started, name, doing)
+                clock.check(worker.started, name, doing)
                 continue
             except EOFError:
                 raise RunError(
@@ -388,10 +395,13 @@ def _write(
     Raises:
         RunError: There is no memory, or no open file, for them.
     """
+    shared = None
     try:
         shared = make()
         shared.write(layout, leaves)
     except OSError as error:
+        if shared is not None:
+            shared.close()
         raise limit_error(error, what) from None
     return shared
 

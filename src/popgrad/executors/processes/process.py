@@ -29,6 +29,15 @@ _END_TIMEOUT = 10.0
 """Seconds to wait for the end of a process that was killed. It takes longer only if the system does not
 let it go, since a disk or a GPU does not answer; then it is left to the system."""
 
+_CRASH = " (a crash of compiled code; the lines that the worker printed show where)"
+
+_ADVICE: dict[int, str] = {
+    signal.SIGKILL: " (killed: was memory short? Try fewer workers)",
+    **dict.fromkeys((signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGILL), _CRASH),
+    signal.SIGBUS: " (memory that was mapped is gone: is a disk or the memory full?)",
+}
+"""Words on the end of a process, by the signal that ended it."""
+
 
 class Process:
     """A fresh interpreter that runs `worker.main`.
@@ -125,8 +134,7 @@ class Process:
             )
         self.ended = True
         self._relay.join(_OUTPUT_TIMEOUT)
-        advice = " (killed: was memory short? Try fewer workers)" if code == -signal.SIGKILL else ""
-        return f"the worker process ended with code {code}{advice}"
+        return f"the worker process ended with code {code}{_ADVICE.get(-code, '')}"
 
     @property
     def last_words(self) -> str:

@@ -64,10 +64,14 @@ class SharedState:
     def write(self, layout: Layout, leaves: Sequence[torch.Tensor]) -> None:
         """Copy leaves into the memory. Raises `OSError` if it is full."""
         self._view.write(layout, leaves)
+        # A mapping takes another open file.
+        self._view.close()
 
     def read(self, layout: Layout) -> list[torch.Tensor]:
         """Return copies of the leaves."""
-        return self._view.read(layout)
+        leaves = self._view.read(layout)
+        self._view.close()
+        return leaves
 
     def alias(self, layout: Layout) -> list[torch.Tensor]:
         """Return the leaves without a copy; the memory stays as long as one of them is alive."""

@@ -1,5 +1,6 @@
 """A worker process: it trains one segment after the other, until its controller ends."""
 
+import faulthandler
 import io
 import os
 import signal
@@ -106,6 +107,8 @@ def main(connection: int, lifeline: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
 
+    # After a crash of compiled code, the line of the task is printed.
+    faulthandler.enable()
     # The process ends by SIGKILL, which loses what is buffered.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)
