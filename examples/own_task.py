@@ -44,7 +44,7 @@ task = TorchTask(
     optimizer=lambda module, _: torch.optim.Adam(module.parameters()),
     data=data,
     loss=loss,
-    score="-loss",
+    minimize="loss",
     batch_size=32,
 )
 
