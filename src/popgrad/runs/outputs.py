@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from popgrad.core.errors import UsageError
 from popgrad.core.population import Segment, SegmentId, Telemetry
+from popgrad.core.score import Score
 from popgrad.engine.callbacks import Callbacks
 from popgrad.record.lineage import best_segments
 from popgrad.record.record import Record
@@ -69,7 +70,9 @@ def write_winner(result: Result, directory: Directory) -> None:
         aside.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
 
-def event_callbacks(directory: Directory, task: Task, recorded: list[Segment]) -> Callbacks:
+def event_callbacks(
+    directory: Directory, task: Task, ranking: Score, recorded: list[Segment]
+) -> Callbacks:
     """Return callbacks that write TensorBoard events.
 
     Without the extra tensorboard they write nothing, and a warning is logged.
@@ -77,12 +80,13 @@ def event_callbacks(directory: Directory, task: Task, recorded: list[Segment]) -
     Args:
         directory: Directory of the run.
         task: Task of the run; its first images are written too, if it has any.
+        ranking: Metric that ranks.
         recorded: Segments of earlier sessions, whose events are written already.
     """
     from popgrad.report.events import Events
 
     try:
-        writer = Events(directory.events, task.space, task.score, recorded)
+        writer = Events(directory.events, task.space, ranking.text, recorded)
     except UsageError as error:
         log.warning("no events are written: %s", error)
         return Callbacks()

@@ -94,7 +94,8 @@ def _make_engine(
     save = None if checkpoints is None else checkpoints.write
     if directory is not None and config.outputs and config.events:
         callbacks = combine(
-            event_callbacks(directory, components.task, journal.segments()), callbacks
+            event_callbacks(directory, components.task, components.ranking, journal.segments()),
+            callbacks,
         )
 
     return Engine(
