@@ -44,7 +44,7 @@ task = TorchTask(
     optimizer=lambda module, _: torch.optim.Adam(module.parameters()),
     data=data,
     loss=loss,
-    score="-loss",
+    minimize="loss",
     batch_size=32,
 )
 
@@ -52,6 +52,6 @@ if __name__ == "__main__":
     result = popgrad.run(
         task, population=6, intervals=6, interval="1 epoch", seed=0, executor="serial"
     )
-    print(f"validation score ({result.score_name}) {result.winner.score:.4f}, test {result.test()}")
-    for phase in result.winner.schedule.merged().phases:
-        print(f"steps {phase.first_step} to {phase.end}: {dict(phase.hparams)}")
+    metrics = result.winner.segment.metrics
+    print(f"validation loss {metrics['loss']:.4f}, test {result.test()}")
+    print(result.winner.schedule)

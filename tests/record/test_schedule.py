@@ -318,3 +318,37 @@ def test_what_cannot_be_set_is_named_and_nothing_is(name: str, last_step: int, s
     with pytest.raises(UsageError, match=said):
         TWO.scheduler(sgd, name, last_step=last_step)
     assert sgd.state_dict() == before
+
+
+# --- a table to read ---
+
+
+def test_printed_it_is_a_short_table() -> None:
+    equal = {"lr": 0.123456, "act": "a"}
+    whole = made((2, equal), (3, equal), (1, {"lr": 1.0, "act": "b"}))
+    assert str(whole).splitlines() == [
+        "steps      lr  act",
+        " 0..4  0.1235    a",
+        " 5..5       1    b",
+    ]
+
+
+def test_a_hyperparameter_with_the_name_of_a_column_is_qualified() -> None:
+    odd = made((1, {"steps": 2, "first_step": 3, "hparams.steps": 4, "live_last.lr": 5}))
+    assert odd.to_csv().splitlines()[0] == (
+        "first_step,steps,hparams.steps,hparams.first_step,hparams.hparams.steps,hparams.live_last.lr"
+    )
+    assert Schedule.from_csv(odd.to_csv()) == odd
+    # Files from before.
+    assert Schedule.from_csv("first_step,steps,steps\n0,1,2\n") == made((1, {"steps": 2}))
+
+
+@pytest.mark.parametrize(
+    "live", ["[]", '{"lr": [1]}', '{"lr": [1, "a"]}', '{"other": [1, 2]}', '{"lr": 3}', "7"]
+)
+def test_live_values_that_are_none_are_refused(live: str) -> None:
+    text = f'[{{"first_step": 0, "steps": 1, "hparams": {{"lr": 0.1}}, "live": {live}}}]'
+    with pytest.raises(UsageError, match="phase 0, live: expected two numbers for each"):
+        Schedule.from_json(text)
+    with pytest.raises(UsageError, match="phase 0, live: expected two numbers"):
+        Schedule.from_csv("first_step,steps,lr,live_first.lr\n0,1,0.1,0.1\n")

@@ -175,3 +175,9 @@ def test_without_tensorboard_it_says_how_to_get_it(tmp_path, space, monkeypatch)
     monkeypatch.setitem(sys.modules, "tensorboard.compat.proto.event_pb2", None)
     with pytest.raises(UsageError, match=r"pip install popgrad\[tensorboard\]"):
         Events(tmp_path, space)
+
+
+def test_a_minimised_metric_is_written_as_it_was_evaluated(tmp_path, segments, space):
+    low = replace(segments[0], score=-0.25, metrics={"loss": 0.25})
+    Events(tmp_path / "events", space, "-loss").segment(low, LOGGED)
+    assert read(tmp_path / "events" / "member-00")["score/loss"] == [(10, 0.25)]

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from popgrad.core.errors import UsageError
+from popgrad.core.population import Telemetry
 from popgrad.core.space import Constant, Space, Uniform
 from popgrad.report import frame, rows, searched, write_csv
 
@@ -103,3 +104,12 @@ def test_without_pandas_frame_says_how_to_get_it(monkeypatch):
 def test_searched_leaves_out_constants_only(space):
     assert list(searched(space)) == ["lr", "keep", "act", "momentum", "width"]
     assert searched(Space({"a": Constant(1)})) == {}
+
+
+def test_the_last_live_rate_stands_beside_the_base(segments, make_record):
+    lr = segments[0].hparams["lr"]
+    curve = ((1, "lr", lr), (10, "lr", lr / 2))
+    table = rows(make_record(segments), {(0, 0): Telemetry(curve=curve)})
+    assert (table[0]["lr"], table[0]["live_lr"]) == (lr, lr / 2)
+    assert (table[1]["lr"], table[1]["live_lr"]) == (1e-3, 1e-3)
+    assert "live_lr" not in rows(make_record(segments), {})[0]

@@ -11,6 +11,7 @@ import torch
 
 from popgrad.core.errors import UsageError
 from popgrad.core.population import Segment, Telemetry
+from popgrad.core.score import Score
 from popgrad.core.space import Space
 
 # TensorBoard keeps scalars in this type.
@@ -40,7 +41,7 @@ class Events:
         Args:
             directory: Directory in which those of the members are created: `member-03`.
             space: Dimensions that were searched; numbers are drawn.
-            score_name: Metric that ranks, such as "accuracy".
+            score_name: Metric that ranks, as `Score.parse` reads it, such as "accuracy".
             recorded: Segments that earlier sessions of this run have written here. New ones follow
                 them, and events beyond them, from a session that was killed, are struck out.
 
@@ -57,7 +58,7 @@ class Events:
 
         self._directory = Path(directory)
         self._space = space
-        self._score_name = score_name
+        self._ranking = Score.parse(score_name)
         self._files: dict[str, Path] = {}
         self._trained: dict[int, int] = {}  # steps, by member
         self._next: dict[int, int] = {}  # interval, by member
@@ -67,9 +68,9 @@ class Events:
     def segment(self, segment: Segment, telemetry: Telemetry) -> None:
         """Append a finished segment; a segment that is written already is ignored.
 
-        Tags: train/<name> logged by the task, validation/<name> the metrics, score/<its name>, and
-        hyperparameters/<name>, at the first and the last step. Numbers that are not finite are left
-        out.
+        Tags: train/<name> logged by the task, validation/<name> the metrics, score/<metric> the one
+        that ranks, as it was evaluated, and hyperparameters/<name>, at the first and the last step.
+        Numbers that are not finite are left out.
         """
         member = segment.member
         if segment.interval < self._next.get(member, 0):
@@ -99,7 +100,8 @@ class Events:
 
         for name, value in segment.metrics.items():
             yield segment.steps, f"validation/{name}", value
-        yield segment.steps, f"score/{self._score_name}", segment.score
+        ranking = self._ranking
+        yield segment.steps, f"score/{ranking.metric}", ranking.shown(segment.score)
 
     def images(self, batch: torch.Tensor, name: str) -> None:
         """Write a batch as one picture, eight images a row, from its lowest value (black) to its highest.

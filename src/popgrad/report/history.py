@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from popgrad.core.errors import UsageError
 from popgrad.core.population import SegmentId, Telemetry
 from popgrad.core.space import Constant, Dimension, Space
+from popgrad.record.live import live_values
 from popgrad.record.record import Record
 from popgrad.store.atomic import replacing
 
@@ -33,11 +34,19 @@ def rows(record: Record, telemetry: Mapping[SegmentId, Telemetry]) -> list[Row]:
     Columns: member, interval, step (training steps behind the final state), samples, score (higher
     is better; nan = failed), every metric (nan if the member was not evaluated), every
     hyperparameter, change_<hyperparameter> (the factor or the word for its origin), source_member
-    and source_interval (None for a fresh member), seconds (wall time; nan if unknown), status. A
-    hyperparameter or metric with a name that is taken already becomes hparam_<name> or
-    metric_<name>.
+    and source_interval (None for a fresh member), seconds (wall time; nan if unknown), status. If a
+    scheduler of the task changed some hyperparameters, live_<hyperparameter> follows: the last
+    live value, beside the base. A hyperparameter or metric with a name that is taken already
+    becomes hparam_<name> or metric_<name>.
     """
+    live = {segment.id: live_values(segment, telemetry) for segment in record.segments}
     hparams, changes, metrics = _columns(record)
+    taken = {*_BEFORE, *_AFTER, *hparams.values(), *changes.values(), *metrics.values()}
+    rates = {
+        name: _free(f"live_{name}", "hparam_", taken)
+        for name in record.space
+        if any(name in ends for ends in live.values())
+    }
     table: list[Row] = []
     for segment in record.segments:
         known = telemetry.get(segment.id)
@@ -56,6 +65,8 @@ def rows(record: Record, telemetry: Mapping[SegmentId, Telemetry]) -> list[Row]:
         row |= {column: segment.hparams[name] for name, column in hparams.items()}
         row |= {column: segment.changes.get(name) for name, column in changes.items()}
         row |= zip(_AFTER, end, strict=True)
+        for name, column in rates.items():
+            _, row[column] = live[segment.id].get(name, (None, segment.hparams[name]))
         table.append(row)
     return table
 

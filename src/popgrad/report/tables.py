@@ -146,7 +146,10 @@ class FittedTable:
         )
         for column in columns:
             table.add_column(
-                Text(column.heading), justify="left" if column.left else "right", style=column.style
+                Text(column.heading),
+                justify="left" if column.left else "right",
+                style=column.style,
+                overflow="fold",
             )
         rows = zip(*(column.cells for column in columns), strict=True)
         for number, row in enumerate(rows):
