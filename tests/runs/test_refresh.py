@@ -165,7 +165,7 @@ def finished(tmp_path: Path) -> Path:
 
 def test_the_process_draws_the_figures_and_reports_its_time(finished: Path) -> None:
     (finished / "schedule.png").unlink()
-    process = interpreter("-m", "popgrad.runs.refresh", str(finished), stdout=subprocess.PIPE)
+    process = interpreter("-c", refresh._DRAW, str(finished), stdout=subprocess.PIPE)
     out, _ = process.communicate()
     assert process.returncode == 0
     assert float(out) > 0

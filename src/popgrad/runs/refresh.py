@@ -1,7 +1,6 @@
 """Tables and figures of a run in progress, refreshed in at most a hundredth of its time.
 
-As a process of its own (`python -m popgrad.runs.refresh DIR`) it draws the figures once, and prints the
-seconds of CPU that this took.
+In a process of its own, `main` draws the figures once, and prints the seconds of CPU that this took.
 """
 
 import csv
@@ -37,6 +36,7 @@ _PERIOD = 2.0
 _FIGURES_CPU = 5.0
 """Seconds of CPU that figures are assumed to take until they have been drawn once."""
 _LOWEST_PRIORITY = 19
+_DRAW = "from popgrad.runs.refresh import main; main()"
 
 
 class Refresher:
@@ -140,7 +140,7 @@ class Refresher:
 
     def _start(self) -> None:
         self._process = interpreter(
-            *("-m", "popgrad.runs.refresh", str(self._directory.path)),
+            *("-c", _DRAW, str(self._directory.path)),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -186,7 +186,7 @@ def _append(path: Path, table: Sequence[Row]) -> None:
 
 
 def main() -> None:
-    """Draw the figures of the run in a directory."""
+    """Draw the figures of the run in the directory that is the first argument."""
     directory = Directory(Path(sys.argv[1]))
     try:
         with directory.reading() as journal:
@@ -196,7 +196,3 @@ def main() -> None:
     except (PopgradError, OSError) as error:
         sys.exit(str(error))
     print(time.process_time())
-
-
-if __name__ == "__main__":
-    main()
