@@ -4,6 +4,7 @@ import math
 
 from popgrad.core.errors import UsageError
 from popgrad.core.population import Assignment, Outcome, Segment
+from popgrad.core.spelling import did_you_mean
 from popgrad.record.progress import PendingSegment
 
 
@@ -60,7 +61,8 @@ def score_of(outcome: Outcome, score_name: str) -> tuple[float, str]:
     name = score_name.removeprefix("-")
     if name not in outcome.metrics:
         evaluated = ", ".join(outcome.metrics) or "nothing"
-        raise UsageError(f"the task's score is {name!r}, but it evaluates {evaluated}")
+        similar = did_you_mean(name, outcome.metrics)
+        raise UsageError(f"the task's score is {name!r}, but it evaluates {evaluated}{similar}")
 
     metric = outcome.metrics[name]
     score = -metric if score_name.startswith("-") else metric
