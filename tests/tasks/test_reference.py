@@ -346,3 +346,10 @@ def test_a_type_has_words(hint, words):
 
 def test_a_misspelt_option_is_answered_with_the_one_that_is_meant():
     assert refused("digits", {"batchsize": 8}).endswith("'batchsize'; did you mean 'batch_size'?")
+
+
+def test_a_hyperparameter_in_place_of_an_option_is_answered_with_the_way_to_fix_it():
+    assert refused("digits", {"lr": 0.01}) == (
+        "task digits has no option 'lr': it is a hyperparameter; to fix it, set "
+        'space.lr = {kind = "constant", value = 0.01}'
+    )

@@ -5,6 +5,7 @@ import math
 from popgrad.core.errors import UsageError
 from popgrad.core.population import Assignment, Outcome, Segment
 from popgrad.core.score import Score
+from popgrad.core.spelling import did_you_mean
 from popgrad.record.progress import PendingSegment
 
 
@@ -61,7 +62,8 @@ def score_of(outcome: Outcome, ranking: Score) -> tuple[float, str]:
     name = ranking.metric
     if name not in outcome.metrics:
         evaluated = ", ".join(outcome.metrics) or "nothing"
-        raise UsageError(f"the task's score is {name!r}, but it evaluates {evaluated}")
+        similar = did_you_mean(name, outcome.metrics)
+        raise UsageError(f"the task's score is {name!r}, but it evaluates {evaluated}{similar}")
 
     value = outcome.metrics[name]
     return ranking.rank(value), "" if math.isfinite(value) else f"the score ({name}) is {value}"

@@ -66,6 +66,12 @@ def resolve_task(
     arguments = dict(options)
     if data_dir is not None and "data_dir" in inspect.signature(factory).parameters:
         arguments.setdefault("data_dir", data_dir)
+    for name in options.keys() - inspect.signature(factory).parameters:
+        if reference in TASKS and name in factory().space:
+            raise UsageError(
+                f"task {reference} has no option {name!r}: it is a hyperparameter; to fix it, set "
+                f'space.{name} = {{kind = "constant", value = {options[name]!r:.40}}}'
+            )
     checked = check_options(factory, arguments, f"task {reference}", similar=similar)
     try:
         return typing.cast(Task, factory(**checked))
