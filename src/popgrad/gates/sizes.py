@@ -42,7 +42,7 @@ _KEYS = 32
 
 _KEY = r"""(?:[\w-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')"""
 _TOKENS = re.compile(
-    rf""""{{3}}(?:[^\\]|\\.)*?"{{3}}|'{{3}}.*?'{{3}}|\#[^\n]*|(?P<key>{_KEY}(?:[ \t]*\.[ \t]*{_KEY})*)""",
+    rf""""{{3}}(?:[^\\]|\\.)*?"{{3}}|'{{3}}.*?'{{3}}|\#[^\n]*|(?P<key>{_KEY}(?:[ \t]*\.[ \t]*{_KEY}){{0,{_KEYS}}})""",
     re.DOTALL,
 )
 
@@ -65,7 +65,8 @@ def parse_toml(text: str) -> dict[str, Any]:
         ValueError: It is not TOML, or nested too deeply.
     """
     # The parser keeps each prefix of a key, which a key of a million parts would fill the memory with.
-    for match in _TOKENS.finditer(text):
+    tokens = _TOKENS.finditer(text) if text.count(".") >= _KEYS else ()
+    for match in tokens:
         key = match["key"] or ""
         if key.count(".") >= _KEYS and len(re.findall(_KEY, key)) > _KEYS:
             raise ValueError(f"it has a key of more than {_KEYS} parts")

@@ -1,0 +1,73 @@
+"""Ten thousand foreign files and command lines: no code is executed, nothing else touched, memory bounded."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from program import SRC
+from promises.fuzzing import Sandbox
+
+FUZZING = Path(__file__).with_name("fuzzing.py")
+MOST_MEMORY = 1 << 30
+
+COUNTS = {"tensors": 4_200, "configuration": 4_200, "record": 1_200, "command line": 500}
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """What each path in a folder is: the digest of a file, the target of a link."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink():
+            found[str(path)] = f"-> {os.readlink(path)}"
+        elif path.is_file():
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            found[str(path)] = f"{digest} {path.stat().st_mtime_ns} {path.stat().st_mode}"
+        else:
+            found[str(path)] = "folder"
+    return found
+
+
+def tried(folder: Path, seed: int, counts: dict[str, int]) -> int:
+    """Try cases in a process of their own, and return its largest memory in bytes."""
+    box = Sandbox(folder / "box")
+    box.create()
+    canaries = {**contents(box.outside), **contents(box.run)}
+    beside = sorted(os.listdir(box.path))
+
+    words = [f"{kind}={count}" for kind, count in counts.items()]
+    path = os.pathsep.join((SRC, str(FUZZING.parents[1])))
+    done = subprocess.run(
+        [sys.executable, str(FUZZING), str(seed), str(box.path), *words],
+        env=os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "MPLBACKEND": "Agg"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2_000:]
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["wrong"] == []
+    assert told["cases"] == sum(counts.values())
+    assert {**contents(box.outside), **contents(box.run)} == canaries
+    assert sorted(os.listdir(box.path)) == beside
+    return int(told["peak"])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_ten_thousand_cases(tmp_path: Path) -> None:
+    assert sum(COUNTS.values()) >= 10_000
+    assert tried(tmp_path, 1, COUNTS) < MOST_MEMORY
+
+
+@pytest.mark.long
+@pytest.mark.timeout(7_200)
+@pytest.mark.parametrize("seed", range(2, 7))
+def test_many_more_cases(seed: int, tmp_path: Path) -> None:
+    counts = {kind: 5 * count for kind, count in COUNTS.items()}
+    assert tried(tmp_path, seed, counts) < MOST_MEMORY
