@@ -289,11 +289,19 @@ def _check_size(path: Path, network_bytes: Callable[[], int | None] | None) -> N
         RunError: It is too large.
     """
     try:
-        size = read_tensor_header(path).size
+        header = read_tensor_header(path)
+        size = header.size
     except ValueError as error:
         raise _damaged(path, error) from None
 
-    expected = network_bytes() if network_bytes is not None and size > _SMALL else None
+    if size <= _SMALL:
+        return
+
+    expected = None if network_bytes is None else network_bytes()
+    if expected is None and header.holes:
+        raise RunError(
+            f"the checkpoint {path} holds {size >> 20} MiB of holes: no run has written it"
+        )
     if expected is not None and size > _SMALL + _STATE_PER_NETWORK * expected:
         raise RunError(
             f"the checkpoint {path} holds {size >> 20} MiB, but a network of {expected / 2**20:.1f} MiB has "
