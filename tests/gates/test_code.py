@@ -1,4 +1,4 @@
-"""What a record names is imported in the source that the run was started with, from elsewhere, or not at all."""
+"""What a record names is imported from elsewhere, in the source that the run was started with, or not."""
 
 import hashlib
 import os

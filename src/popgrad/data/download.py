@@ -11,6 +11,7 @@ from pathlib import Path
 from popgrad.core.errors import DataError, UsageError
 from popgrad.data.datasets import DataFile, Dataset, dataset_named, find_file
 from popgrad.data.idx import content_md5
+from popgrad.gates.files import exists, open_regular
 
 Progress = Callable[[str, int, int | None], None]
 """Function to call with each piece: (file name, bytes so far, bytes in all or None)."""
@@ -61,16 +62,17 @@ def download(
     root = Path(directory).expanduser()
     folder = root / known.name
     beside = [find_file(root, file.name) for file in known.files]
-    if all(path and _is_right(path, file) for path, file in zip(beside, known.files, strict=True)):
-        return [path for path in beside if path]
-
     try:
+        if all(
+            path and _is_right(path, file) for path, file in zip(beside, known.files, strict=True)
+        ):
+            return [path for path in beside if path]
         folder.mkdir(parents=True, exist_ok=True)
         return [_obtain(file, folder, addresses, progress) for file in known.files]
     except OSError as error:
         # These are errors of the disk: `_fetch_from` catches those of a mirror.
         raise DataError(
-            f"{folder}: cannot be written ({error.strerror or error}); choose another --dir"
+            f"{folder}: cannot be read or written ({error.strerror or error}); choose another --dir"
         ) from None
 
 
@@ -105,6 +107,9 @@ def _report_nothing(done: int, total: int | None) -> None:
 
 
 def _is_right(path: Path, file: DataFile) -> bool:
+    # A file that cannot be read now is not to be replaced: this raises the system's error.
+    if exists(path):
+        open_regular(path).close()
     try:
         return content_md5(path) == file.md5
     except DataError:
