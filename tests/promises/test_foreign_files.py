@@ -1,5 +1,6 @@
 """Ten thousand foreign files and command lines: no code is executed, nothing else touched, memory bounded."""
 
+import faulthandler
 import hashlib
 import json
 import os
@@ -15,7 +16,7 @@ from promises.fuzzing import Sandbox
 FUZZING = Path(__file__).with_name("fuzzing.py")
 MOST_MEMORY = 1 << 30
 
-COUNTS = {"tensors": 4_200, "configuration": 4_200, "record": 1_200, "command line": 500}
+COUNTS = {"tensors": 4_500, "configuration": 4_500, "record": 700, "command line": 300}
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -39,6 +40,8 @@ def tried(folder: Path, seed: int, kind: str) -> int:
     canaries = {**contents(box.outside), **contents(box.run)}
     beside = sorted(os.listdir(box.path))
 
+    # On a busy machine this takes longer than other tests may.
+    faulthandler.cancel_dump_traceback_later()
     path = os.pathsep.join((SRC, str(FUZZING.parents[1])))
     done = subprocess.run(
         [sys.executable, str(FUZZING), str(seed), str(box.path), f"{kind}={COUNTS[kind]}"],
@@ -62,12 +65,14 @@ def test_there_are_ten_thousand_cases() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", COUNTS)
 def test_no_case_does_harm(kind: str, tmp_path: Path) -> None:
     assert tried(tmp_path, 1, kind) < MOST_MEMORY
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", range(2, 12))
 @pytest.mark.parametrize("kind", COUNTS)
 def test_none_of_many_more_does_harm(kind: str, seed: int, tmp_path: Path) -> None:

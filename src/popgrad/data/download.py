@@ -72,7 +72,7 @@ def download(
     except OSError as error:
         # These are errors of the disk: `_fetch_from` catches those of a mirror.
         raise DataError(
-            f"{folder}: cannot be read or written ({error.strerror or error}); choose another --dir"
+            f"{folder}: cannot be written ({error.strerror or error}); choose another --dir"
         ) from None
 
 
