@@ -433,6 +433,10 @@ def try_configuration(rng: random.Random, box: Sandbox, pool: list[Any]) -> obje
     config: Any = rng.choice([SMALL, {**SMALL, "task": "mnist-fc"}, _FULL])
     for _ in range(rng.randint(1, 3)):
         config = scramble(rng, config, [*pool, rng.choice(_LARGE)])
+    # A task or metric that a user's configuration names is executed; code in any other place is not.
+    for key, plain in (("task", "quadratic"), ("options", {})):
+        if isinstance(config, dict) and "evil" in str(config.get(key)):
+            config = {**config, key: plain}
     choice = rng.random()
     if choice < 0.02:
         swap(rng, path, box)
