@@ -274,7 +274,7 @@ FIRST = {  # what makes each run short, where there is nothing wrong with the re
 COMMANDS: Any = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
 
-def pool(parameter: Any) -> list[str]:
+def parameter_values(parameter: Any) -> list[str]:
     shown = parameter.metavar or parameter.type.name.upper()
     return VALUES.get(shown, [*NUMBERS, *VALUES["DIR"]])
 
@@ -284,7 +284,7 @@ def words(parameter: Any) -> st.SearchStrategy[str]:
     option = parameter.opts[-1] if parameter.opts[-1].startswith("-") else ""
     if getattr(parameter, "is_flag", False):
         return st.just(option)
-    return st.sampled_from(pool(parameter)).map(
+    return st.sampled_from(parameter_values(parameter)).map(
         lambda value: f"{option}={value}" if option else value
     )
 

@@ -24,6 +24,7 @@ from popgrad import load, load_model, resume
 from popgrad.core.errors import DataError, PopgradError, RunError, UsageError
 from popgrad.data import read_folder, read_idx
 from popgrad.data.datasets import load as load_data
+from popgrad.record.schedule import Schedule
 from popgrad.state import digest, digest_leaves
 from popgrad.store.checkpoints import Checkpoints
 from popgrad.tasks import Quadratic
@@ -865,3 +866,77 @@ def test_a_name_with_line_breaks_or_without_end_gives_one_line(name: str) -> Non
     Path("file").touch()
     refused("run", "quadratic", "--executor", "serial", "--dir", f"file/{name}")
     refused("run", "digits", "--executor", "serial", "--from", name)
+
+
+@pytest.mark.parametrize("name", [f"a_{'9' * 30}.png", f"{'9' * 30}/a.png", f"a_{2**63}.png"])
+def test_a_label_of_thirty_digits_is_refused(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "images" / name
+    path.parent.mkdir(parents=True)
+    Image.new("L", (2, 2)).save(path)
+    with pytest.raises(DataError, match=r"^[^\n]*expected a label of at most [^\n]*$"):
+        read_folder(tmp_path / "images")
+
+
+def test_data_that_really_unpacks_to_gigabytes_is_not_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.gz"
+    head = bytes([0, 0, 8, 1]) + struct.pack(">I", 3 << 30)
+    piece = gzip.compress(bytes(1 << 20))
+    path.write_bytes(gzip.compress(head) + piece * 3072)
+    tracemalloc.start()
+    with pytest.raises(DataError, match="expected at most 1024 MiB, got 3072 MiB"):
+        read_idx(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8 << 20
+
+
+@pytest.mark.parametrize("name", ["x.toml", "x.json", "x.csv"])
+def test_what_an_option_names_is_a_regular_file(name: str) -> None:
+    Path(name).symlink_to("/dev/zero")
+    os.mkfifo(f"pipe-{name}")
+    for path in (name, f"pipe-{name}"):
+        if not name.endswith(".csv"):
+            assert "not a regular file" in refused("run", path)
+            assert "not a regular file" in refused("run", "quadratic", "--initial", path)
+        if not name.endswith(".toml"):
+            with pytest.raises(UsageError, match="not a regular file"):
+                Schedule.read(path)
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("--interval", "٣"),
+        ("--population", "٣"),
+        ("--max-time", "٣s"),
+        ("--set", "interval=٣"),
+        ("--set", "seed='٣'"),
+        ("--set", "target_score='٣'"),
+        ("--set", "options.lr='٣'"),
+    ],
+)
+def test_digits_of_other_scripts_are_no_numbers(argv: tuple[str, ...]) -> None:
+    assert "expected a" in refused("run", "quadratic", *argv)
+    csv = "first_step,steps,lr\n0,٣,0.1\n"
+    with pytest.raises(UsageError, match="expected an integer"):
+        Schedule.from_csv(csv)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"task": "mnist-fc", "options": {"n_hiddens": [8] * 10_000}},
+        {"task": "mnist-conv", "options": {"n_filters": [8] * 10_000}},
+        {"task": "digits", "options": {"n_hiddens": [8] * 10_000}},
+        {"task": "digits", "options": {"n_hiddens": [10**12]}},
+        {"task": "digits", "options": {"n_hiddens": [-5]}},
+        {"space": {"h0": {"kind": "choice", "options": list(range(10_000))}}},
+        {"space": {f"h{i}": {"kind": "constant", "value": 1} for i in range(10_000)}},
+        {"initial": [{}] * 100_001},
+        {"made_with": {str(i): i for i in range(100_000)}},
+    ],
+    ids=["layers", "filters", "digits", "wide", "negative", "options", "names", "members", "keys"],
+)
+def test_a_huge_configuration_is_refused(values: dict[str, Any]) -> None:
+    Path("huge.json").write_text(json.dumps({"task": "quadratic", "executor": "serial", **values}))
+    assert len(refused("run", "huge.json")) < 1_000

@@ -14,6 +14,7 @@ from pathlib import Path
 from popgrad.core.errors import DataError, UsageError
 from popgrad.data.datasets import DataFile, Dataset, dataset_named, find_file
 from popgrad.data.idx import content_md5
+from popgrad.gates.files import exists, open_regular
 
 Progress = Callable[[str, int, int | None], None]
 """Function to call with each piece: (file name, bytes so far, bytes in all or None)."""
@@ -65,11 +66,12 @@ def download(
     root = Path(directory).expanduser()
     folder = root / known.name
     beside = [find_file(root, file.name) for file in known.files]
-    if all(path and _is_right(path, file) for path, file in zip(beside, known.files, strict=True)):
-        return [path for path in beside if path]
-
     created = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
+        if all(
+            path and _is_right(path, file) for path, file in zip(beside, known.files, strict=True)
+        ):
+            return [path for path in beside if path]
         folder.mkdir(parents=True, exist_ok=True)
         return [_obtain(file, folder, addresses, progress) for file in known.files]
     except DataError as error:
@@ -122,6 +124,9 @@ def _report_nothing(done: int, total: int | None) -> None:
 
 
 def _is_right(path: Path, file: DataFile) -> bool:
+    # A file that cannot be read now is not to be replaced: this raises the system's error.
+    if exists(path):
+        open_regular(path).close()
     try:
         return content_md5(path) == file.md5
     except DataError:

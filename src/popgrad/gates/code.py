@@ -232,7 +232,7 @@ def _read(path: Path, what: str) -> bytes | None:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where the code of a name lies.
+    """Place of the code that a name leads to.
 
     Attributes:
         searched: Files and folders that the import executes or searches.

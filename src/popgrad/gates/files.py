@@ -105,7 +105,9 @@ def is_regular(path: Path | str) -> bool:
     return exists(path) and stat.S_ISREG(os.stat(path).st_mode)
 
 
-def check_own(directory: Path, *, folders: Collection[str] = ()) -> None:
+def check_own(
+    directory: Path, *, folders: Collection[str] = (), files: Collection[str] = ()
+) -> None:
     """Refuse a directory of a run in which a file lies elsewhere, before anything is written to it.
 
     A symbolic link, or a file with a second name elsewhere, would have popgrad overwrite or delete
@@ -114,6 +116,7 @@ def check_own(directory: Path, *, folders: Collection[str] = ()) -> None:
     Args:
         directory: Directory of the run; nothing is wrong if it does not exist yet.
         folders: Names of the folders that popgrad writes to; each may only be a folder.
+        files: Ends of the names of files that popgrad writes; each may only be a regular file.
 
     Raises:
         RunError: Names the entry and what it is.
@@ -126,13 +129,16 @@ def check_own(directory: Path, *, folders: Collection[str] = ()) -> None:
         raise RunError(f"{directory} cannot be read: {error.strerror}") from error
 
     for entry in entries:
+        is_folder = entry.name in folders
+        if not is_folder and not entry.name.endswith(tuple(files)):
+            continue
         try:
             mode = entry.stat(follow_symlinks=False)
         except FileNotFoundError:  # a temporary file that has just been renamed
             continue
         except OSError as error:
             raise RunError(f"{entry.path} cannot be read: {error.strerror}") from error
-        found = _foreign(mode, is_folder=entry.name in folders)
+        found = _foreign(mode, is_folder=is_folder)
         if found:
             raise RunError(
                 f"{entry.path} is {found}, so that writing could change what belongs to something "
@@ -146,8 +152,6 @@ def _foreign(status: os.stat_result, *, is_folder: bool) -> str:
         return "a symbolic link"
     if is_folder:
         return "" if stat.S_ISDIR(status.st_mode) else "not a folder"
-    if stat.S_ISDIR(status.st_mode):
-        return ""
     if not stat.S_ISREG(status.st_mode):
         return "not a regular file"
     return "a file with a second name (a hard link)" if status.st_nlink > 1 else ""

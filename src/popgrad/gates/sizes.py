@@ -3,6 +3,7 @@
 import errno
 import json
 import math
+import os
 import re
 import struct
 import tomllib
@@ -31,6 +32,9 @@ DATA = 1 << 30
 SAMPLES = 100_000_000
 """Largest label and number of samples."""
 
+_HOLES = 64 << 20
+_COMPRESSION = 32
+
 _HEADER = 16 << 20
 """Largest header of a file of tensors in bytes."""
 
@@ -41,10 +45,9 @@ _KEYS = 32
 """Most parts of a dotted key in TOML; a configuration has 4."""
 
 _KEY = r"""(?:[\w-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')"""
-_TOKENS = re.compile(
-    rf""""{{3}}(?:[^\\]|\\.)*?"{{3}}|'{{3}}.*?'{{3}}|\#[^\n]*|(?P<key>{_KEY}(?:[ \t]*\.[ \t]*{_KEY})*)""",
-    re.DOTALL,
-)
+_LONG_STRING = r'"{3}(?:[^\\]|\\.)*?"{3}' + "|'{3}.*?'{3}"
+_DOTTED = rf"(?P<key>{_KEY}(?:[ \t]*\.[ \t]*{_KEY}){{0,{_KEYS}}})"
+_TOKENS = re.compile(rf"{_LONG_STRING}|\#[^\n]*|{_DOTTED}", re.DOTALL)
 
 _ITEM_BITS = {
     **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 8),
@@ -65,7 +68,8 @@ def parse_toml(text: str) -> dict[str, Any]:
         ValueError: It is not TOML, or nested too deeply.
     """
     # The parser keeps each prefix of a key, which a key of a million parts would fill the memory with.
-    for match in _TOKENS.finditer(text):
+    tokens = _TOKENS.finditer(text) if text.count(".") >= _KEYS else ()
+    for match in tokens:
         key = match["key"] or ""
         if key.count(".") >= _KEYS and len(re.findall(_KEY, key)) > _KEYS:
             raise ValueError(f"it has a key of more than {_KEYS} parts")
@@ -98,11 +102,13 @@ class TensorHeader:
         shapes: Shape of each tensor, by name.
         size: Bytes of all tensors.
         metadata: Strings by name.
+        holes: Whether nearly nothing of the file is on the disk.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
     size: int
     metadata: Mapping[str, str]
+    holes: bool = False
 
 
 def read_tensor_header(path: Path | str) -> TensorHeader:
@@ -119,6 +125,7 @@ def read_tensor_header(path: Path | str) -> TensorHeader:
         if not 2 <= length <= min(_HEADER, size - 8):
             raise ValueError("it has no header of a safetensors file")
         described = parse_json(file.read(length))
+        holes = has_holes(os.fstat(file.fileno()))
 
     if not isinstance(described, dict):
         raise ValueError("its header is not a table")
@@ -129,7 +136,7 @@ def read_tensor_header(path: Path | str) -> TensorHeader:
     held = sum(_bytes(name, described[name], shape) for name, shape in shapes.items())
     if held != size - 8 - length:
         raise ValueError(f"its tensors take {held} bytes, but it has {size - 8 - length} for them")
-    return TensorHeader(shapes, held, metadata)
+    return TensorHeader(shapes, held, metadata, holes)
 
 
 def _seek_end(file: Any) -> int:
@@ -160,6 +167,15 @@ def _bytes(name: str, tensor: Mapping[str, Any], shape: tuple[int, ...]) -> int:
     if bits is not None and math.prod(shape) * bits != size * 8:
         raise ValueError(f"the size of its tensor {name!r:.60} cannot be")
     return size
+
+
+def has_holes(status: os.stat_result) -> bool:
+    """Return whether a large file takes far less space than its size, so that it states nearly nothing.
+
+    File systems that compress save less on digests and on trained weights.
+    """
+    allocated = status.st_blocks * 512
+    return status.st_size > _HOLES and allocated * _COMPRESSION < status.st_size
 
 
 def check_memory(size: int, path: Path | str) -> None:

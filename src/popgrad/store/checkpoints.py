@@ -197,7 +197,8 @@ class Checkpoints:
     def unneeded(self, digests: Collection[str]) -> list[Path]:
         """Return the files of all other states."""
         kept = set(digests)
-        return [path for path in self._files() if _is_ours(path) and path.stem not in kept]
+        files = (path for path in self._files() if _is_ours(path) and path.stem not in kept)
+        return [path for path in files if not path.is_dir()]
 
     def leftovers(self) -> list[Path]:
         """Return partial and spare files. While a process writes, its file is among them."""
@@ -216,12 +217,20 @@ class Checkpoints:
 
         Some files become spare files that later checkpoints overwrite; a file with a second name
         elsewhere never does.
+
+        Raises:
+            RunError: The folder cannot be read or written now.
         """
         unneeded = self.unneeded(digests)
-        if unneeded and self.durable:
-            # First the names of the files that replace them have to be on the disk.
-            flush(self.folder)
-        self._spares.drop(unneeded)
+        try:
+            if unneeded and self.durable:
+                # First the names of the files that replace them have to be on the disk.
+                flush(self.folder)
+            self._spares.drop(unneeded)
+        except OSError as error:
+            raise RunError(
+                f"a checkpoint in {self.folder} cannot be deleted: {error.strerror}"
+            ) from error
 
 
 def _serialise(tree: Tree, leaves: Sequence[torch.Tensor]) -> bytes:
@@ -280,11 +289,19 @@ def _check_size(path: Path, network_bytes: Callable[[], int | None] | None) -> N
         RunError: It is too large.
     """
     try:
-        size = read_tensor_header(path).size
+        header = read_tensor_header(path)
+        size = header.size
     except ValueError as error:
         raise _damaged(path, error) from None
 
-    expected = network_bytes() if network_bytes is not None and size > _SMALL else None
+    if size <= _SMALL:
+        return
+
+    expected = None if network_bytes is None else network_bytes()
+    if expected is None and header.holes:
+        raise RunError(
+            f"the checkpoint {path} holds {size >> 20} MiB of holes: no run has written it"
+        )
     if expected is not None and size > _SMALL + _STATE_PER_NETWORK * expected:
         raise RunError(
             f"the checkpoint {path} holds {size >> 20} MiB, but a network of {expected / 2**20:.1f} MiB has "

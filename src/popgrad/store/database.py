@@ -12,7 +12,7 @@ from pathlib import Path
 
 from popgrad.core.errors import RunError
 from popgrad.gates.files import exists, open_regular
-from popgrad.gates.sizes import JOURNAL
+from popgrad.gates.sizes import JOURNAL, has_holes
 from popgrad.store.atomic import flush
 
 FORMAT = 2
@@ -44,11 +44,6 @@ _FAILURES = (
     "error TEXT NOT NULL)"
 )
 _TABLES = (_ABOUT, _SEGMENTS, _DECISIONS, _TELEMETRY, _READINGS, _FAILURES)
-
-_SPARSE = 64 << 20
-_COMPRESSION = 32
-"""A file of more than `_SPARSE` bytes that takes less than this part of its size on the disk has holes:
-file systems that compress do not save as much on digests of states."""
 
 _SUPER_JOURNAL = bytes.fromhex("d9d505f920a163d7")
 """End of a rollback journal that names a further file (https://sqlite.org/fileformat2.html)."""
@@ -120,9 +115,7 @@ def check_file(path: Path) -> None:
 
         if not stat.S_ISREG(status.st_mode):
             raise RunError(f"the journal {file} is not a regular file")
-        allocated = status.st_blocks * 512
-        is_sparse = status.st_size > _SPARSE and allocated * _COMPRESSION < status.st_size
-        if status.st_size > JOURNAL or is_sparse:
+        if status.st_size > JOURNAL or has_holes(status):
             raise RunError(
                 f"the journal {file} has {status.st_size >> 20} MiB, which no run has written"
             )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from popgrad.core.errors import RunError, UsageError
-from popgrad.gates.files import check_own, is_regular, open_regular
+from popgrad.gates.files import check_own, exists, is_regular, open_regular
 from popgrad.record.record import Record
 from popgrad.store.atomic import flush
 from popgrad.store.filesystem import check_local
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
 _UNSTARTED = {"lock", ".journal.db.part", ".journal.db.part-journal"}
 """Files of a run that was killed before it had a journal."""
+
+_FILES = (
+    *("lock", "journal.db", "journal.db-wal", "journal.db-shm", "journal.db-journal", ".part"),
+    *(".toml", ".json", ".csv", ".png", ".html", ".safetensors"),
+)
+"""Ends of the names of files that are written to the directory of a run."""
 
 _PROCESS_DIGITS = 32
 """Most characters of a process's number."""
@@ -129,8 +135,9 @@ class Directory:
         Raises:
             RunError: Something in it is a link, or not a regular file; names it.
         """
-        check_own(self.path, folders=("checkpoints", "events"))
-        check_own(self.events)
+        check_own(self.path, folders=("checkpoints", "events"), files=_FILES)
+        if exists(self.events):
+            check_own(self.events, folders=os.listdir(self.events))
 
     @contextmanager
     def reading(self) -> Iterator[Journal]:

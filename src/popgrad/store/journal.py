@@ -93,9 +93,13 @@ class Journal:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Turn the errors of SQLite into a `RunError`."""
+        """Turn the errors of SQLite and of the file system into a `RunError`."""
         try:
             yield
+        except OSError as error:
+            raise RunError(
+                f"the journal {self._path} cannot be read or written: {error.strerror or error}"
+            ) from error
         except sqlite3.Error as error:
             raise RunError(
                 f"the journal {self._path} cannot be read or written: {error}"

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from popgrad.core.errors import AllMembersFailedError
+from popgrad.core.errors import AllMembersFailedError, RunError
 from popgrad.core.population import Segment, SegmentId
 from popgrad.record import lineage
 from popgrad.record.record import Record
@@ -97,9 +97,16 @@ def collect(path: Path, *, only_winner: bool = False, dry_run: bool = False) -> 
         kept = [path for path in map(checkpoints.path, sorted(wanted - {""})) if path.exists()]
         garbage = Garbage(files, _size(files), len(kept), _size(kept))
         if not dry_run:
-            for file in files:
-                file.unlink(missing_ok=True)
+            _delete(files)
     return garbage
+
+
+def _delete(files: Iterable[Path]) -> None:
+    for file in files:
+        try:
+            file.unlink(missing_ok=True)
+        except OSError as error:
+            raise RunError(f"{file} cannot be deleted: {error.strerror}") from error
 
 
 def _winner_digest(record: Record) -> str:

@@ -55,3 +55,8 @@ class Quadratic:
         del hparams, split, ctx
         a, b = state["theta"]
         return {"q": 1.2 - (a * a + b * b)}
+
+    def network_bytes(self, hparams: Hparams) -> int:
+        """Return 0: there is no network."""
+        del hparams
+        return 0
