@@ -13,6 +13,7 @@ import torch
 import popgrad
 from popgrad import Context, Space, Uniform, UsageError
 from popgrad.config import parse
+from popgrad.core.score import Score
 from popgrad.runs import seen
 from popgrad.runs.check import check_task
 
@@ -212,7 +213,7 @@ def test_on_a_cluster_a_missing_device_leaves_the_check_out(
 ) -> None:
     config = parse({"task": "own", "executor": "ray", "device": "cuda:7", "gpus": 1})
     with caplog.at_level(logging.INFO, "popgrad"):
-        check_task(Returning(), config)
+        check_task(Returning(), config, Score("m"))
     assert caplog.messages == ["the task is not checked: this machine has no cuda:7"]
 
 

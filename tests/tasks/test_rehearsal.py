@@ -34,7 +34,7 @@ class Made:
 def rehearse(task: Any, hparams: Any = HPARAMS, **keywords: Any) -> None:
     ctx = Context()
     with seeded(ctx):
-        Rehearsal(task, hparams, ctx, **keywords).run()
+        Rehearsal(task, hparams, ctx, task.score.removeprefix("-"), **keywords).run()
 
 
 def refusal(**methods: Callable[..., Any]) -> str:

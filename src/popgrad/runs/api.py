@@ -198,7 +198,7 @@ def start(
     components = components or build(config, task, strategy)
     config = components.config.model_copy(update={"made_with": versions()})
     components = replace(components, config=config)
-    check_task(components.task, config)
+    check_task(components.task, config, components.ranking)
     facts = {
         "config": config.model_dump(mode="json"),
         "space": components.task.space.spec(),

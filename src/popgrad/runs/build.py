@@ -106,7 +106,8 @@ def resolve(
     _check_growth(config, strategy or make_strategy(config, task.space))
 
     if config.executor == "auto":
-        check_task(task, config)  # executors are timed by training it
+        # Executors are timed by training it.
+        check_task(task, config, Score.parse(score_text(config, task)))
         config = config.model_copy(update={"executor": _choose_executor(config, task, hparams)})
     return config
 

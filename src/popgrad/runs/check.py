@@ -10,12 +10,16 @@ from popgrad.config import RunConfig
 from popgrad.core.errors import PopgradError, UsageError
 from popgrad.core.initial import first_hparams
 from popgrad.core.population import Hparams
+from popgrad.core.score import Score
 from popgrad.core.seeding import Rng
 from popgrad.hardware import resolve_devices
 from popgrad.runs.seen import CheckedTasks, task_fingerprint
 from popgrad.tasks.base import Context, Task
-from popgrad.tasks.evaluation import seeded, settings_restored
+from popgrad.tasks.continuation import check_continuation
+from popgrad.tasks.evaluation import seeded
 from popgrad.tasks.rehearsal import Rehearsal
+from popgrad.tasks.settings import preserve_settings
+from popgrad.tasks.torch_task import TorchTask
 
 _MEMBERS = 2
 """Members that are tried: a mistake that concerns all fails in both."""
@@ -25,7 +29,7 @@ _ADVICE = "check=False (--no-check) starts without this check"
 log = logging.getLogger("popgrad")
 
 
-def check_task(task: Task, config: RunConfig) -> None:
+def check_task(task: Task, config: RunConfig, ranking: Score) -> None:
     """Rehearse a member of a run whose task is not known to train; nothing is written into the run.
 
     Global generators and settings are restored. A task that has passed is not checked again while its
@@ -34,6 +38,7 @@ def check_task(task: Task, config: RunConfig) -> None:
     Args:
         task: Task to train, with the configured space. One of popgrad's own is not checked.
         config: Configuration of the run, with its device decided.
+        ranking: Metric that ranks.
 
     Raises:
         UsageError: The task cannot be trained as it is; the message names the part and the cure.
@@ -49,7 +54,7 @@ def check_task(task: Task, config: RunConfig) -> None:
     fingerprint = task_fingerprint(task, device.type)
     if fingerprint in known:
         return
-    _rehearse_members(task, config, device)
+    _rehearse_members(task, config, ranking.metric, device)
     known.add(fingerprint)
 
 
@@ -70,14 +75,16 @@ def _device(config: RunConfig) -> torch.device | None:
         return None
 
 
-def _rehearse_members(task: Task, config: RunConfig, device: torch.device) -> None:
+def _rehearse_members(
+    task: Task, config: RunConfig, metric: str, device: torch.device
+) -> None:
     """Rehearse the first member. If its code raises, the next one decides whether all are concerned."""
     hparams, _ = first_hparams(task.space, Rng(config.seed), config.population, config.initial)
     refusals: list[UsageError] = []
     for member, own in enumerate(hparams[:_MEMBERS]):
         ctx = Context(member=member, device=device, run_seed=config.seed)
         try:
-            _rehearse(task, own, ctx)
+            _rehearse(task, own, ctx, metric)
         except UsageError as error:
             if not _is_raised(error):
                 raise
@@ -96,11 +103,13 @@ def _is_raised(error: UsageError) -> bool:
     return error.__cause__ is not None and not isinstance(error.__cause__, PopgradError)
 
 
-def _rehearse(task: Task, hparams: Hparams, ctx: Context) -> None:
+def _rehearse(task: Task, hparams: Hparams, ctx: Context, metric: str) -> None:
     # The run gives the same warnings.
-    with threadpool_limits(1), warnings.catch_warnings(), settings_restored(), seeded(ctx):
+    with threadpool_limits(1), warnings.catch_warnings(), preserve_settings(), seeded(ctx):
         warnings.simplefilter("ignore")
         torch.set_num_threads(1)
-        Rehearsal(task, hparams, ctx).run()
+        Rehearsal(task, hparams, ctx, metric).run()
+        if isinstance(task, TorchTask):
+            check_continuation(task, hparams, ctx)
     if ctx.device.type == "cuda":
         torch.cuda.empty_cache()  # the workers need it

@@ -171,8 +171,13 @@ class Sized(Protocol):
 class Checkable(Protocol):
     """A task that can try its parts before it trains."""
 
-    def check(self, hparams: Hparams, ctx: Context) -> None:
+    def check(self, hparams: Hparams, ctx: Context, metric: str) -> None:
         """Try one batch through every part.
+
+        Args:
+            hparams: Complete hyperparameters of a member.
+            ctx: Context of its first segment.
+            metric: Name of the metric that ranks.
 
         Raises:
             UsageError: Names the part that cannot be used, and the cure.

@@ -11,7 +11,7 @@ from popgrad.core.population import Hparams
 from popgrad.core.seeding import derive
 from popgrad.state import State, flatten, unflatten
 from popgrad.tasks.base import Context
-from popgrad.tasks.comparison import differences, same
+from popgrad.tasks.comparison import Difference, differences, same
 from popgrad.tasks.evaluation import (
     generator_states,
     restore_generators,
@@ -24,9 +24,6 @@ from popgrad.tasks.training import Training
 
 _STEPS = 2
 """Steps before the cut, and behind it. A moment that is lost shows in the first step that uses it."""
-
-_ROUNDING = 8
-"""Difference that is no fault, in units of eps times the largest value of a tensor."""
 
 _SHOWN = 3
 """Differences that a message lists."""
@@ -59,7 +56,7 @@ def check_continuation(task: TorchTask, hparams: Hparams, ctx: Context) -> None:
         cut = _train_cut(task, hparams, ctx, whole)
         found = list(differences(whole.end, cut.end))
         # A layout of memory may differ after loading, and so may the order of a sum.
-        if not found or _only_rounding(whole.end, cut.end):
+        if all(each.is_rounding() for each in found):
             return
         if list(differences(whole.end, _train_whole(task, hparams, ctx, state).end)):
             return  # not repeatable: a comparison is no proof
@@ -116,8 +113,8 @@ def _train_cut(task: TorchTask, hparams: Hparams, ctx: Context, whole: _Whole) -
         if name in attributes and not same(value, attributes[name])
     ]
     lost += [
-        f"{path} {how} after the state is loaded"
-        for path, how in differences(
+        f"{each.path} ({each.values}) after the state is loaded"
+        for each in differences(
             whole.middle, learner.state(steps=_STEPS, position=training.position)
         )
     ]
@@ -127,22 +124,6 @@ def _train_cut(task: TorchTask, hparams: Hparams, ctx: Context, whole: _Whole) -
         stream.set_state(draws)
     _take_steps(training)
     return _Cut(lost, learner.state(steps=2 * _STEPS, position=training.position))
-
-
-def _only_rounding(some: State, other: State) -> bool:
-    """Whether two states differ in last bits only: equal but for a few eps of the largest value."""
-    (tree, leaves), (other_tree, others) = flatten(some), flatten(other)
-    if tree != other_tree:
-        return False
-    for one, two in zip(leaves, others, strict=True):
-        if same(one, two):
-            continue
-        if one.dtype != two.dtype or one.shape != two.shape or not one.is_floating_point():
-            return False
-        gap = (one.double() - two.double()).abs().max()
-        if not gap <= _ROUNDING * torch.finfo(one.dtype).eps * one.double().abs().max():
-            return False
-    return True
 
 
 def _take_steps(training: Training) -> None:
@@ -186,8 +167,8 @@ def _plain(owner: object, where: str, skipped: Collection[str]) -> Iterator[tupl
             yield f"attribute {name!r} {where}", list(value)
 
 
-def _message(found: list[tuple[str, str]], lost: list[str]) -> str:
-    ends = "; ".join(f"{path} {how}" for path, how in found[:_SHOWN])
+def _message(found: list[Difference], lost: list[str]) -> str:
+    ends = "; ".join(map(str, found[:_SHOWN]))
     more = f", and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
     cause = (
         f"lost at the cut: {'; '.join(lost[:_SHOWN])}"

@@ -64,23 +64,6 @@ def seeded(ctx: Context) -> Iterator[None]:
         torch.set_grad_enabled(grad)
 
 
-@contextmanager
-def settings_restored() -> Iterator[None]:
-    """Restore the settings of torch that a task may change."""
-    dtype = torch.get_default_dtype()
-    threads = torch.get_num_threads()
-    precision = torch.get_float32_matmul_precision()
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(dtype)
-        torch.set_num_threads(threads)
-        torch.set_float32_matmul_precision(precision)
-        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
-
-
 def evaluate(
     task: Task, state: State, hparams: Hparams, split: Split, ctx: Context
 ) -> dict[str, float]:

@@ -21,11 +21,15 @@ from popgrad.metrics import as_numbers
 from popgrad.state import State, flatten, unflatten
 from popgrad.tasks.base import Checkable, Context, Sharing, Task
 from popgrad.tasks.calls import explained
-from popgrad.tasks.differences import Difference, difference, losses
-from popgrad.tasks.evaluation import seed_generators, settings_restored
+from popgrad.tasks.comparison import Difference, difference, losses
+from popgrad.tasks.evaluation import seed_generators
+from popgrad.tasks.settings import preserve_settings
 from popgrad.tasks.trial import check_score_among
 
 log = logging.getLogger("popgrad")
+
+_SHARE = 1e-5
+"""Difference, as a share of the largest value, that the order of additions can explain in float32."""
 
 PATIENCE = 30.0
 """Seconds after which a rehearsal ends: comparing states takes four more steps."""
@@ -40,15 +44,22 @@ class Rehearsal:
         task: Task to rehearse.
         hparams: Complete hyperparameters of the member.
         ctx: Context of its first segment.
+        metric: Name of the metric that ranks.
         patience: Seconds after which nothing further begins.
     """
 
     def __init__(
-        self, task: Task, hparams: Hparams, ctx: Context, patience: float = PATIENCE
+        self,
+        task: Task,
+        hparams: Hparams,
+        ctx: Context,
+        metric: str,
+        patience: float = PATIENCE,
     ) -> None:
         self._task = task
         self._hparams = dict(hparams)
         self._ctx = replace(ctx, log=_check_point)
+        self._metric = metric
         self._patience = patience
         self._begin = time.perf_counter()
 
@@ -64,7 +75,7 @@ class Rehearsal:
         ctx = self._ctx
         if isinstance(self._task, Checkable):
             seed_generators(ctx.library_seed("train"))
-            self._task.check(dict(self._hparams), ctx)
+            self._task.check(dict(self._hparams), ctx, self._metric)
 
         fresh = self._init()
         first = _Stored("init", fresh)
@@ -106,7 +117,7 @@ class Rehearsal:
         """Return the state that a method of the task returns."""
         hparams = dict(self._hparams)
         # Settings of torch that the method changes are of its own segment alone.
-        with settings_restored(), explained(name, call, _cure):
+        with preserve_settings(), explained(name, call, _cure):
             state = method(hparams)
         if hparams != self._hparams:
             raise UsageError(
@@ -120,7 +131,7 @@ class Rehearsal:
         """Check the metrics, and that an evaluation leaves the state as it is."""
         with explained("evaluate", 'evaluate(state, hparams, "validation", ctx)', _cure):
             metrics = self._task.evaluate(state, dict(self._hparams), "validation", self._ctx)
-        check_score_among(self._task.score, as_numbers(metrics))
+        check_score_among(self._metric, as_numbers(metrics))
 
         changed = before.compared(_Stored("evaluate", state))
         if changed is not None:
@@ -156,7 +167,7 @@ class Rehearsal:
             self._explain_unequal(unequal, stored, ctx)
             return
         changed = from_memory.compared(from_disk)
-        if changed is not None and not changed.rounding:
+        if changed is not None and not changed.is_rounding(_SHARE):
             raise UsageError(
                 "train: a step from a state in memory differs from the same step from that state as a "
                 f"checkpoint gives it back, {changed}: the state loses something that training needs{lost}"
@@ -164,7 +175,7 @@ class Rehearsal:
 
     def _explain_unequal(self, unequal: Difference, stored: "_Stored", ctx: Context) -> None:
         """Refuse a task that keeps something in itself; warn of one that draws at random."""
-        if unequal.rounding and ctx.device.type != "cpu":
+        if unequal.is_rounding(_SHARE) and ctx.device.type != "cpu":
             return  # kernels of a GPU may add in any order
 
         if self._repeats_in_copies(stored, ctx):
@@ -240,6 +251,7 @@ class _Stored:
         return difference(
             unflatten(json.loads(self._tree), self._leaves),
             unflatten(json.loads(other._tree), other._leaves),
+            _SHARE,
         )
 
 

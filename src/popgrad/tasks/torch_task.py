@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from popgrad.core.errors import UsageError
 from popgrad.core.population import Hparams
-from popgrad.core.score import named_score
+from popgrad.core.score import Score, named_score
 from popgrad.core.space import Space
 from popgrad.core.spelling import did_you_mean
 from popgrad.data.splits import Splits
@@ -166,8 +166,13 @@ class TorchTask:
         object.__setattr__(self, "space", as_space(self.space))
         check_parts(vars(self))
 
-    def check(self, hparams: Hparams, ctx: Context) -> None:
+    def check(self, hparams: Hparams, ctx: Context, metric: str | None = None) -> None:
         """Try one batch through every part.
+
+        Args:
+            hparams: Complete hyperparameters of a member.
+            ctx: Context of its first segment.
+            metric: Name of the metric that ranks; None = that of `score`.
 
         Raises:
             UsageError: Names the part that cannot be used, and the cure.
@@ -175,7 +180,8 @@ class TorchTask:
         batch, _ = self._batch(0, hparams, ctx)
         tensors = self.split("validation", ctx.device)
         validation = tuple(x[: self.evaluation_batch_size].clone() for x in tensors)
-        Trial(self, hparams, ctx, batch, validation).run()
+        metric = metric or Score.parse(self.score).metric
+        Trial(self, hparams, ctx, batch, validation, metric).run()
 
     @property
     def has_plain_step(self) -> bool:

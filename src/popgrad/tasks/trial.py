@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from popgrad.core.errors import UsageError
 from popgrad.core.population import Hparams
+from popgrad.core.spelling import did_you_mean
 from popgrad.data.splits import Splits
 from popgrad.metrics import as_numbers
 from popgrad.tasks import binding
@@ -58,21 +59,21 @@ def read_splits(data: Callable[[], object]) -> Splits:
     raise UsageError(f"{_wrong('data', expected, splits)}{cure}")
 
 
-def check_score_among(score: str, metrics: Iterable[str]) -> None:
-    """Refuse a score that is not among the metrics.
+def check_score_among(metric: str, metrics: Iterable[str]) -> None:
+    """Refuse a metric that is to rank and is not evaluated.
 
     Args:
-        score: Metric that ranks, with "-" before it if lower is better.
+        metric: Name of the metric that ranks.
         metrics: Names of the metrics.
 
     Raises:
         UsageError: It is not among them.
     """
-    name = score.removeprefix("-")
     names = list(metrics)
-    if name not in names:
+    if metric not in names:
         evaluated = ", ".join(names) or "nothing"
-        raise UsageError(f"the task's score is {name!r}, but it evaluates {evaluated}")
+        similar = did_you_mean(metric, names)
+        raise UsageError(f"the task's score is {metric!r}, but it evaluates {evaluated}{similar}")
 
 
 class Trial:
@@ -84,16 +85,24 @@ class Trial:
         ctx: Context with the device.
         batch: First batch of training, on the device.
         validation: First batch of the validation, on the device, as large as an evaluation takes it.
+        metric: Name of the metric that ranks.
     """
 
     def __init__(
-        self, task: Any, hparams: Hparams, ctx: Context, batch: Batch, validation: Batch
+        self,
+        task: Any,
+        hparams: Hparams,
+        ctx: Context,
+        batch: Batch,
+        validation: Batch,
+        metric: str,
     ) -> None:
         self._task = task
         self._hparams = hparams
         self._ctx = ctx
         self._batch = batch
         self._validation = validation
+        self._metric = metric
         # As in a segment: a mapping that is no dictionary.
         self._tracked: Any = binding.TrackedHparams(hparams, set())
 
@@ -257,7 +266,7 @@ class Trial:
             if len(outputs) < whole:
                 return
             raise
-        check_score_among(self._task.score, as_numbers(metrics))
+        check_score_among(self._metric, as_numbers(metrics))
 
     # --- errors -----------------------------------------------------------------------------------
 
