@@ -75,9 +75,7 @@ def _device(config: RunConfig) -> torch.device | None:
         return None
 
 
-def _rehearse_members(
-    task: Task, config: RunConfig, metric: str, device: torch.device
-) -> None:
+def _rehearse_members(task: Task, config: RunConfig, metric: str, device: torch.device) -> None:
     """Rehearse the first member. If its code raises, the next one decides whether all are concerned."""
     hparams, _ = first_hparams(task.space, Rng(config.seed), config.population, config.initial)
     refusals: list[UsageError] = []
