@@ -17,7 +17,7 @@ from popgrad.runs.seen import CheckedTasks, task_fingerprint
 from popgrad.tasks.base import Context, Task
 from popgrad.tasks.continuation import check_continuation
 from popgrad.tasks.evaluation import seeded
-from popgrad.tasks.rehearsal import Rehearsal
+from popgrad.tasks.rehearsal import Rehearsal, copy_task
 from popgrad.tasks.settings import preserve_settings
 from popgrad.tasks.torch_task import TorchTask
 
@@ -54,7 +54,9 @@ def check_task(task: Task, config: RunConfig, ranking: Score) -> None:
     fingerprint = task_fingerprint(task, device.type)
     if fingerprint in known:
         return
-    _rehearse_members(task, config, ranking.metric, device)
+    # In a copy, what the task's functions count or collect stays as it is. A task that cannot be copied
+    # can only train in this process.
+    _rehearse_members(copy_task(task) or task, config, ranking.metric, device)
     known.add(fingerprint)
 
 

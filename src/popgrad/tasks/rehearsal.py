@@ -8,6 +8,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -195,12 +196,9 @@ class Rehearsal:
         """Whether the step gives equal states in two copies of the task; False if it cannot be copied."""
         ends = []
         for _ in range(2):
-            try:
-                copy = cloudpickle.loads(cloudpickle.dumps(self._task))
-            except Exception:
+            copy = copy_task(self._task)
+            if copy is None:
                 return False
-            if isinstance(copy, Sharing) and isinstance(self._task, Sharing):
-                copy.adopt(self._task.share())
             ends.append(_Stored("train", self._train(copy, stored.restored(), ctx)))
         return ends[0].compared(ends[1]) is None
 
@@ -253,6 +251,25 @@ class _Stored:
             unflatten(json.loads(other._tree), other._leaves),
             _SHARE,
         )
+
+
+def copy_task(task: Task) -> Task | None:
+    """Return a copy of a task that shares its data; None if it cannot be copied as it is.
+
+    A class that loads itself may wait for something, such as a file server. Workers have a clock for it.
+    """
+    own = vars(type(task)).keys() & {"__setstate__", "__reduce__", "__reduce_ex__"}
+    if own:
+        return None
+    try:
+        copy: Task = cloudpickle.loads(cloudpickle.dumps(task))
+    except Exception:
+        return None
+    if isinstance(copy, Sharing) and isinstance(task, Sharing):
+        # Data that cannot be read is explained where the copy reads it.
+        with suppress(Exception):
+            copy.adopt(task.share())
+    return copy
 
 
 def _cure(error: BaseException) -> str:

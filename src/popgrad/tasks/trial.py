@@ -113,9 +113,10 @@ class Trial:
             UsageError: Names the part that cannot be used, and the cure.
         """
         module = self._module()
-        optimizers = self._optimizers(module)
-        self._check_schedulers(optimizers)
-        binding.write(module, optimizers, self._hparams)
+        self._check_schedulers(self._optimizers(module))
+        learner = self._task.learner(self._hparams, self._ctx.device)
+        module = learner.module
+        optimizers = learner.optimizers
 
         module.train()
         self._check_augment()
