@@ -67,7 +67,7 @@ def test_a_file_beside_a_package_of_the_same_name_is_loaded_alone(
 
 
 def test_the_working_directory_is_searched_for_its_own_modules_alone(project: Path) -> None:
-    import_object("json:dumps", "task", {})
+    import_object("numpy:zeros", "task", {})
     assert str(project) not in sys.path
     (project / "alone.py").write_text("thing = 5\n")
     assert import_object("alone:thing", "task", {}) == 5

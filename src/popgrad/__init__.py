@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("MKL_CBWR", "AUTO")
 
 if TYPE_CHECKING:
+    __version__: str
     from popgrad import data as data
     from popgrad import metrics as metrics
     from popgrad import nn as nn
@@ -93,6 +94,8 @@ if not TYPE_CHECKING:  # a checker would take any misspelt name for one that thi
         """Import a public name or module at its first use."""
         if name in _MODULES:
             return importlib.import_module(f"popgrad.{name}")
+        if name == "__version__":
+            return importlib.import_module("importlib.metadata").version("popgrad")
         if name not in _HOMES:
             raise AttributeError(f"module 'popgrad' has no attribute {name!r}")
         value = getattr(importlib.import_module(f"popgrad.{_HOMES[name]}"), name)

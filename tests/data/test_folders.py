@@ -156,5 +156,7 @@ def test_a_folder_that_is_neither_layout_is_refused(tmp_path, write_png):
 def test_a_label_of_thirty_digits_is_named(tmp_path, write_png):
     write_png(tmp_path / "a_0.png", flat(0))
     write_png(tmp_path / f"b_{'9' * 30}.png", flat(0))
-    with pytest.raises(DataError, match=r"b_9+\.png: expected a label below 1,000,000, got 9+"):
+    with pytest.raises(
+        DataError, match=r"b_9+\.png: expected a label of at most 100,000,000, got 9+"
+    ):
         read_folder(tmp_path)

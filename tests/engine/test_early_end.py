@@ -10,7 +10,9 @@ import popgrad
 from popgrad import AllMembersFailedError, RunError
 from spies import record
 
-GIVEN: dict[str, Any] = {"intervals": 2, "interval": 1, "outputs": False, "seed": 0}
+GIVEN: dict[str, Any] = {
+    "intervals": 2, "interval": 1, "outputs": False, "seed": 0, "check": False,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

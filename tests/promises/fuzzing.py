@@ -28,8 +28,7 @@ import tomli_w
 import torch
 import typer
 
-from popgrad import load_model
-from popgrad.cli import maintain
+from popgrad import data, load_model
 from popgrad.cli.app import app
 from popgrad.cli.arguments import read_config, read_initial
 from popgrad.core.errors import PopgradError, RunError
@@ -581,7 +580,7 @@ def bounded() -> Iterator[None]:
         patch.object(typer.main, "get_command", lambda _: command),
         patch.object(Quadratic, "train", briefly),
         patch.dict(EXECUTORS, stubs),
-        patch.object(maintain, "download", lambda *_, **__: []),
+        patch.object(data, "download", lambda *_, **__: []),
     ):
         yield
 

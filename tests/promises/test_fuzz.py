@@ -13,7 +13,7 @@ import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from popgrad.cli import maintain
+from popgrad import data
 from popgrad.cli.app import app
 from popgrad.config.model import RunConfig
 from program import Done, popgrad
@@ -300,7 +300,7 @@ def lines(command: str) -> st.SearchStrategy[list[str]]:
 
 def called(folder: Path, argv: list[str]) -> Done:
     with inside(folder), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(maintain, "download", lambda *_, **__: [])
+        patch.setattr(data, "download", lambda *_, **__: [])
         patch.setenv("POPGRAD_DATA", "nowhere")
         return popgrad(*argv)
 

@@ -346,7 +346,7 @@ def test_a_lack_of_memory_is_one_line(error: Exception, monkeypatch: pytest.Monk
     def lacking(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("popgrad.cli.inspect.open_run", lacking)
+    monkeypatch.setattr("popgrad.cli.inspect.read_run", lacking)
     assert "the memory does not suffice" in told(popgrad("show", "run"), 1)
 
 

@@ -285,7 +285,7 @@ def test_the_first_members_start_with_what_they_are_given() -> None:
         ({"space": popgrad.Uniform(0, 1)}, "space: expected dimensions by name, .*, got Uniform"),
         ({"initial": [{"h00": 1.0}]}, "unknown hyperparameter h00; did you mean 'h0'"),
         ({"directory": 3}, 'directory: expected a path such as "runs/first", got 3'),
-        ({"task": popgrad.TorchTask}, "task: expected a task, got the class TorchTask; create one"),
+        ({"task": popgrad.TorchTask}, r"task: got the class TorchTask, .* give an instance"),
         ({"burn_in": -1}, "burn_in: expected a number of intervals, 0 or more, got -1"),
         ({"population": 1}, "population: expected at least 2, got 1: pbt copies between members"),
         (

@@ -13,6 +13,7 @@ import pytest
 
 import popgrad
 from popgrad.core.population import Segment
+from popgrad.core.score import Score
 from popgrad.engine.callbacks import IntervalEnd
 from popgrad.executors.interpreter import interpreter
 from popgrad.runs import refresh
@@ -143,7 +144,7 @@ def test_a_pause_is_a_hundred_times_as_long_as_the_refresh(
     monkeypatch.setattr(Refresher, "_write_tables", write)
     monkeypatch.setattr(refresh.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(refresh, "_FIGURES_CPU", 1e9)
-    refresher = Refresher(Directory(tmp_path), Spy())
+    refresher = Refresher(Directory(tmp_path), Spy(), Score("q"))
     segment = popgrad.run(Spy(), **GIVEN).segments[0]
     for _ in range(100):
         now[0] += 1.0

@@ -26,7 +26,7 @@ from popgrad.tasks.comparison import difference, losses
         (torch.tensor([1, 2]), torch.tensor([1, 3]), "in state (1 of 2 entries)"),
         (torch.tensor([1.0]), torch.tensor([math.nan]), "in state (up to nan)"),
         (torch.zeros(0), torch.zeros(0).double(), "in state (float32 [0] and float64 [0])"),
-        ([1.0, 1.0], [1.0 + 1e-12, 2.0], "in state[1] (1.0 and 2.0)"),
+        ([1.0, 1.0], [1.0 + 2**-52, 2.0], "in state[1] (1.0 and 2.0)"),
     ],
 )
 def test_the_largest_kind_of_difference_is_named(some: Any, other: Any, words: str) -> None:

@@ -110,11 +110,11 @@ SLIPS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "no score": (
         {"score": None},
-        'score: expected the name of a metric, such as "accuracy", or "-loss" if lower is better, got None',
+        "TorchTask: score: expected the name of a metric, got None",
     ),
     "a minus alone": (
         {"score": "-"},
-        'score: expected the name of a metric, such as "accuracy", or "-loss" if lower is better, got \'-\'',
+        "TorchTask: score: expected the name of a metric, got '-'",
     ),
     "an empty batch": ({"batch_size": 0}, "batch_size: expected an integer, at least 1, got 0"),
     "a batch size in text": (

@@ -185,7 +185,7 @@ SLIPS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "another score": (
         {"score": "acuracy"},
-        "the task's score is 'acuracy', but it evaluates accuracy",
+        "the task's score is 'acuracy', but it evaluates accuracy; did you mean 'accuracy'?",
     ),
 }
 

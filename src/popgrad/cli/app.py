@@ -151,7 +151,8 @@ def _guard(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def guarded(*args: Any, **kwargs: Any) -> None:
         try:
-            function(*args, **kwargs)
+            with printing.keep_for_results():
+                function(*args, **kwargs)
         except (PopgradError, OSError, KeyboardInterrupt) as error:
             message = str(error) or "interrupted"
             if isinstance(error, UsageError):  # it may repeat a name with line breaks in it

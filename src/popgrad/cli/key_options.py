@@ -68,7 +68,9 @@ def takes_keys(command: Command) -> Callable[[Callable[..., None]], Callable[...
         names = [parameter.name for parameter in generated]
         missing = {parameter.name: parameter.default for parameter in generated}
         # On the command line of `run`, an option without a value sets the opposite of the default.
-        opposite = {key.name for key in _keys(command) if _is_flag(key) and key.default is True}
+        opposite = {
+            key.name for key in _keys(command) if _has_no_value(key) and key.default is True
+        }
         takes_strategy = "strategy" in inspect.signature(function).parameters
         if takes_strategy:
             position = names.index("strategy") + 1
@@ -77,7 +79,7 @@ def takes_keys(command: Command) -> Callable[[Callable[..., None]], Callable[...
         @functools.wraps(function)
         def with_options(**arguments: Any) -> None:
             given = {name: arguments.pop(name) for name in names}
-            # A flag that was not given is False; None if it has a negative form.
+            # An option without a value that was not given is False; None if it has a negative form.
             mappings = {
                 "keys": {
                     k: v if k not in opposite else not v
@@ -141,7 +143,7 @@ def _key_parameter(key: Key, command: Command) -> inspect.Parameter:
     )
 
 
-def _is_flag(key: Key) -> bool:
+def _has_no_value(key: Key) -> bool:
     return key.usage.option is not None and key.usage.option.metavar is None
 
 

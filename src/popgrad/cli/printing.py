@@ -7,7 +7,7 @@ import os
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -31,6 +31,17 @@ def prepare() -> None:
             stream.reconfigure(errors="replace")  # an arrow that a terminal cannot show is no error
     if not out.is_terminal and "COLUMNS" not in os.environ:
         out.width = _BOUNDLESS
+
+
+@contextmanager
+def keep_for_results() -> Iterator[None]:
+    """Keep standard output for results: what a task prints in the block goes to standard error."""
+    out.file = sys.stdout
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        out.file = None  # type: ignore[assignment]  # that of the moment again
 
 
 class _ConsoleHandler(logging.Handler):

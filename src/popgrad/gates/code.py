@@ -256,7 +256,8 @@ def _locate(source: str) -> _Place:
 
     names = source.split(".")
     # A module in the working directory comes first.
-    searched += [path for path in (Path(names[0]), Path(f"{names[0]}.py")) if path.exists()]
+    if names[0]:
+        searched += [path for path in (Path(names[0]), Path(f"{names[0]}.py")) if path.exists()]
     folders: list[str] | None = None
     origin: Path | None = None
     for depth in range(1, len(names) + 1):

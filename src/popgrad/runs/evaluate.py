@@ -108,7 +108,7 @@ def named_task(
     if reference is not None:
         data = result.config.data_dir if data_dir is None else str(data_dir)
         return resolve_task(full_reference(reference), result.config.options, data)
-    if result.record.given_task:
+    if result.record.given_task and result.trained_task is None:
         raise UsageError(
             f"--task: the run was started from Python with a task instance ({result.config.task}); name "
             "the instance, or what makes it: --task file.py:NAME or --task module:NAME"

@@ -64,9 +64,10 @@ class Learner:
         module = model(by_model) if state is None else unfilled(model, by_model)
         self.module = module.to(device)
         self.optimizers = as_optimizers(optimizer(self.module, by_optimizer))
-        self.reached |= by_model.seen | by_optimizer.seen
-        # Only then can hyperparameters choose between optimizers.
-        self._may_vary = bool(by_model.seen | by_optimizer.seen)
+        read = by_model.seen | by_optimizer.seen
+        self.reached |= read
+        # Names and counts can choose between optimizers; a rate does not.
+        self._may_vary = any(not isinstance(hparams.get(name, 0.0), float) for name in read)
 
         self._names = {
             owner: parameter_names(self.module, owner, each)

@@ -140,7 +140,7 @@ def task_instance(task: Given) -> Given:
     if not isinstance(task, type) or not _is_task(task):
         return task
     try:
-        inspect.signature(task).bind()
+        inspect.signature(typing.cast(Any, task).__init__).bind(None)
     except TypeError as error:
         raise UsageError(
             f"task: got the class {task.__name__}, which cannot be made without arguments ({error}); "

@@ -1,9 +1,10 @@
 """A task made of functions: the module, the optimizer, the loss of a batch, the data."""
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -35,6 +36,7 @@ from popgrad.tasks.training import Training
 from popgrad.tasks.trial import Trial, read_splits
 
 Loss = Callable[[Batch], torch.Tensor]
+Made = TypeVar("Made")
 
 
 def first_input(module: nn.Module, batch: Batch) -> torch.Tensor:
@@ -60,6 +62,24 @@ def plain_step(module: nn.Module, optimizers: Optimizers, batch: Batch, loss: Lo
     return value.detach().reshape(())  # a loss of one element may have any shape
 
 
+def _suggest_fields(cls: type[Made]) -> type[Made]:
+    """Return a class whose constructor answers a misspelt field with the one that is meant."""
+    construct = cls.__init__
+
+    @functools.wraps(construct)
+    def checked(self: Made, *values: Any, **fields: Any) -> None:
+        known = list(inspect.signature(construct).parameters)[1:]
+        for name in fields:
+            if name not in known:
+                suggestion = did_you_mean(name, known) or f"; it has {', '.join(known)}"
+                raise UsageError(f"{cls.__name__} has no field {name!r}{suggestion}")
+        construct(self, *values, **fields)
+
+    cls.__init__ = checked  # type: ignore[method-assign,assignment]
+    return cls
+
+
+@_suggest_fields
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TorchTask:
     """A task made of functions, which are called with positional arguments and may be lambdas.
@@ -148,21 +168,13 @@ class TorchTask:
     data_parallel: tuple[str, ...] = ()
     weights: Mapping[str, torch.Tensor] | None = None
 
-    def __new__(cls, *_: Any, **fields: Any) -> Self:
-        """Refuse a misspelt field, which Python would report without a suggestion."""
-        known = inspect.signature(cls.__init__).parameters
-        flexible = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
-        for name in fields:
-            if name not in known and not flexible:
-                listing = f"; it has {', '.join(list(known)[1:])}"
-                suggestion = did_you_mean(name, known) or listing
-                raise UsageError(f"{cls.__name__} has no field {name!r}{suggestion}")
-        return super().__new__(cls)
-
     def __post_init__(self) -> None:
         # The default counts as not given, so that `dataclasses.replace` can set `minimize`.
         score = None if self.minimize and self.score == "accuracy" else self.score
-        object.__setattr__(self, "score", named_score(score, self.minimize, "TorchTask: "))
+        text = named_score(score, self.minimize, "TorchTask: ")
+        if text is None:
+            raise UsageError("TorchTask: score: expected the name of a metric, got None")
+        object.__setattr__(self, "score", text)
         object.__setattr__(self, "space", as_space(self.space))
         check_parts(vars(self))
 
