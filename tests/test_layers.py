@@ -29,7 +29,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "popgrad.executors": (
         *("popgrad.core", "popgrad.state", "popgrad.hardware", "popgrad.metrics"),
-        *("popgrad.tasks.base", "popgrad.tasks.evaluation", "popgrad.tasks.settings"),
+        *("popgrad.tasks.base", "popgrad.tasks.copies", "popgrad.tasks.evaluation"),
+        "popgrad.tasks.settings",
     ),
     "popgrad.executors.stacked": (
         *("popgrad.core", "popgrad.state", "popgrad.nn", "popgrad.hardware", "popgrad.metrics"),

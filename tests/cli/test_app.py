@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+# Imported here: a first import while `start` is replaced would keep the replacement.
+from popgrad.runs import replay, vanilla  # noqa: F401
 from popgrad.runs.api import load
 from program import SMALL, Done, popgrad, refused
 

@@ -36,7 +36,7 @@ def test_schedule_prints_exactly_what_is_read_back(finished: Path) -> None:
 
 
 def test_the_schedule_of_nobody_is_refused() -> None:
-    popgrad("run", "toy.py:Failing", *SMALL, "--dir", "here")
+    popgrad("run", "toy.py:Failing", *SMALL, "--no-check", "--dir", "here")
     done = popgrad("schedule", "here")
     assert (done.code, done.out) == (1, "")
     assert (

@@ -126,19 +126,19 @@ def test_nothing_is_written_where_a_mistake_is_found_before_the_run() -> None:
 
 def test_what_a_task_prints_keeps_out_of_the_results() -> None:
     program = start_program(
-        "run", "toy.py:Toy", *SMALL[:-1], "processes", "--workers", "1", "--json"
+        *("run", "toy.py:Toy", *SMALL[:-1], "processes", "--workers", "1", "--json"), "--no-check"
     )
     out, err = program.communicate(timeout=100)
     assert program.returncode == 0
     assert json.loads(out)["segments"] == 12
     assert err.count("the task says hello") == 12
-    done = popgrad("run", "toy.py:Toy", *SMALL, "--json")
+    done = popgrad("run", "toy.py:Toy", *SMALL, "--json", "--no-check")
     assert done.json["segments"] == 12
     assert done.err.count("the task says hello") == 12
 
 
 def test_a_run_that_fails_shows_what_the_task_ran_into_and_how_to_go_on() -> None:
-    done = popgrad("run", "toy.py:Failing", *SMALL, "--dir", "a b")
+    done = popgrad("run", "toy.py:Failing", *SMALL, "--no-check", "--dir", "a b")
     assert (done.code, done.out) == (1, "")
     assert "Traceback" in done.err
     assert "ZeroDivisionError: what the task ran into" in done.err
@@ -155,7 +155,7 @@ def test_fail_fast_can_be_taken_back() -> None:
     source = Path("toy.py").read_text().replace('"q": state["x"]', '"q": [1.0, 1 / 0][ctx.member]')
     Path("half.py").write_text(source)
     small = ("--population", "2", "--intervals", "1", "--interval", "1", "--executor", "serial")
-    argv = ("half.py:Toy", *small, "--no-test")
+    argv = ("half.py:Toy", *small, "--no-test", "--no-check")
     done = popgrad("run", *argv, "--fail-fast", "--dir", "here")
     assert done.code == 1
     assert "the run ends with the first failure (fail_fast)" in done.err

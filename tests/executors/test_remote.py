@@ -7,8 +7,8 @@ import types
 import pytest
 
 from popgrad.core.errors import UsageError
-from popgrad.executors.remote import load_task, pickle_task
 from popgrad.tasks import Quadratic
+from popgrad.tasks.copies import load_task, pickle_task
 
 CELL = "def train():\n    1 / 0  # in a cell\n"
 

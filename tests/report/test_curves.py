@@ -6,7 +6,8 @@ import math
 import pytest
 
 from popgrad.core.population import Telemetry
-from popgrad.report import curves, write_csv
+from popgrad.report import curves
+from popgrad.report.history import write_csv
 
 
 def telemetry(**curve):

@@ -8,7 +8,7 @@ import pytest
 from popgrad.core.errors import UsageError
 from popgrad.core.population import Telemetry
 from popgrad.core.space import Constant, Space, Uniform
-from popgrad.report import frame, rows, searched, write_csv
+from popgrad.report.history import frame, rows, searched, write_csv
 
 
 def test_a_row_per_segment_with_everything_in_it(segments, telemetry, make_record):

@@ -9,8 +9,15 @@ from popgrad.core.errors import AllMembersFailedError
 from popgrad.core.population import Telemetry
 from popgrad.core.space import Space, Uniform
 from popgrad.record.lineage import lineage
-from popgrad.report import summary, summary_data
-from popgrad.report.text import lineage_line, numbers, population, schedule_table, winners
+from popgrad.report.text import (
+    lineage_line,
+    numbers,
+    population,
+    schedule_table,
+    summary,
+    summary_data,
+    winners,
+)
 
 
 def printed(renderable, width=120):

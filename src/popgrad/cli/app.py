@@ -35,7 +35,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     ),
     "show": (
         "inspect",
-        "Show the winner, its schedule and its lineage, also of a run in progress.",
+        "Show the status of a run, its winner, schedule and lineage, also while it is in progress.",
     ),
     "schedule": ("inspect", "Print the schedule that trained the winner, or any member."),
     "test": (

@@ -19,9 +19,8 @@ from popgrad.core.population import Segment
 from popgrad.core.space import Space
 from popgrad.record.live import Curves
 from popgrad.record.record import Record
-from popgrad.report import summary, summary_data
 from popgrad.report.escape import Escaped
-from popgrad.report.text import ROWS, lineage_line, schedule_table
+from popgrad.report.text import ROWS, lineage_line, schedule_table, summary, summary_data
 from popgrad.runs.advice import call, command, next_steps, shown_path
 from popgrad.runs.status import Status
 

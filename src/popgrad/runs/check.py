@@ -16,8 +16,9 @@ from popgrad.hardware import resolve_devices
 from popgrad.runs.seen import CheckedTasks, task_fingerprint
 from popgrad.tasks.base import Context, Task
 from popgrad.tasks.continuation import check_continuation
+from popgrad.tasks.copies import copy_task
 from popgrad.tasks.evaluation import seeded
-from popgrad.tasks.rehearsal import Rehearsal, copy_task
+from popgrad.tasks.rehearsal import Rehearsal
 from popgrad.tasks.settings import preserve_settings
 from popgrad.tasks.torch_task import TorchTask
 

@@ -18,12 +18,12 @@ from popgrad.core.space import Space, dimension
 from popgrad.executors import EXECUTORS
 from popgrad.executors.base import Executor
 from popgrad.executors.processes.limits import check_file_limit
-from popgrad.executors.remote import pickle_task
 from popgrad.hardware import available_cores, resolve_devices
 from popgrad.runs.winner import load_weights
 from popgrad.strategies import STRATEGIES
 from popgrad.strategies.base import Strategy
 from popgrad.tasks.base import Task, network_bytes
+from popgrad.tasks.copies import pickle_task
 from popgrad.tasks.reference import check_options, resolve_task
 from popgrad.tasks.torch_task import TorchTask
 

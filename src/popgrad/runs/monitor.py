@@ -16,7 +16,7 @@ from pathlib import Path
 
 from popgrad.core.errors import PopgradError, RunError
 from popgrad.core.population import Segment, SegmentId
-from popgrad.report import write_csv
+from popgrad.report.history import write_csv
 from popgrad.runs.api import load
 from popgrad.runs.result import Result
 from popgrad.store.directory import Directory

@@ -13,8 +13,8 @@ from popgrad.core.score import Score
 from popgrad.engine.callbacks import Callbacks
 from popgrad.record.lineage import best_segments
 from popgrad.record.record import Record
-from popgrad.report import curves, rows, write_csv
-from popgrad.report.history import Row
+from popgrad.report import curves
+from popgrad.report.history import Row, rows, write_csv
 from popgrad.runs.result import Result
 from popgrad.runs.winner import save_winner
 from popgrad.store.atomic import replacing

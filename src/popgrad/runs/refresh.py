@@ -21,8 +21,7 @@ from popgrad.engine.callbacks import Callbacks
 from popgrad.executors.interpreter import interpreter
 from popgrad.hardware import available_cores
 from popgrad.record.record import Record
-from popgrad.report import write_csv
-from popgrad.report.history import Row
+from popgrad.report.history import Row, write_csv
 from popgrad.runs.outputs import draw_record, tables
 from popgrad.store.directory import Directory
 from popgrad.tasks.base import Task

@@ -20,7 +20,7 @@ from popgrad.record import lineage
 from popgrad.record.plain_table import html_table, text_table, value_text
 from popgrad.record.record import Record
 from popgrad.record.schedule import Schedule
-from popgrad.report import frame, rows
+from popgrad.report.history import frame, rows
 from popgrad.runs.reopen import reopen_task
 from popgrad.runs.status import Status, run_status
 from popgrad.runs.winner import Winner

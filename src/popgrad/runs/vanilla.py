@@ -12,7 +12,7 @@ from popgrad.core.errors import UsageError
 from popgrad.core.population import Segment
 from popgrad.engine.callbacks import Callbacks, IntervalEnd, combine
 from popgrad.executors.interpreter import interpreter
-from popgrad.report import searched
+from popgrad.report.history import searched
 from popgrad.runs.api import load, restart, start
 from popgrad.runs.components import Components
 from popgrad.runs.display import Display

@@ -8,11 +8,9 @@ import json
 import logging
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-import cloudpickle
 import torch
 
 from popgrad.core.errors import UsageError
@@ -20,9 +18,10 @@ from popgrad.core.population import Hparams
 from popgrad.core.seeding import derive
 from popgrad.metrics import as_numbers
 from popgrad.state import State, flatten, unflatten
-from popgrad.tasks.base import Checkable, Context, Sharing, Task
+from popgrad.tasks.base import Checkable, Context, Task
 from popgrad.tasks.calls import explained
 from popgrad.tasks.comparison import Difference, difference, losses
+from popgrad.tasks.copies import copy_task
 from popgrad.tasks.evaluation import seed_generators
 from popgrad.tasks.settings import preserve_settings
 from popgrad.tasks.trial import check_score_among
@@ -251,25 +250,6 @@ class _Stored:
             unflatten(json.loads(other._tree), other._leaves),
             _SHARE,
         )
-
-
-def copy_task(task: Task) -> Task | None:
-    """Return a copy of a task that shares its data; None if it cannot be copied as it is.
-
-    A class that loads itself may wait for something, such as a file server. Workers have a clock for it.
-    """
-    own = vars(type(task)).keys() & {"__setstate__", "__reduce__", "__reduce_ex__"}
-    if own:
-        return None
-    try:
-        copy: Task = cloudpickle.loads(cloudpickle.dumps(task))
-    except Exception:
-        return None
-    if isinstance(copy, Sharing) and isinstance(task, Sharing):
-        # Data that cannot be read is explained where the copy reads it.
-        with suppress(Exception):
-            copy.adopt(task.share())
-    return copy
 
 
 def _cure(error: BaseException) -> str:

@@ -26,11 +26,12 @@ from popgrad.executors.processes.worker import (
     StartReport,
 )
 from popgrad.executors.queue import TrainingQueue
-from popgrad.executors.remote import WorkerError, make_setup, pickle_task
+from popgrad.executors.remote import WorkerError, make_setup
 from popgrad.executors.writer import WRITE_LIMIT
 from popgrad.hardware import available_cores
 from popgrad.state import State, flatten, unflatten
 from popgrad.tasks.base import Sharing, Task
+from popgrad.tasks.copies import pickle_task
 
 _FLUSH_LIMIT = WRITE_LIMIT + 60.0
 """Seconds to wait for a worker that writes checkpoints; it ends its own wait before."""

@@ -23,10 +23,11 @@ from popgrad.executors.queue import TrainingQueue
 from popgrad.executors.ray.actor import Actor, Actors, error_lines
 from popgrad.executors.ray.cluster import Needs, capacity, connect, disconnect
 from popgrad.executors.ray.parcel import Parcel, pack, tensors, unpack
-from popgrad.executors.remote import WorkerError, make_setup, pickle_task
+from popgrad.executors.remote import WorkerError, make_setup
 from popgrad.executors.writer import WRITE_LIMIT, Writer
 from popgrad.state import State, flatten
 from popgrad.tasks.base import Sharing, Task
+from popgrad.tasks.copies import pickle_task
 
 _GROWTH_SECONDS = 1.0
 """Seconds of waiting after which a queued segment tries new nodes."""
