@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from popgrad import data
-from popgrad.cli.app import app
+from popgrad.cli import app
+from popgrad.cli.app import command
 from popgrad.config.model import RunConfig
 from program import Done, popgrad
 
@@ -271,7 +271,7 @@ FIRST = {  # what makes each run short, where there is nothing wrong with the re
     "data": ["mnist"],
     "tasks": [],
 }
-COMMANDS: Any = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+COMMANDS: Any = {name: command(name) for name in app.COMMANDS}
 
 
 def parameter_values(parameter: Any) -> list[str]:

@@ -74,7 +74,7 @@ def told(done: Done, *codes: int) -> str:
     assert done.code in codes, done
     assert "Traceback" not in done.err
     *progress, error = done.err.splitlines()
-    assert all("intervals: best" in line for line in progress), done.err
+    assert not any(line.startswith("popgrad: ") for line in progress), done.err
     return error
 
 
@@ -372,7 +372,7 @@ def test_what_cannot_be_found_out_is_not_taken_for_missing(
         assert "\n" not in str(caught.value)
         for argv in (("gc", "run"), ("test", "run")):
             assert os.strerror(code) in told(popgrad(*argv), 1)
-        assert os.strerror(code) in popgrad("doctor", "run").out
+        assert os.strerror(code) in " ".join(popgrad("doctor", "run").out.split())
     assert contents(folder / "run" / "checkpoints") == before
     assert resume("run", intervals=4).stopped == "finished"
 
@@ -382,15 +382,15 @@ def test_a_foreign_run_takes_little_memory(folder: Path) -> None:
     for path in (folder / "run" / "checkpoints").iterdir():
         sparse(path, 3 << 30)
     limit = 3 << 30  # of addresses; libraries take 1.5 GiB
-    done = subprocess.run(
-        [sys.executable, "-m", "popgrad", "test", "run"],
-        env=os.environ | {"PYTHONPATH": SRC},
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
-    )
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss << 10
-    assert peak < 1 << 30
+    with Path("told").open("w") as output:
+        program = subprocess.Popen(
+            [sys.executable, "-m", "popgrad", "test", "run"],
+            env=os.environ | {"PYTHONPATH": SRC},
+            stderr=output,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+        )
+        _, status, used = os.wait4(program.pid, 0)
+    program.returncode = os.waitstatus_to_exitcode(status)
+    assert program.returncode == 1
+    assert "Traceback" not in Path("told").read_text()
+    assert used.ru_maxrss << 10 < 1 << 30

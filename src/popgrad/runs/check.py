@@ -1,7 +1,9 @@
 """The check of a task at the start of a run: a rehearsal of one member, before anything is written."""
 
 import logging
+import sys
 import warnings
+from contextlib import redirect_stdout
 
 import torch
 from threadpoolctl import threadpool_limits
@@ -105,8 +107,14 @@ def _is_raised(error: UsageError) -> bool:
 
 
 def _rehearse(task: Task, hparams: Hparams, ctx: Context, metric: str) -> None:
-    # The run gives the same warnings.
-    with threadpool_limits(1), warnings.catch_warnings(), preserve_settings(), seeded(ctx):
+    # The run gives the same warnings, and prints the same words.
+    with (
+        redirect_stdout(sys.stderr),
+        threadpool_limits(1),
+        warnings.catch_warnings(),
+        preserve_settings(),
+        seeded(ctx),
+    ):
         warnings.simplefilter("ignore")
         torch.set_num_threads(1)
         Rehearsal(task, hparams, ctx, metric).run()

@@ -3,10 +3,10 @@
 import functools
 import hashlib
 import inspect
+import os
 import sys
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
@@ -99,7 +99,9 @@ def full_reference(reference: str) -> str:
         'digits'
     """
     alone = reference.endswith(".py") or all(map(str.isidentifier, reference.split(".")))
-    names_module = "." in reference or Path(reference).is_dir() or Path(f"{reference}.py").is_file()
+    # Unlike methods of `Path`, these take a name that is too long for a path.
+    is_folder = os.path.isdir(reference)
+    names_module = "." in reference or is_folder or os.path.isfile(f"{reference}.py")
     if reference in TASKS or not alone or not names_module:
         return reference
 

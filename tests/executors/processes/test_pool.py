@@ -435,7 +435,14 @@ def test_what_a_task_prints_comes_through_the_controllers_standard_error() -> No
     said = io.StringIO()
     with contextlib.redirect_stderr(said):
         result = popgrad.run(
-            Loud(), population=3, intervals=2, interval=1, executor="processes", workers=2
+            Loud(),
+            population=3,
+            intervals=2,
+            interval=1,
+            executor="processes",
+            workers=2,
+            progress=False,
+            check=False,
         )
     assert len(result.segments) == 6
     assert sorted(said.getvalue().splitlines()) == sorted(

@@ -372,12 +372,12 @@ from loud import Loud
 
 if __name__ == "__main__":
     size = {"population": 2, "intervals": 3, "interval": 2, "workers": 1}
-    run = popgrad.run(Loud(), executor="ray", address="local", **size)
+    run = popgrad.run(Loud(), executor="ray", address="local", check=False, **size)
     print(json.dumps({"winner": run.winner.member}))
 """
 COMMAND = (
     "run loud.py:Loud --population 2 --intervals 3 --interval 2 --workers 1 --executor ray "
-    "--address local --json"
+    "--address local --json --no-check"
 )
 
 
