@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from popgrad import data
 from popgrad.cli import app
-from popgrad.cli.app import command
+from popgrad.cli.app import command as command_named
 from popgrad.config.model import RunConfig
 from program import Done, popgrad
 
@@ -271,7 +271,7 @@ FIRST = {  # what makes each run short, where there is nothing wrong with the re
     "data": ["mnist"],
     "tasks": [],
 }
-COMMANDS: Any = {name: command(name) for name in app.COMMANDS}
+COMMANDS: Any = {name: command_named(name) for name in app.COMMANDS}
 
 
 def parameter_values(parameter: Any) -> list[str]:
