@@ -162,7 +162,18 @@ def test_a_rollback_journal_that_names_a_further_file_deletes_nothing(folder: Pa
         assert "was not written by popgrad" in told(popgrad(*argv), 1)
 
 
-# --- storage --------------------------------------------------------------------------------------------
+# --- storage and clusters --------------------------------------------------------------------------------------------
+
+
+def test_a_cluster_elsewhere_that_only_the_record_names_is_confirmed(folder: Path) -> None:
+    configured(executor="ray", address="192.0.2.1:6379")
+    before = (folder / "run" / "journal.db").read_bytes()
+    message = told(popgrad("resume", "run", "--intervals", "4"), 2)
+    assert "pass --address 192.0.2.1:6379" in message
+    with pytest.raises(UsageError, match="which could execute code here"):
+        resume("run", intervals=4)
+    assert (folder / "run" / "journal.db").read_bytes() == before
+    assert popgrad("resume", "run", "--intervals", "4", "--executor", "serial").code == 0
 
 
 @pytest.mark.parametrize("what", ["a run", "another copy", "files", "nothing"])

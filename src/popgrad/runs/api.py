@@ -26,6 +26,7 @@ from popgrad.runs.components import Components
 from popgrad.runs.display import Display, ProgressKind
 from popgrad.runs.keywords import ResumeKeywords, RunKeywords
 from popgrad.runs.reopen import (
+    check_address,
     check_given,
     check_intervals,
     check_same_task,
@@ -321,6 +322,7 @@ def restart(
         config = recorded_config(record, keywords)
         check_intervals(config, record)
         check_given(record, config, path, task, "resume")
+        check_address(config, named=keywords.get("address") is not None)
 
         with recorded_code(code_of(record, path, allow_changed=allow_changed_task)):
             components = _rebuild(config, record, task, strategy)

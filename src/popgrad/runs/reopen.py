@@ -1,5 +1,6 @@
 """A recorded run, reopened: its configuration, its task, and whether it can continue as requested."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from popgrad.runs.components import make_task
 from popgrad.strategies.base import Strategy
 from popgrad.tasks.base import Task
 from popgrad.tasks.reference import source_digest
+
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1", "[::1]")
 
 
 def recorded_config(record: Record, changes: Mapping[str, Any] | None = None) -> RunConfig:
@@ -82,6 +85,28 @@ def check_given(
         )
     if directory is not None:
         check_outside((config.task, config.options), directory)
+
+
+def check_address(config: RunConfig, *, named: bool) -> None:
+    """Refuse to connect to a cluster elsewhere because the record names it.
+
+    What a cluster answers is code, and the record may come from any sender.
+
+    Args:
+        config: Configuration of the resumed run.
+        named: Whether the user has named the address now.
+
+    Raises:
+        UsageError: The address has to be confirmed.
+    """
+    if config.executor != "ray" or config.address is None or named:
+        return
+    host, colon, _ = config.address.rpartition(":")
+    if colon and host not in _THIS_MACHINE and config.address != os.environ.get("RAY_ADDRESS"):
+        raise UsageError(
+            f"address: the record names the cluster {config.address}, which could execute code here; if it "
+            f"is yours, pass --address {config.address} (address={config.address!r})"
+        )
 
 
 def check_same_task(
