@@ -162,7 +162,7 @@ def test_a_rollback_journal_that_names_a_further_file_deletes_nothing(folder: Pa
         assert "was not written by popgrad" in told(popgrad(*argv), 1)
 
 
-# --- storage and clusters --------------------------------------------------------------------------------------------
+# --- storage and clusters ---------------------------------------------------------------------------------
 
 
 def test_a_cluster_elsewhere_that_only_the_record_names_is_confirmed(folder: Path) -> None:
