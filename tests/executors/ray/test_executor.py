@@ -53,7 +53,8 @@ class Told:
                 os.kill(os.getpid(), signal.SIGKILL)
         if hparams["do"] == "meet":
             (Path(str(hparams["folder"])) / str(os.getpid())).touch()
-            end = time.monotonic() + 30
+            # A new actor imports torch, on a busy machine in more than 30 s.
+            end = time.monotonic() + 90
             while (
                 len(os.listdir(str(hparams["folder"]))) < int(hparams.get("count", 2))
                 and time.monotonic() < end
