@@ -153,6 +153,7 @@ def _guard(function: Callable[..., None]) -> Callable[..., None]:
         try:
             with printing.keep_for_results():
                 function(*args, **kwargs)
+
         except (PopgradError, OSError, KeyboardInterrupt) as error:
             message = str(error) or "interrupted"
             if isinstance(error, UsageError):  # it may repeat a name with line breaks in it
@@ -160,6 +161,7 @@ def _guard(function: Callable[..., None]) -> Callable[..., None]:
             separator = "\n" if "\n" in message else "; "  # a task's traceback has many lines
             printing.complain(separator.join([message, *getattr(error, "__notes__", [])]))
             raise typer.Exit(_exit_code(error)) from None
+
         except (MemoryError, RuntimeError) as error:
             if not _lacks_memory(error):
                 raise

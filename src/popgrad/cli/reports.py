@@ -124,6 +124,7 @@ def show(
         rows = None if every_row else ROWS
         out.print(summary(run.record, run.telemetry, rows=rows, more=more))
         return
+
     directory = None if run.directory is None else str(run.directory)
     status = run.status
     data: dict[str, Any] = {
@@ -136,6 +137,7 @@ def show(
         "seconds_left": status.seconds_left,
     }
     data |= summary_data(run.record, run.telemetry)
+
     print_json(data | ({"test": _plain(test)} if test is not None else {}))
 
 

@@ -17,6 +17,7 @@ from popgrad.tasks.base import Task
 from popgrad.tasks.reference import source_digest
 
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1", "[::1]")
+"""Hosts of addresses at which only this machine can answer."""
 
 
 def recorded_config(record: Record, changes: Mapping[str, Any] | None = None) -> RunConfig:
