@@ -6,8 +6,9 @@ BIN := $(VENV)/bin
 INSTALL := install --quiet --disable-pip-version-check --constraint constraints.txt
 PINS := pyproject.toml constraints.txt
 # tests/conftest.py decides how many processes there are, and which tests share one.
-PARALLEL := --numprocesses auto --dist loadscope
-FAST_TESTS := tests/core tests/record tests/strategies tests/config tests/data tests/report tests/tasks \
+# A process that dies fails its test and is not replaced: pytest-xdist 3.8 hangs if one is.
+PARALLEL := --numprocesses auto --dist loadscope --max-worker-restart 0
+FAST_TESTS := tests/core tests/record tests/strategies tests/config tests/data tests/reports tests/tasks \
 	tests/test_layers.py tests/test_metrics.py tests/test_mini.py tests/test_nn.py tests/test_state.py
 
 .DEFAULT_GOAL := help
@@ -66,7 +67,7 @@ wheel-check: wheel ## Install the wheel into an empty environment and run the de
 
 bench: $(VENV)/.installed-dev ## Run all benchmarks and write docs/performance.md and docs/scaling.md; takes long, needs a machine at rest
 	$(BIN)/pip $(INSTALL) --no-build-isolation --editable '.[dev,benchmark]'
-	@set -e; for name in overhead peers_fc peers_toy vectorised step exploit scale cluster; do \
+	@set -e; for name in overhead own_loop peers_fc peers_toy vectorised step exploit scale cluster; do \
 	$(BIN)/python benchmarks/$$name.py; \
 	done
 	$(BIN)/python benchmarks/scaling.py --repeat 1

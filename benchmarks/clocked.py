@@ -13,7 +13,7 @@ from measure import RUNS, SEED
 from member import task
 
 from popgrad.config.model import parse
-from popgrad.core.population import Outcome
+from popgrad.core.segment import Outcome
 from popgrad.executors import Executor
 from popgrad.runs.api import start
 from popgrad.runs.build import build

@@ -21,7 +21,8 @@ from clocked import folder
 from measure import SEED, Bench, Row, alternate, begin, finish
 
 import popgrad
-from popgrad.core.population import Assignment, Hparams
+from popgrad.core.population import Hparams
+from popgrad.core.segment import Assignment
 from popgrad.core.space import LogUniform, Space
 from popgrad.executors import EXECUTORS
 from popgrad.executors.base import Executor

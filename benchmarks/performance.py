@@ -13,7 +13,7 @@ from measure import HEADER, ROOT, RUNS, cells
 
 PAGE = ROOT / "docs" / "performance.md"
 NOTES = ROOT / "benchmarks" / "performance-notes.md"
-NAMES = ("overhead", "peers-fc", "peers-toy", "vectorised", "step", "exploit", "scale")
+NAMES = ("overhead", "own-loop", "peers-fc", "peers-toy", "vectorised", "step", "exploit", "scale")
 """In the order of the page."""
 
 

@@ -27,7 +27,7 @@ from popgrad.config.model import parse
 from popgrad.config.original import convert
 from popgrad.engine.callbacks import Callbacks
 from popgrad.record import lineage
-from popgrad.report import figures
+from popgrad.reports import figures
 from popgrad.runs.api import start
 
 ROOT = Path(__file__).resolve().parent.parent

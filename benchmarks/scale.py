@@ -18,22 +18,16 @@ from measure import SEED, Bench, Row, begin, finish, seconds
 
 from popgrad.config.model import parse
 from popgrad.core.initial import first_hparams
-from popgrad.core.population import (
-    Assignment,
-    Decision,
-    Outcome,
-    Population,
-    Segment,
-    SegmentId,
-    Telemetry,
-)
+from popgrad.core.plan import Decision
+from popgrad.core.population import Population, SegmentId
 from popgrad.core.seeding import Rng
+from popgrad.core.segment import Assignment, Outcome, Segment, Telemetry
 from popgrad.core.space import Constant, LogUniform, Space, Uniform
 from popgrad.engine.callbacks import Callbacks, IntervalEnd
 from popgrad.executors.fingerprint import fingerprint
 from popgrad.record import lineage
 from popgrad.record.record import Record
-from popgrad.report import history
+from popgrad.reports import history
 from popgrad.runs.api import start
 from popgrad.runs.build import build
 from popgrad.state import State

@@ -21,7 +21,8 @@ from clocked import folder
 from measure import SEED, Row, begin, finish
 
 from popgrad.core.interval import Interval
-from popgrad.core.population import Assignment, Hparams, Outcome, Segment, SegmentId, Telemetry
+from popgrad.core.population import Hparams, SegmentId
+from popgrad.core.segment import Assignment, Outcome, Segment, Telemetry
 from popgrad.core.space import Space, Uniform
 from popgrad.engine.limits import Limits
 from popgrad.engine.loop import Engine

@@ -12,8 +12,9 @@ from handwritten import Population
 from measure import SEED, Bench, Row, alternate, begin, finish, seconds
 
 from popgrad.core.initial import first_hparams
-from popgrad.core.population import Assignment, Hparams
+from popgrad.core.population import Hparams
 from popgrad.core.seeding import Rng
+from popgrad.core.segment import Assignment
 from popgrad.data import Splits
 from popgrad.executors import EXECUTORS
 from popgrad.executors.allocator import keep_memory

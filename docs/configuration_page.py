@@ -66,15 +66,49 @@ The files of the original project have [keys of their own](from-the-original.md)
 _STRATEGY = """\
 ## strategy
 
-A table of `name` and the settings of that strategy; or the name alone, as a string."""
+A table of `name` and the settings of that strategy; or the name alone, as a string. Here the rate has
+factors of its own, and [starts](tasks.md#the-start-range) in a part of its range:
+
+```toml file=factors.toml
+task = "digits"
+
+[strategy]
+name = "pbt"
+factors = {lr = [0.5, 2.0], default = [0.8, 1.25]}
+
+[space]
+lr = {kind = "log_uniform", low = 1e-6, high = 1.0, start = [1e-3, 1e-2]}
+```
+
+On the command line the same is `--set "strategy.factors={lr = [0.5, 2.0], default = [0.8, 1.25]}"`.
+
+```python
+import popgrad
+
+given = config.read(Path("factors.toml"))
+result = popgrad.run(
+    given["task"],
+    space=given["space"],
+    factors=given["strategy"]["factors"],
+    fraction=0.4,
+    population=5,
+    intervals=3,
+    interval=10,
+    executor="serial",
+)
+assert all(1e-3 <= s.hparams["lr"] <= 1e-2 for s in result.segments if s.interval == 0)
+explored = [s.changes["lr"] for s in result.segments if s.source and s.source[0] != s.member]
+assert explored and set(explored) <= {0.5, 2.0}
+```"""
 
 _SPACE = """\
 ## space
 
 A table of dimensions by the names of hyperparameters: `kind`, and the fields of that kind. A task has a space
 of its own (`popgrad tasks`); a dimension given here replaces the one of the same name, or is added. With
-`init_only = true` a member draws the value once, its heirs inherit it, and it is never explored.
-[Tasks](tasks.md) describes how a task receives its hyperparameters."""
+`init_only = true` a member draws the value once, its heirs inherit it, and it is never explored. With
+`start`, which may be left out, members are sampled from a part of the range, or from some of the options, and
+explore reaches all of it. [Tasks](tasks.md) describes how a task receives its hyperparameters."""
 
 _OPTIONS = """\
 ## options
@@ -122,7 +156,7 @@ def _dimension(name: str) -> Row:
 
 
 def _field(parameter: inspect.Parameter) -> str:
-    if parameter.default is parameter.empty:
+    if parameter.default in (parameter.empty, None):
         return parameter.name
     return f"{parameter.name} = {str(parameter.default).lower()}"
 

@@ -11,11 +11,13 @@ import torch
 from hypothesis import settings
 
 from popgrad.hardware import available_cores
-from popgrad.report import figures
+from popgrad.reports import figures
 from popgrad.runs import seen
 from popgrad.store.atomic import replacing
 
 os.environ["MPLBACKEND"] = "Agg"
+# Readline exports the width of the terminal to the test processes, and tables would be cut to it.
+os.environ.pop("COLUMNS", None)
 
 # Deadlines measure the machine, not the code. CI tries the same examples every time; at home they vary.
 settings.register_profile("home", deadline=None)

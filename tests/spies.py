@@ -15,7 +15,7 @@ from torch import nn
 
 import popgrad
 from popgrad import Choice, Context, Integer, LogUniform, Segment, Space, Splits, TorchTask, Uniform
-from popgrad.core.population import Decision
+from popgrad.core.plan import Decision
 from popgrad.state import digest
 from popgrad.store.journal import Journal
 

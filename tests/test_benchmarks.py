@@ -1,5 +1,6 @@
 """The benchmarks work: each runs in a tiny size where it needs no Ray, and says what it found in one form."""
 
+import argparse
 import dataclasses
 import importlib
 import importlib.metadata
@@ -15,7 +16,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+import popgrad
 from popgrad.data import Splits
+from popgrad.statistics.bootstrap import Interval
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
@@ -53,7 +56,7 @@ def without_goals(found: dict[str, Any]) -> list[str]:
     return [row["what"] for row in found["rows"] if "goal" not in row]
 
 
-@pytest.mark.parametrize("name", ["vectorised", "scale", "scaling"])
+@pytest.mark.parametrize("name", ["vectorised", "scale", "scaling", "resampling", "dashboard"])
 def test_a_tiny_size_runs(
     bench: Any, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -75,7 +78,7 @@ def test_inheriting_runs_in_a_tiny_size(
     assert [row["goal"]["text"] for row in found["rows"] if "goal" in row] == ["at most 3x"] * 3
 
 
-@pytest.mark.parametrize("name", ["overhead", "step"])
+@pytest.mark.parametrize("name", ["overhead", "step", "own_loop"])
 def test_a_tiny_size_runs_on_mnist(bench: Any, name: str, tmp_path: Path, mnist_dir: Path) -> None:
     found = run(bench(name), tmp_path / "out.json")
     assert any("goal" in row for row in found["rows"])
@@ -89,6 +92,25 @@ def test_what_needs_ray_says_so(bench: Any, name: str, monkeypatch: pytest.Monke
         monkeypatch.setattr(module, ours, lambda *_, **__: 1.0, raising=False)
     with pytest.raises(SystemExit, match=r"popgrad\[benchmark\]"):
         module.main(["--smoke"])
+
+
+@pytest.mark.slow
+def test_under_popgrad_the_recorded_hyperparameters_of_a_trainer_are_live(
+    bench: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = bench("hf_ray")
+    monkeypatch.setenv(module.NOTES, "")  # it is set by the script
+    module.main(["popgrad"])
+    assert "popgrad: 0 of 48 steps differ" in capsys.readouterr().out
+
+
+def test_a_comparison_that_needs_ray_says_so(
+    bench: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    module = bench("hf_ray")
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(SystemExit, match=r"popgrad\[benchmark\]"):
+        module.run_ray(tmp_path)
 
 
 def test_a_bench_alternates_between_its_subjects(bench: Any) -> None:
@@ -162,6 +184,139 @@ def test_no_page_is_made_of_tiny_sizes(bench: Any, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="smoke"):
         bench("performance").main(["--page", str(tmp_path / "page.md"), "--results", str(tmp_path)])
     assert not (tmp_path / "page.md").exists()
+
+
+def test_the_page_of_science_is_made_of_a_tiny_size_and_continues(
+    bench: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module, results, page = bench("science"), tmp_path / "results", tmp_path / "science.md"
+    places = ["--smoke", "--out", str(results), "--to", str(page)]
+    module.main(places)
+    lines = module.lines(results / "toys.jsonl")
+    assert {line["toy"] for line in lines} == set(module.STEPS)
+    assert all(len(line["scores"]) == 2 for line in lines)
+
+    text = page.read_text()
+    assert "| toy-time-linked | FIRE is better than PBT | | | | not run |" in text
+    assert text.count("Not run yet") == len(bench("findings").PARTS)
+    assert (tmp_path / "figures" / "science-toys.png").read_bytes().startswith(b"\x89PNG")
+
+    capsys.readouterr()
+    module.main(places)
+    assert capsys.readouterr().out == f"wrote {page}\n"
+    assert module.lines(results / "toys.jsonl") == lines
+
+
+def test_science_reads_finished_benchmarks(bench: Any, tmp_path: Path) -> None:
+    keys: dict[str, Any] = {"population": 4, "intervals": 3, "executor": "serial"}
+    popgrad.benchmark("quadratic", seeds=2, directory=tmp_path / "b", progress=False, **keys)
+    module, findings, results = bench("science"), bench("findings"), tmp_path / "results"
+    module.collect(
+        argparse.Namespace(
+            digits=tmp_path / "b",
+            mnist_fc=None,
+            ablation=None,
+            soup=None,
+            soup_conv=None,
+            data_dir=None,
+        ),
+        results,
+    )
+    kept = (results / "digits.json").read_text()
+    assert str(tmp_path) not in kept
+    part = "\n".join(findings.benchmark_part(json.loads(kept)))
+    assert "| `random-search` (baseline) | 2 |" in part
+    assert "2 seeds cannot show whether pbt helps: the test q" in part
+
+
+def arm(name: str, mean: Any, gain: Any = None) -> dict[str, Any]:
+    """An arm of `ablation.json`; the schedule has no gain over itself."""
+    own = {"name": name, "values": [0.92, 0.93], "interquartile_mean": mean}
+    return own if gain is None else {**own, "schedule_better_by": gain}
+
+
+ABLATION = {
+    "sentence": "The data do not show whether the schedule helped.",
+    "metric": "accuracy",
+    "arms": [
+        arm("schedule", {"value": 0.9233, "low": 0.92, "high": 0.9267}),
+        arm("final values", None, {"value": 0.04, "low": None, "high": None}),
+        arm(
+            "random search",
+            {"value": 0.945, "low": 0.9367, "high": 0.9533},
+            {"value": -0.0217, "low": -0.0852, "high": 0.0419},
+        ),
+    ],
+}
+SOUP = {
+    "verdict": "The soup does not help.",
+    "winner": {
+        "members": [3],
+        "metrics": {"accuracy": 0.90333, "loss": 0.30985},
+        "test": {"accuracy": 0.88667, "loss": None},
+    },
+    "uniform": {"members": [3, 2], "metrics": {"accuracy": 0.0, "loss": None}, "test": None},
+    "greedy": {
+        "members": [3],
+        "metrics": {"accuracy": 0.9, "loss": 0.3},
+        "test": {"accuracy": 0.0, "loss": 0.4},
+    },
+    "ensemble": None,
+    "file": "/somewhere/on/a/machine/soup.safetensors",
+}
+
+
+def test_science_reads_an_ablation_and_a_soup(bench: Any, tmp_path: Path) -> None:
+    """With numbers that JSON lacks, a test score of zero, and a soup without an ensemble."""
+    (tmp_path / "ablation.json").write_text(json.dumps(ABLATION))
+    (tmp_path / "soup.json").write_text(json.dumps(SOUP))
+    results = tmp_path / "results"
+    results.mkdir()
+    (results / "toys.jsonl").touch()
+    bench("science").main(
+        [
+            *("--page", "--out", str(results), "--to", str(tmp_path / "page.md")),
+            *("--ablation", str(tmp_path / "ablation.json"), "--soup", str(tmp_path / "soup.json")),
+        ]
+    )
+    page = (tmp_path / "page.md").read_text()
+    for row in (
+        "| schedule | 0.9233 [0.9200, 0.9267] |  |",
+        "| final values |  | 0.04 |",
+        "| random search | 0.9450 [0.9367, 0.9533] | -0.022 [-0.085, 0.042] |",
+        "* The data do not show whether the schedule helped.",
+        "| model | members | accuracy | loss |",
+        "| winner | 1 | 0.9033 (0.8867) | 0.3099 |",
+        "| uniform | 2 | 0 |  |",
+        "| greedy | 1 | 0.9 (0) | 0.3 (0.4) |",
+        "* The soup does not help.",
+    ):
+        assert f"\n{row}\n" in page
+    assert "/somewhere" not in (results / "soup.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"), [(0.1, 0.3, "yes"), (-0.1, 0.3, "not shown"), (-0.3, -0.1, "**no")]
+)
+def test_a_claim_is_reproduced_only_if_its_interval_shows_it(
+    bench: Any, low: float, high: float, words: str
+) -> None:
+    assert bench("findings").outcome(Interval((low + high) / 2, low, high)).startswith(words)
+
+
+def test_strategies_are_ranked_over_toys_on_one_scale(bench: Any) -> None:
+    lines = [
+        {
+            "part": "decisions", "toy": toy, "decisions": decisions, "strategy": strategy,
+            "scores": [scale * (place + 0.01 * seed) for seed in range(5)],
+        }
+        for toy, scale in (("small", 1e-3), ("large", 1e3))
+        for decisions in (3, 10, 30)
+        for place, strategy in enumerate(("random-search", "pbt"))
+    ]  # fmt: skip
+    ranking, note = bench("findings").rank(lines)
+    assert (ranking.labels, ranking.ranks, note) == (("pbt", "random-search"), (1.0, 2.0), "")
+    assert ranking.cliques == ()
 
 
 FAST, SLOW = 605.0, 1805.0

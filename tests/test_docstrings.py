@@ -55,7 +55,12 @@ WORDS = {
 PATTERNS = {re.compile(rf"\b(?:{word})\b", re.I): cure for word, cure in WORDS.items()}
 
 # Uses that are right: (module, words with their context) -> the reason.
-ALLOWED_WORDS: dict[tuple[str, str], str] = {}
+ALLOWED_WORDS: dict[tuple[str, str], str] = {
+    ("popgrad.runs.study", "`tell`"): "the method",
+    ("popgrad.runs.study", "study.tell("): "a call of the method",
+    ("popgrad.cli.app", "popgrad tell"): "the command",
+    ("popgrad.cli.study", "study, ask, tell."): "the command",
+}
 
 # Public names without an example -> the reason.
 WITHOUT_EXAMPLE = {
@@ -70,7 +75,11 @@ WITHOUT_EXAMPLE = {
 TYPES = {"Hparams"}
 
 # Modules that need an extra to be imported.
-EXTRAS = {"popgrad.executors.ray": "ray"}
+EXTRAS = {
+    "popgrad.executors.ray": "ray",
+    "popgrad.integrations.sb3": "stable_baselines3",
+    "popgrad.integrations.transformers": "transformers",
+}
 
 
 def docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:

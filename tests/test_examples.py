@@ -12,9 +12,12 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 SAYS = {
     "own_task.py": ["validation loss 0.", "test {'accuracy': 0.9", "dropout"],
     "plain_task.py": ["validation accuracy 0.9", "ended with {'lr': "],
+    "cartpole.py": ["| 0 | pbt | ", "| 0 | random-search | "],
     "custom_strategy.py": ["interval 4: best 0.9", " from ", "test {'accuracy': 0.9"],
 }
 """What is printed: those that learn what they are to learn."""
+ARGUMENTS = {"cartpole.py": ["--tiny"]}
+"""Arguments of those that would take minutes."""
 
 
 def test_every_example_is_known() -> None:
@@ -26,7 +29,7 @@ def test_every_example_is_known() -> None:
 def test_an_example_runs_and_learns(path: Path, tmp_path: Path) -> None:
     env = os.environ | {"PYTHONPATH": str(ROOT / "src"), "PYTHONWARNINGS": "error"}
     done = subprocess.run(
-        [sys.executable, str(path)],
+        [sys.executable, str(path), *ARGUMENTS.get(path.name, [])],
         cwd=tmp_path,
         env=env,
         capture_output=True,

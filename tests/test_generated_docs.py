@@ -87,7 +87,7 @@ def test_options_that_two_tasks_share_have_one_sentence() -> None:
 def test_every_kind_of_dimension_is_on_the_page_with_its_fields() -> None:
     rows = section("## space")
     assert [row[0].strip("`") for row in rows] == list(DIMENSIONS)
-    assert rows[1][1] == "`low`, `high`, `init_only = false`"
+    assert rows[1][1] == "`low`, `high`, `init_only = false`, `start`"
 
 
 # --- keywords -----------------------------------------------------------------------------------------

@@ -173,10 +173,13 @@ def test_numbers_of_any_kind_are_floats(value):
     [
         ({"m": None}, "metric 'm': expected a number, got None; "),
         ({"m": "0.5"}, "metric 'm': expected a number, got '0.5'; "),
-        ({"m": [1.0]}, "metric 'm': expected a number, got [1.0]; "),
+        ({"m": [[1.0]]}, "metric 'm[0]': expected a number, got [1.0]; "),
+        ({"m": [1.0, "2"]}, "metric 'm[1]': expected a number, got '2'; "),
+        ({"m": []}, "metric 'm': expected a number, got []; "),
         ({"m": 1j}, "metric 'm': expected a number, got 1j; "),
         ({"m": torch.tensor(1j)}, "metric 'm': expected a number, got a tensor of shape []; "),
-        ({"m": torch.zeros(3)}, "metric 'm': expected a number, got a tensor of shape [3]; take its mean()"),
+        ({"m": torch.zeros(2, 3)}, "metric 'm': expected a number, got a tensor of shape [2, 3]; take its"),
+        ({"m": torch.zeros(10_001)}, "metric 'm': expected a number, got a tensor of shape [10001]; take"),
         ({"m": np.zeros(0)}, "metric 'm': expected a number, got an array of shape [0]; take its mean()"),
         ({"m": 10**400}, "metric 'm': expected a number, got 1000"),
         ({"a": 1.0, "m": {"b": 1.0}}, "metric 'm': expected a number, got {'b': 1.0}; give each "),
@@ -193,9 +196,9 @@ def test_what_is_no_number_is_refused_by_name(metrics, message):
 
 
 def test_a_metric_of_ones_own_that_is_no_number_is_named(tmp_path):
-    (tmp_path / "own.py").write_text("def each(outputs, targets): return outputs.mean(0)")
+    (tmp_path / "own.py").write_text("def each(outputs, targets): return outputs")
     evaluate = evaluating([f"{tmp_path / 'own.py'}:each"])
     with pytest.raises(
-        UsageError, match=r"^metric 'each': expected a number, got a tensor of shape \[2\]"
+        UsageError, match=r"^metric 'each': expected a number, got a tensor of shape \[3, 2\]"
     ):
         evaluate(torch.zeros(3, 2), torch.tensor([0, 1, 1]))

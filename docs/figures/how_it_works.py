@@ -18,11 +18,22 @@ BLUE, ORANGE, GREEN, GREY = "#dbe9f6", "#fde7cf", "#e3f1dd", "#eeeeee"
 
 ROWS = [
     ("what a user calls", BLUE, ["popgrad: the public names", "cli: commands and options"]),
+    ("in a browser", BLUE, ["dashboard: a server that only reads records"]),
+    ("many runs", BLUE, ["comparison: benchmarks, what helped and how sure that is"]),
     ("a whole run", BLUE, ["runs: run, resume, load, replay", "doctor: checks of a run"]),
+    (
+        "other libraries",
+        BLUE,
+        ["trackers: TensorBoard, MLflow, W&B", "integrations: Lightning, Transformers, SB3"],
+    ),
     (
         "train it, show it",
         ORANGE,
-        ["engine: submit, collect, decide, apply", "report: tables, figures"],
+        [
+            "engine: submit, collect, decide, apply",
+            "reports: tables, figures",
+            "loops: scripts of users",
+        ],
     ),
     (
         "the parts",
@@ -31,6 +42,7 @@ ROWS = [
             "strategies: make decisions",
             "executors: hold states, train",
             "store: journal, checkpoints",
+            "views: JSON for pages",
         ],
     ),
     (
@@ -44,9 +56,10 @@ ROWS = [
         [
             "data: readers, splits",
             "nn: live modules",
-            "metrics: of a whole split",
+            "metrics: of a split",
             "state: as plain data",
             "hardware: cores, devices",
+            "statistics: intervals",
         ],
     ),
     ("gates", GREY, ["gates: code, paths and sizes of files that may be foreign"]),
@@ -61,7 +74,7 @@ GAP = 0.3
 
 def main() -> None:
     """Draw the rows, and write the picture."""
-    figure, axes = pyplot.subplots(figsize=(10.8, 6.6))
+    figure, axes = pyplot.subplots(figsize=(10.8, 7.2))
     for number, (title, colour, packages) in enumerate(ROWS):
         bottom = -number * (HEIGHT + GAP)
         _draw_row(axes, bottom, title, colour, packages)

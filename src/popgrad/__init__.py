@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from popgrad import nn as nn
     from popgrad import strategies as strategies
     from popgrad import tasks as tasks
+    from popgrad import trackers as trackers
+    from popgrad.comparison.benchmark import benchmark
+    from popgrad.comparison.comparison import Comparison, compare
     from popgrad.core.errors import (
         AllMembersFailedError,
         DataError,
@@ -21,7 +24,9 @@ if TYPE_CHECKING:
         RunError,
         UsageError,
     )
-    from popgrad.core.population import Hparams, Plan, Population, Segment
+    from popgrad.core.plan import Plan
+    from popgrad.core.population import Hparams, Population
+    from popgrad.core.segment import Segment
     from popgrad.core.space import (
         Choice,
         Constant,
@@ -34,11 +39,21 @@ if TYPE_CHECKING:
     )
     from popgrad.data.splits import Splits
     from popgrad.engine.callbacks import IntervalEnd
+    from popgrad.loops.check import Finding, check
+    from popgrad.loops.loop import loop
+    from popgrad.loops.member import Member
+    from popgrad.record.ablation import Ablation
+    from popgrad.record.explanation import Explanation, explain_schedule
     from popgrad.record.schedule import Schedule
+    from popgrad.runs.ablation import ablate
     from popgrad.runs.api import load, resume, run
+    from popgrad.runs.leased_assignment import LeasedAssignment
     from popgrad.runs.pretrained import load_pretrained
     from popgrad.runs.replay import Replay, replay, replay_schedule
+    from popgrad.runs.report import report
     from popgrad.runs.result import Result
+    from popgrad.runs.soup import Candidate, Soup
+    from popgrad.runs.study import Study
     from popgrad.runs.winner import Winner, load_model
     from popgrad.store.mirror import fetch
     from popgrad.strategies.base import Strategy
@@ -48,33 +63,50 @@ if TYPE_CHECKING:
     from popgrad.tasks.torch_task import TorchTask
 
 # The public API. Everything else is private and may change without notice, but for the modules
-# data, metrics, nn, tasks and strategies, for authors of tasks and strategies.
+# data, metrics, nn, tasks, strategies and trackers, for authors of tasks, strategies and trackers.
 __all__ = [
-    "run", "resume", "load", "fetch", "replay", "replay_schedule", "load_model", "load_pretrained",
-    "Result", "Replay", "Winner", "Schedule", "Segment", "IntervalEnd",
+    "run", "resume", "load", "fetch", "replay", "replay_schedule", "load_model", "load_pretrained", "report",
+    "Study", "LeasedAssignment", "Result", "Replay", "Winner", "Soup", "Candidate", "Schedule", "Segment",
+    "IntervalEnd",
+    "benchmark", "compare", "Comparison",
+    "ablate", "Ablation", "explain_schedule", "Explanation",
     "Space", "Uniform", "LogUniform", "Integer", "Choice", "Ordinal", "OneMinus", "Constant",
-    "Task", "TorchTask", "Context", "Splits", "Hparams",
+    "Task", "TorchTask", "Context", "Splits", "Hparams", "loop", "Member", "check", "Finding",
     "Strategy", "Population", "Plan", "pbt", "random_search",
     "PopgradError", "UsageError", "DataError", "RunError", "AllMembersFailedError",
 ]  # fmt: skip
 
-_MODULES = ("data", "metrics", "nn", "strategies", "tasks")
+_MODULES = ("data", "metrics", "nn", "strategies", "tasks", "trackers")
 """Public modules, imported when they are used."""
 
 _NAMES = {
+    "comparison.benchmark": ("benchmark",),
+    "comparison.comparison": ("Comparison", "compare"),
     "core.errors": ("DataError", "AllMembersFailedError", "PopgradError", "RunError", "UsageError"),
-    "core.population": ("Hparams", "Plan", "Population", "Segment"),
+    "core.plan": ("Plan",),
+    "core.population": ("Hparams", "Population"),
+    "core.segment": ("Segment",),
     "core.space": (
         *("Choice", "Constant", "Integer", "LogUniform", "OneMinus", "Ordinal", "Space"),
         "Uniform",
     ),
     "data.splits": ("Splits",),
     "engine.callbacks": ("IntervalEnd",),
+    "loops.check": ("Finding", "check"),
+    "loops.loop": ("loop",),
+    "loops.member": ("Member",),
+    "record.ablation": ("Ablation",),
+    "record.explanation": ("Explanation", "explain_schedule"),
     "record.schedule": ("Schedule",),
+    "runs.ablation": ("ablate",),
     "runs.api": ("load", "resume", "run"),
+    "runs.leased_assignment": ("LeasedAssignment",),
     "runs.pretrained": ("load_pretrained",),
     "runs.replay": ("Replay", "replay", "replay_schedule"),
+    "runs.report": ("report",),
     "runs.result": ("Result",),
+    "runs.soup": ("Candidate", "Soup"),
+    "runs.study": ("Study",),
     "runs.winner": ("Winner", "load_model"),
     "store.mirror": ("fetch",),
     "strategies.base": ("Strategy",),

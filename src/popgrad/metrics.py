@@ -156,6 +156,11 @@ def _declares_number(metric: Callable[..., object]) -> bool:
         return False
 
 
+_MOST_SAMPLES = 10_000
+"""Most samples of a metric; they are recorded for each segment. More are a mistake, such as the losses of all
+rows of a split."""
+
+
 def label(name: str) -> str:
     """Return the name of a metric in results: without its module or file."""
     return name.rpartition(":")[2]
@@ -187,10 +192,11 @@ def evaluating(names: Sequence[str]) -> Callable[[torch.Tensor, torch.Tensor], d
 
 
 def as_numbers(metrics: object) -> dict[str, float]:
-    """Return the metrics of an evaluation as plain floats by name.
+    """Return the metrics of an evaluation as plain floats by name; the mean of those that have samples.
 
     Args:
-        metrics: Numbers, 0-d tensors or arrays of one element, by name.
+        metrics: Numbers, 0-d tensors or arrays of one element, or vectors of at most 10,000 samples, by
+            name.
 
     Raises:
         UsageError: It is no mapping, or a metric is not a number; the message names the metric.
@@ -206,7 +212,55 @@ def as_numbers(metrics: object) -> dict[str, float]:
     return {str(name): _number(str(name), value) for name, value in metrics.items()}
 
 
+def as_metrics(metrics: object) -> dict[str, float | tuple[float, ...]]:
+    """Return the metrics of an evaluation as plain numbers, or as samples, by name.
+
+    Args:
+        metrics: Metrics as `as_numbers` reads them, which also raises the errors.
+
+    Example:
+        >>> as_metrics({"return": torch.tensor([1.0, 3.0]), "length": 7})
+        {'return': (1.0, 3.0), 'length': 7.0}
+    """
+    return {**as_numbers(metrics), **samples_of(metrics)}
+
+
+def samples_of(metrics: object) -> dict[str, tuple[float, ...]]:
+    """Return the samples of the metrics that are vectors, by name.
+
+    A vector is a list, a tuple, or an array or tensor of one dimension and several elements.
+
+    Args:
+        metrics: Metrics as `as_numbers` reads them.
+
+    Example:
+        >>> samples_of({"return": [1.0, 3.0], "length": 7})
+        {'return': (1.0, 3.0)}
+    """
+    if not isinstance(metrics, Mapping):
+        return {}
+    vectors = ((str(name), _vector(str(name), value)) for name, value in metrics.items())
+    return {name: vector for name, vector in vectors if vector is not None}
+
+
+def _vector(name: str, value: Any) -> tuple[float, ...] | None:
+    """Return a value as samples; None = it is a number, or no metric at all."""
+    if isinstance(value, torch.Tensor | np.ndarray):
+        is_vector = value.ndim == 1 and 1 < len(value) <= _MOST_SAMPLES
+        value = value.tolist() if is_vector else None
+    if not isinstance(value, list | tuple) or not 0 < len(value) <= _MOST_SAMPLES:
+        return None
+    return tuple(_scalar(f"{name}[{place}]", sample) for place, sample in enumerate(value))
+
+
 def _number(name: str, value: Any) -> float:
+    vector = _vector(name, value)
+    if vector is None:
+        return _scalar(name, value)
+    return math.fsum(vector) / len(vector) if all(map(math.isfinite, vector)) else math.nan
+
+
+def _scalar(name: str, value: Any) -> float:
     is_array = isinstance(value, torch.Tensor | np.ndarray)
     if is_array and math.prod(value.shape) != 1:
         raise UsageError(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from popgrad.record.lineage import schedule
 from popgrad.runs.api import load, run
+from popgrad.strategies import STRATEGIES, pbt
 from popgrad.tasks.reference import resolve_task
 from program import SMALL, Done, contents, popgrad, readings, refused
 
@@ -13,6 +14,37 @@ def test_show_says_again_what_run_said(finished: Path) -> None:
     status, _, shown = popgrad("show", str(finished)).out.partition("\n")
     assert status == "finished 3 of 3 intervals"
     assert ran.out.startswith(shown)
+
+
+def test_the_tree_has_every_member_as_text_and_as_json(finished: Path) -> None:
+    done = popgrad("show", str(finished), "--tree")
+    assert done.code == 0
+    assert done.out.startswith("finished 3 of 3 intervals\n")
+    assert done.out.count("present") + done.out.count(" winner ") >= 4
+    data = popgrad("show", str(finished), "--tree", "--json").json
+    assert data["directory"] == str(finished)
+    assert data["winner"] == [load(finished).winner.member, 2]
+    assert (data["metric"], data["direction"]) == ("q", "maximize")
+    whole = popgrad("show", str(finished), "--tree", "--all", "--json").json
+    assert whole["left_out"] == {"branches": 0, "segments": 0}
+    assert len(whole["founders"]) == 4
+    assert "--watch, --tree: given both" in refused("show", str(finished), "--tree", "--watch")
+    assert "--watch, --json: given both" in refused("show", str(finished), "--watch", "--json")
+
+
+def test_members_that_rest_are_marked() -> None:
+    small = ("--population", "9", "--intervals", "4", "--interval", "1", "--executor", "serial")
+    popgrad("run", "quadratic", *small, "--strategy", "successive-halving", "--dir", "here")
+    lines = popgrad("show", "here").out.splitlines()
+    resting = [line.split()[0] for line in lines if line.rstrip().endswith("rests")]
+    population = popgrad("show", "here", "--json").json["population"]
+    assert resting == sorted(
+        (str(each["member"]) for each in population if each.get("rests")), key=resting.index
+    )
+    assert 0 < len(resting) < 9
+    assert "rests" in popgrad("show", "here", "--tree", "--all").out
+    popgrad("run", "quadratic", *small, "--dir", "there")
+    assert "rests" not in popgrad("show", "there").out
 
 
 def test_schedule_prints_the_table_of_show(finished: Path) -> None:
@@ -58,6 +90,19 @@ def test_tasks_names_what_they_search_and_take() -> None:
     lines = [line.rstrip() for line in popgrad("tasks").out.splitlines()]
     assert "  space   lr          log-uniform 0.0001..0.1" in lines
     assert "  option  batch_size  32" in lines
+
+
+def test_strategies_lists_each_with_its_options() -> None:
+    lines = [line.rstrip() for line in popgrad("strategies").out.splitlines()]
+    start = lines.index("pbt: " + (pbt.__doc__ or "").partition("\n")[0])
+    assert lines[start + 1 : start + 3] == [
+        "  option  fraction              0.2",
+        "  option  factors               [0.8, 1.25]",
+    ]
+    listed = popgrad("strategies", "--json").json
+    assert listed.keys() == STRATEGIES.keys()
+    assert listed["successive-halving"]["options"] == {"eta": 3}
+    assert listed["threshold"]["options"]["deviations"] is None
 
 
 def test_test_reads_the_winner_on_the_test_split() -> None:

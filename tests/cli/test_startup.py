@@ -46,16 +46,48 @@ def test_the_help_the_version_and_a_misspelt_command_import_nothing_large(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "argv",
-    [("run", "--help"), ("train", "--help"), ("resume", "here", "--interals", "3"), ("gc", "-h")],
+    [
+        ("run", "--help"),
+        ("train", "--help"),
+        ("resume", "here", "--interals", "3"),
+        ("gc", "-h"),
+        ("benchmark", "--help"),
+    ],
 )
 def test_the_help_of_a_command_and_a_misspelt_option_need_no_torch(argv: tuple[str, ...]) -> None:
     assert imported(*argv).isdisjoint(HEAVY)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("argv", [("show",), ("show", "--json"), ("schedule",)])
+@pytest.mark.parametrize("argv", [("show",), ("show", "--json"), ("schedule",), ("compare",)])
 def test_a_record_is_shown_without_torch(argv: tuple[str, ...], finished: Path) -> None:
     assert imported(*argv, str(finished)).isdisjoint(HEAVY)
+
+
+@pytest.mark.slow
+def test_the_dashboard_needs_no_torch() -> None:
+    code = "import sys, popgrad.dashboard.serve; print('modules:', *sys.modules)"
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": SRC},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert set(ended.stdout.split()).isdisjoint(HEAVY)
+
+
+@pytest.mark.slow
+def test_a_figure_and_an_export_need_no_torch(finished: Path) -> None:
+    drawn = imported("plot", str(finished), "lineage", "-o", "lineage.png")
+    assert drawn.isdisjoint({*HEAVY} - {"matplotlib"})
+    assert "matplotlib.pyplot" not in drawn
+    assert imported("export", str(finished), "--format", "newick").isdisjoint(HEAVY)
+
+
+@pytest.mark.slow
+def test_the_strategies_are_listed_without_torch() -> None:
+    assert imported("strategies").isdisjoint(HEAVY)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

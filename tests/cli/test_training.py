@@ -208,7 +208,10 @@ def test_a_run_that_is_stopped_is_gone_on_with_as_if_it_never_was(
         (("--intervals", "1.5"), "--intervals: expected an integer, got '1.5'"),
         (("--interval", "1 epoch"), "a Quadratic counts no epochs; give a number of steps"),
         (("--interval", "soon"), "interval: expected a number of steps"),
-        (("--strategy", "hope"), "strategy: expected pbt, random-search, schedule, got 'hope'"),
+        (
+            ("--strategy", "hope"),
+            "strategy: expected pbt, tournament, t-test, threshold, gap, initiator, backtracking, pb2, ",
+        ),
         (
             ("--fraction", "0.7"),
             "fraction: expected a share of members in [0, 0.5] to replace, got 0.7",
@@ -389,6 +392,11 @@ def test_replay_says_whether_the_bits_are_the_same(tmp_path: Path) -> None:
         "best.json",
         "best.safetensors",
     }
+    segment = popgrad("replay", run, "--member", "1", "--interval", "1", "--json").json
+    assert (segment["identical"], segment["member"], segment["interval"]) == (True, 1, 1)
+    assert segment["segments"] == 2
+    said = refused("replay", run, "--member", "1", "--interval", "3")
+    assert "no segment of member 1 in interval 3; its intervals lie in 0..2" in said
     assert "choose another one" in refused("replay", run, "--dir", str(tmp_path / "again"))
     assert "member 9 has no finished segment" in refused("replay", run, "--member", "9")
     assert record(run) == before
@@ -415,3 +423,20 @@ def test_replay_with_a_fresh_seed_trains_one_model_under_the_schedule(tmp_path: 
     assert (
         popgrad("replay", run, "--fresh-seed", "5", "--json", "--no-test").json["directory"] is None
     )
+
+
+def test_trackers_are_repeated_or_separated_by_commas_and_changed_by_resume() -> None:
+    done = popgrad("run", "quadratic", *SMALL, "--dir", "here", "--tracker", "tensorboard")
+    assert done.code == 0, done.err
+    assert load("here").config.tracker == ["tensorboard"]
+    assert Path("here/events/member-03").is_dir()
+    done = popgrad("resume", "here", "--intervals", "4", "--tracker", "")
+    assert done.code == 0, done.err
+    assert load("here").config.tracker == []
+    wrong = popgrad("run", "quadratic", "--tracker", "tensorboard,mlflo", "--dir", "other")
+    assert wrong.code == 2
+    assert "expected one of tensorboard, mlflow, wandb, got 'mlflo'" in wrong.err
+    twice = popgrad("run", "quadratic", "--tracker", "mlflo", "--tracker", "wand", "--dir", "other")
+    assert "got 'mlflo'" in twice.err
+    assert "got 'wand'" in twice.err
+    assert not Path("other").exists()

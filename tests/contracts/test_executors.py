@@ -24,8 +24,10 @@ import pytest
 import torch
 from torch import nn
 
+from asking import Asking
 from popgrad.core.errors import PopgradError, RunError, UsageError
-from popgrad.core.population import Assignment, Hparams, Outcome, SegmentId
+from popgrad.core.population import Hparams, SegmentId
+from popgrad.core.segment import Assignment, Outcome
 from popgrad.core.space import Space
 from popgrad.data import Splits
 from popgrad.executors import EXECUTORS, Executor, Serial
@@ -47,6 +49,7 @@ VARIANTS: Mapping[str, Sequence[Mapping[str, int]]] = {
     "ray": [{"workers": 2}],
 }
 TRAINERS["simulated"] = Simulated
+TRAINERS["asked"] = Asking  # a caller that trains
 STARTS = [(name, options) for name in TRAINERS for options in VARIANTS.get(name, [{}])]
 
 
@@ -482,6 +485,8 @@ def test_curves_and_times_are_telemetry(executor: Executor) -> None:
     outcome = train(executor, assign("plain", steps=2, lr=1.0))[0, 0]
     assert outcome.telemetry.curve == ((1, "value", 2.0), (2, "value", 2.5))
     assert outcome.telemetry.seconds > 0
+    assert outcome.telemetry.began is not None  # the simulated clock begins at 0
+    assert outcome.telemetry.ended == outcome.telemetry.began + outcome.telemetry.seconds
     assert outcome.telemetry.worker
 
 

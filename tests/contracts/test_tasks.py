@@ -12,9 +12,8 @@ from popgrad.data import Splits
 from popgrad.state import clone, digest, flatten, unflatten
 from popgrad.tasks import TASKS, Context
 
-STARTS_ALIKE = {
-    "quadratic"
-}  # every member starts from the point that the paper's figure starts from
+# Every member starts from the point that the paper's figure starts from.
+STARTS_ALIKE = {"quadratic", "toy-plain", "toy-time-linked", "toy-drifting", "toy-triangle"}
 
 
 @pytest.fixture(params=TASKS, scope="module")

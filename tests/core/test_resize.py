@@ -1,12 +1,14 @@
 """A population that changes its size: who stays, where it goes, and what new members begin with."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popgrad.core.population import Plan, Population
+from popgrad.core.plan import Plan
+from popgrad.core.population import Population
 from popgrad.core.resize import extended, grown, sampled, shrunk
 from popgrad.core.seeding import Rng
 from popgrad.core.space import Choice, Integer, LogUniform, Space
@@ -162,3 +164,23 @@ def test_a_plan_in_another_order_is_put_in_order():
     turned = Plan((1, 0), (1, 1), ({"for": 1}, {"for": 0}), ({}, {}))
     assert grown(turned, 2, [{"for": 7}]).sources == (1, 1, 2)
     assert shrunk(turned, np.array([1.0, 2.0]), 1).hparams == ({"for": 1},)
+
+
+def test_new_members_lengthen_the_columns_that_are_known_and_no_others():
+    members = population([0.1, 0.2])
+    new = extended(members, [SPACE.sample(np.random.default_rng(9))], [3])
+    assert (new.segments, new.metrics, new.samples, new.roles) == ((), (), (), ())
+
+    known = replace(
+        members,
+        segments=[(0, 2), (1, 2)],
+        metrics=[{"q": 0.1}, {"q": 0.2}],
+        samples=[np.array([0.1]), np.array([0.2])],
+        roles=["a", "b"],
+    )
+    new = extended(known, [SPACE.sample(np.random.default_rng(9))], [3])
+    assert [len(column) for column in (new.segments, new.metrics, new.samples, new.roles)] == [
+        3
+    ] * 4
+    assert new.roles == ["a", "b", ""]
+    assert new.curves == ()

@@ -3,6 +3,7 @@
 import json
 import math
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -95,6 +96,13 @@ def test_an_integer_moves_by_at_least_one_in_the_factors_direction(low, width, d
     assert (new > value) if factor > 1 else (new < value)
 
 
+@given(st.integers(1, 10**6), st.integers(1, 10**12), st.booleans(), st.data())
+def test_an_integer_comes_back_from_its_position(low, width, log, data):
+    each = Integer(low, low + width, log=log)
+    value = data.draw(st.integers(each.low, each.high))
+    assert each.decode(each.encode(value)) == value
+
+
 @given(st.floats(), st.floats(), st.sampled_from([Uniform, LogUniform, OneMinus]), st.data())
 def test_any_range_that_is_accepted_is_kept_and_can_be_walked(low, high, cls, data):
     """Also at the ends of what a float can hold, where a step is lost in rounding or overflows."""
@@ -110,6 +118,7 @@ def test_any_range_that_is_accepted_is_kept_and_can_be_walked(low, high, cls, da
         assert type(value) is float
         assert each.low <= value <= each.high
         assert 0 <= each.encode(value) <= 1
+        assert each.low <= each.decode(each.encode(value)) <= each.high
 
 
 def test_log_uniform_samples_are_even_over_the_decades():
@@ -216,6 +225,23 @@ def test_options_are_told_apart_by_type():
         ),
         (lambda: Ordinal((1.0, float("nan"))), "finite"),
         (lambda: Constant([1]), "value: expected .*, got \\[1\\]"),
+        (
+            lambda: LogUniform(1e-5, 0.1, start=(1e-3, 1.0)),
+            r"start: expected two numbers in \[1e-05, 0.1\], the lower first, got \(0.001, 1.0\); "
+            "low and high bound what explore may reach",
+        ),
+        (lambda: Uniform(0, 1, start=(0.2, 0.1)), r"start: .*, the lower first, got \(0.2, 0.1\)"),
+        (lambda: OneMinus(0.5, 0.9, start=0.6), "start: expected two numbers in .*, got 0.6"),
+        (lambda: Uniform(0, 1, start=(0.1,)), r"start: expected two numbers .*, got \(0.1,\)"),
+        (lambda: Uniform(0, 1, start="01"), "start: expected two numbers .*, got '01'"),
+        (lambda: Uniform(0, 1, start=(0, float("nan"))), "start: .* got .0, nan."),
+        (lambda: Integer(1, 8, start=(1, 2.5)), r"start: expected two .* in \[1, 8\], .*, got "),
+        (
+            lambda: Choice(("a", "b"), start=("c",)),
+            r"start: expected some of the options \['a', 'b'\], got \['c'\]",
+        ),
+        (lambda: Ordinal((1, 2), start=()), r"start: expected a list with at least one option"),
+        (lambda: Ordinal((1, 2), start=(1, 1)), r"start: expected each option once, got \[1, 1\]"),
         (lambda: Uniform(0, 1, init_only="yes"), "init_only: expected true or false, got 'yes'"),
     ],
 )
@@ -342,6 +368,19 @@ def test_with_replaces_and_adds():
     assert SPACE["lr"] == LogUniform(1e-4, 0.1)
 
 
+def test_a_start_is_kept_in_the_type_of_the_dimension():
+    spec = {"kind": "log_uniform", "low": 1e-5, "high": 1, "start": [0.001, 1]}
+    each = dimension(spec)
+    assert each == LogUniform(1e-5, 1.0, start=(1e-3, 1.0))
+    assert list(map(type, each.start)) == [float, float]
+    assert each.spec() == {**spec, "high": 1.0, "start": [0.001, 1.0]}
+    assert each.describe() == "log-uniform 1e-05..1.0, start 0.001..1.0"
+    assert Space({"lr": each}) != Space({"lr": replace(each, start=None)})
+
+    assert type(Ordinal((1.0, 2.0), start=[2]).start[0]) is float
+    assert Choice(("a", "b", "c"), start=("c", "a")).describe() == "one of a, b, c, start c, a"
+
+
 @pytest.mark.parametrize("name", ["a b", "1a", "", "a.b", 3])
 def test_names_are_identifiers(name):
     with pytest.raises(UsageError, match="hyperparameter name"):
@@ -364,7 +403,29 @@ def test_clip_and_encode_go_over_all_dimensions():
     assert encoded.tolist() == [1.0, 0.0, 1.0]
 
 
+def test_decode_is_the_inverse_of_encode():
+    hparams = SPACE.sample(rng())
+    assert SPACE.decode(SPACE.encode(hparams)) == pytest.approx(hparams)
+    assert SPACE.decode([2.0, 0.5, -1]) == {"lr": 0.1, "width": 32, "act": "relu"}
+
+
+@pytest.mark.parametrize(
+    ("positions", "message"),
+    [
+        ([0.5], "positions: expected 3, one for each dimension, got 1"),
+        (
+            [0.5, float("nan"), 0.5],
+            r"positions: width: expected a finite number, got nan \(float\)",
+        ),
+    ],
+)
+def test_decode_wants_a_finite_position_for_each_dimension(positions, message):
+    with pytest.raises(UsageError, match=message):
+        SPACE.decode(positions)
+
+
 def test_an_empty_space_has_one_point():
     empty = Space({})
     assert empty.check({}) == {} == empty.sample(rng())
     assert empty.encode({}).shape == (0,)
+    assert empty.decode([]) == {}

@@ -2,6 +2,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.model_selection import train_test_split
 
 from popgrad.core.errors import UsageError
 from popgrad.data import Splits, stratified
@@ -64,6 +65,23 @@ def test_a_split_is_exact_disjoint_complete_and_stratified(counts, share, seed):
         assert abs(int((leave_y == cls).sum()) - validation * count / n) <= 1
 
 
+@given(
+    counts=st.lists(st.integers(2, 20), min_size=1, max_size=6),
+    share=st.floats(0, 1),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_a_split_is_that_of_scikit_learn(counts, share, seed):
+    targets = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    n, k = len(targets), len(counts)
+    targets = targets[torch.randperm(n, generator=torch.Generator().manual_seed(3))]
+    validation = min(max(round(share * n), k), n - k)
+    (stay, _), _ = stratified(torch.arange(n), targets, validation=validation, seed=seed)
+    kept, _ = train_test_split(
+        range(n), test_size=validation, stratify=targets.numpy(), random_state=seed
+    )
+    assert stay.tolist() == sorted(kept)
+
+
 def test_a_seed_decides_on_the_split():
     inputs, targets = torch.arange(60), torch.arange(60) % 3
 
@@ -97,7 +115,7 @@ def test_a_class_left_without_samples_is_refused():
         UsageError, match=r"validation: 10 samples cannot be split by class with 1 of them"
     ):
         stratified(torch.zeros(10), torch.arange(10) % 2, validation=1, seed=0)
-    with pytest.raises(UsageError, match=r"cannot be split by class .*1 member"):
+    with pytest.raises(UsageError, match=r"cannot be split by class .*a class has one sample"):
         stratified(torch.zeros(3), torch.tensor([0, 0, 1]), validation=2, seed=0)
 
 

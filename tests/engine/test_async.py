@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import popgrad
 from popgrad import AllMembersFailedError, Segment, UsageError, pbt, random_search
 from popgrad.core.interval import parse_interval
-from popgrad.core.population import Decision
+from popgrad.core.plan import Decision, Entry, plan_of
 from popgrad.engine.callbacks import Callbacks, IntervalEnd
 from popgrad.engine.limits import Limits
 from popgrad.engine.loop import Engine
@@ -499,3 +499,45 @@ def test_no_change_of_the_population_comes_to_a_halt(
         m for m in range(new_size) if m not in ran.last or ran.last[m].interval + 1 < intervals
     ]
     assert all(ran.last[m].failed for m in unfinished)  # who had nobody to inherit from
+
+
+# --- members that rest ----------------------------------------------------------------------------
+
+
+def napping() -> popgrad.Strategy:
+    """Members 0 and 1 rest after their first interval; the fifth decision wakes member 0."""
+
+    def step(rng: Any, population: Any, ready: Any, memory: Any) -> Any:
+        number = memory["number"]
+        seen = [*memory["seen"], [sorted(map(int, ready)), sorted(population.resting)]]
+        plan = {
+            member: Entry(
+                member,
+                population.hparams[member],
+                {},
+                rests=member < 2 and (member, number) != (0, 4),
+            )
+            for member in map(int, ready)
+        }
+        return plan_of(plan), {"number": number + 1, "seen": seen}
+
+    return popgrad.Strategy(init=lambda: {"number": 0, "seen": []}, step=step)
+
+
+def test_a_member_that_rests_is_ready_at_each_later_decision() -> None:
+    ran = Ran(strategy=napping(), size=4, intervals=4)
+    seen = ran.journal.decisions()[-1].memory["seen"]
+    assert isinstance(seen, list)
+    assert all(set(resting) <= set(ready) for ready, resting in seen)
+    trained = Counter(segment.member for segment in ran.journal.segments())
+    assert trained[1] == 1
+    assert trained[0] > 1
+
+
+@pytest.mark.parametrize("after", range(4, 11))
+def test_a_resumed_run_lets_rest_what_rested(after: int) -> None:
+    stopped = Ran(strategy=napping(), size=4, intervals=4, stop_after=after)
+    resumed = Ran(strategy=napping(), size=4, intervals=4, journal=stopped.journal)
+    whole = Ran(strategy=napping(), size=4, intervals=4)
+    trained = Counter(segment.member for segment in resumed.journal.segments())
+    assert trained == Counter(segment.member for segment in whole.journal.segments())

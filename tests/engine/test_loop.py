@@ -93,7 +93,7 @@ def test_the_record_holds_what_the_plan_said(ran: Trained) -> None:
 
 
 def test_an_heir_starts_from_its_donors_final_state_of_that_interval(ran: Trained) -> None:
-    heirs = [s for s in ran.segments if lineage.inherited(s)]
+    heirs = [s for s in ran.segments if s.id in lineage.inherited(ran.segments)]
     assert heirs
     for s in ran.segments:
         if s.source is not None:
@@ -105,7 +105,7 @@ def test_an_heir_starts_from_its_donors_final_state_of_that_interval(ran: Traine
 
 def test_exploring_leaves_alone_what_is_init_only(ran: Trained) -> None:
     for s in ran.segments:
-        if lineage.inherited(s):
+        if s.id in lineage.inherited(ran.segments):
             donor = ran.by_id[s.source]  # type: ignore[index]
             assert s.hparams["width"] == donor.hparams["width"]
             assert s.hparams["lr"] != donor.hparams["lr"]

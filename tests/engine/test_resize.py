@@ -8,7 +8,7 @@ import pytest
 
 import popgrad
 from popgrad import Segment, UsageError
-from popgrad.core.population import Decision
+from popgrad.core.plan import Decision
 from popgrad.doctor.run import examine_run
 from popgrad.engine.callbacks import IntervalEnd
 from popgrad.store.journal import Journal
@@ -362,3 +362,61 @@ def test_a_change_that_was_not_made_yet_can_be_taken_back(tmp_path: Path) -> Non
     assert go_on(tmp_path / "run", 4).stopped == "finished"
     go_on(tmp_path / "whole")
     assert record(tmp_path / "run") == record(tmp_path / "whole")
+
+
+# --- a budget that the members share ----------------------------------------------------------------------
+
+
+def shared(directory: Path, strategy: str, population: int, after: int) -> popgrad.Result:
+    """A run of 8 intervals whose members share a budget, stopped after a decision."""
+    stops = iter([False] * (after - 1))
+    return popgrad.run(
+        "quadratic", strategy=strategy, population=population, intervals=8, interval=3,  # type: ignore[arg-type]
+        executor="serial", directory=directory, on_interval=lambda _: next(stops, True),
+        outputs=False, progress=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("strategy", "size", "now", "after"),
+    [
+        *(("successive-halving", 9, now, after) for now, after in ((4, 1), (14, 1), (14, 3))),
+        *(("ipbt", 4, now, after) for now, after in ((2, 1), (3, 2), (6, 1), (8, 3))),
+    ],
+)
+def test_a_shared_budget_is_that_of_the_new_population_and_is_spent_exactly(
+    strategy: str, size: int, now: int, after: int, tmp_path: Path
+) -> None:
+    stopped = shared(tmp_path / "run", strategy, size, after)
+    assert stopped.record.shared_budget
+    result = popgrad.resume(tmp_path / "run", population=now, progress=False)
+    assert result.record.spent == 8 * now
+    assert result.size == {"successive-halving": now, "ipbt": 2 * now}[strategy]
+    assert result.stopped == "finished"
+    assert result.status.completed == 8
+
+
+@pytest.mark.parametrize(
+    ("strategy", "size", "now", "least"), [("successive-halving", 9, 4, 19), ("ipbt", 4, 2, 11)]
+)
+def test_a_population_whose_budget_is_spent_is_refused_with_what_would_do(
+    strategy: str, size: int, now: int, least: int, tmp_path: Path
+) -> None:
+    """Segments that are decided on count: they are trained whatever the size is."""
+    shared(tmp_path / "run", strategy, size, 3)
+    with pytest.raises(UsageError, match="pass --intervals too, at least") as caught:
+        popgrad.resume(tmp_path / "run", population=now, intervals=least - 1, progress=False)
+    assert str(caught.value).endswith(f"at least {least}")
+    result = popgrad.resume(tmp_path / "run", population=now, intervals=least, progress=False)
+    assert result.size == {"successive-halving": now, "ipbt": 2 * now}[strategy]
+    assert result.record.spent <= least * now
+    assert result.stopped == "finished"
+
+
+def test_sub_populations_get_another_size_without_a_shared_budget(tmp_path: Path) -> None:
+    stopped = shared(tmp_path / "run", "mf-pbt", 8, 2)
+    assert not stopped.record.shared_budget
+    result = popgrad.resume(tmp_path / "run", population=6, progress=False)
+    assert result.size == 6
+    # Three intervals of eight members are trained or decided on.
+    assert result.record.spent == 3 * 8 + 5 * 6

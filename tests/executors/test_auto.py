@@ -9,7 +9,7 @@ import pytest
 
 import popgrad
 from popgrad import RunError, UsageError
-from popgrad.core.population import Assignment, Outcome
+from popgrad.core.segment import Assignment, Outcome
 from popgrad.executors import auto
 from spies import Plain, odd
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from popgrad.core.errors import UsageError
-from popgrad.core.population import Assignment, Outcome, Telemetry
+from popgrad.core.segment import Assignment, Outcome, Telemetry
 from popgrad.executors.base import RETRIES, Attempt
 from popgrad.hardware import resolve_devices
 from popgrad.tasks import Context

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from popgrad.core.errors import RunError
-from popgrad.core.population import Assignment
+from popgrad.core.segment import Assignment
 from popgrad.executors.clocks import SLOW_START, START_LIMIT, StartClock, TrainingClock
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from threadpoolctl import threadpool_info
 
-from popgrad.core.population import Assignment
+from popgrad.core.segment import Assignment
 from popgrad.executors.serial import Serial
 from popgrad.tasks import Quadratic
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from popgrad import UsageError
 from popgrad.core.initial import first_hparams
-from popgrad.core.population import Assignment, Outcome
 from popgrad.core.seeding import Rng
+from popgrad.core.segment import Assignment, Outcome
 from popgrad.executors.base import RETRIES
 from popgrad.executors.simulated import Cluster, Simulated
 from spies import Spy

@@ -2,7 +2,7 @@
 
 import torch
 
-from popgrad.core.population import Assignment
+from popgrad.core.segment import Assignment
 from popgrad.executors.base import train_segment
 from popgrad.executors.tracebacks import format_exception
 from popgrad.tasks import Quadratic

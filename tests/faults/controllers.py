@@ -22,11 +22,12 @@ from popgrad import Context, LogUniform, Space, Uniform
 from popgrad.state import State
 from popgrad.strategies.base import Strategy
 from popgrad.strategies.pbt import pbt
+from seam import scripted
 
 # Forked from a process that has imported popgrad, computed nothing and started no thread: no import is waited
 # for, and a fork of this process, which may have had threads, is never computed in.
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["popgrad.runs.api", "popgrad.report.figures"])
+_CONTEXT.set_forkserver_preload(["popgrad.runs.api", "popgrad.reports.figures"])
 
 RUN: dict[str, Any] = {"population": 3, "intervals": 4, "interval": 3}
 GONE = 10.0  # seconds in which a worker has to notice that its controller is gone; it takes milliseconds
@@ -84,9 +85,10 @@ class Traced:
         return made
 
 
-def strategy() -> Strategy:
-    """Population Based Training, that tells when it decides."""
-    return moments.deciding(pbt(Traced().space, fraction=0.34))
+def strategy(*, parts: bool = False) -> Strategy:
+    """Population Based Training, or one that uses every part of a plan, that tells when it decides."""
+    space = Traced().space
+    return moments.deciding(scripted(space) if parts else pbt(space, fraction=0.34))
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class Session:
         every: Intervals between two checkpoints of a member.
         outputs: Whether tables and figures are written.
         population: Members that it goes on with, where a run is there already; None = as many.
+        parts: Whether its strategy uses every part of a plan: rests, lengths, transforms, an archive.
     """
 
     executor: str = "serial"
@@ -106,13 +109,14 @@ class Session:
     every: int = 1
     outputs: bool = False
     population: int | None = None
+    parts: bool = False
 
 
 def go_on(directory: Path, session: Session) -> popgrad.Result:
     """What one does who finds the directory: go on with the run, or start it where there is none."""
     given: dict[str, Any] = {
         "task": Traced(),
-        "strategy": strategy(),
+        "strategy": strategy(parts=session.parts),
         "executor": session.executor,
         "workers": session.workers,
         "on_segment": lambda segment: moments.tell("segment"),

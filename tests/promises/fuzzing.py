@@ -94,11 +94,16 @@ class Sandbox:
         )
 
     def create(self) -> None:
-        """Create the folder, with a finished run and the canaries."""
+        """Create the folder, with a finished run, a study and the canaries."""
+        from promises.test_fuzz import start_study
+
         self.work.mkdir(parents=True)
         Path(self.path / "small.json").write_text(json.dumps(SMALL))
         done = popgrad("run", str(self.path / "small.json"), "--dir", str(self.run))
         assert done.code == 0, done
+        (self.path / "asked").mkdir()
+        with contextlib.chdir(self.path / "asked"):
+            start_study()
         (self.run / "evil.py").write_text(self.evil)
         (self.run / "pack").mkdir()
         (self.run / "pack" / "__init__.py").write_text(self.evil)
@@ -499,10 +504,11 @@ def empty(folder: Path) -> None:
 
 def try_command_line(rng: random.Random, box: Sandbox, pool: list[Any]) -> object:
     """Call a command with random words."""
-    from promises.test_fuzz import COMMANDS, FIRST, parameter_values
+    from promises.test_fuzz import COMMANDS, FIRST, parameter_values, with_token
 
     empty(box.work)
     shutil.copytree(box.run, box.work / "run")
+    shutil.copytree(box.path / "asked", box.work, dirs_exist_ok=True)
     for name in ("small.json", "initial.json", "original.json"):
         (box.work / name).write_text(_FILES[name])
     command = rng.choice(sorted(COMMANDS))
@@ -523,7 +529,7 @@ def try_command_line(rng: random.Random, box: Sandbox, pool: list[Any]) -> objec
     ):
         return "skipped"
     argv = [word for word in argv if "evil" not in word and ".." not in word and "~" not in word]
-    call(*argv)
+    call(*with_token(argv))
     return argv
 
 

@@ -253,6 +253,6 @@ def test_a_run_of_another_format_is_refused_and_stays_as_it_is(
         lambda: popgrad.load(tmp_path / "run"),
         lambda: popgrad.resume(tmp_path / "run", task=Traced()),
     ):
-        with pytest.raises(RunError, match=rf"has format {version}, expected 2: .*{cure}"):
+        with pytest.raises(RunError, match=rf"has format {version}, expected 3: .*{cure}"):
             refused()
     assert (tmp_path / "run" / "journal.db").read_bytes() == before

@@ -13,12 +13,50 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from popgrad import data
-from popgrad.cli import app
+from popgrad.cli import app, watch
 from popgrad.cli.app import command as command_named
 from popgrad.config.model import RunConfig
+from popgrad.core.errors import UsageError
+from popgrad.dashboard import serve
+from popgrad.executors.ray import cluster
 from program import Done, popgrad
 
 SMALL = {"population": 3, "intervals": 2, "interval": "2", "executor": "serial", "outputs": False}
+STUDY = {
+    "population": 3,
+    "intervals": 2,
+    "interval": "2",
+    "score": "x",
+    "space": {"lr": {"kind": "uniform", "low": 0, "high": 1}},
+}
+
+
+@pytest.fixture(autouse=True)
+def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse every cluster: dozens of them, one after the other, take minutes and at times never answer."""
+
+    def refuse(address: str, options: object) -> None:
+        raise UsageError(
+            f"address: expected a running cluster, got {address!r}; there is none here"
+        )
+
+    monkeypatch.setattr(cluster, "_init", refuse)
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse to wait for a study, which is in progress until its callers have trained it."""
+
+    def refuse(_: float) -> None:
+        raise UsageError("DIR: it is in progress, and these tests do not wait for its end")
+
+    monkeypatch.setattr(watch, "_pause", refuse)
+
+
+@pytest.fixture(autouse=True)
+def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupt no server: it answers nothing, and ends as soon as it listens."""
+    monkeypatch.setattr(serve.Server, "run", lambda _: None)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +70,18 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
             '{"general": {"model": "fc"}, "train": {"num_worker_tot": 2}}'
         )
         assert popgrad("run", "small.json", "--dir", "run").code == 0
+        net = {"task": "digits", "options": {"n_hiddens": [4]}, **SMALL, "intervals": 1}
+        Path("net.json").write_text(json.dumps(net))
+        assert popgrad("run", "net.json", "--dir", "net", "--no-test").code == 0
+        start_study()
     return folder
+
+
+def start_study() -> None:
+    """Start a study in the working directory, and write the token of its first assignment."""
+    Path("study.json").write_text(json.dumps(STUDY))
+    assert popgrad("study", "study", "study.json").code == 0
+    Path("token").write_text(popgrad("ask", "study").json["token"])
 
 
 @contextmanager
@@ -215,7 +264,34 @@ VALUES: dict[str, list[str]] = {  # by what the help says an option takes
         "\x1b",
         "",
     ],
-    "DIR": ["run", ".", "nowhere", "new", "small.json", "small.json/x", "", "~", "\x1b[2J"],
+    "DIR": [
+        "run",
+        "net",
+        "study",
+        ".",
+        "nowhere",
+        "new",
+        "small.json",
+        "small.json/x",
+        "",
+        "~",
+        "\x1b[2J",
+    ],
+    "[FOLDER]": [".", "run", "nowhere", "small.json", "", "~", "x" * 300, "\x1b[2J"],
+    "[DIR]...": ["run", ".", "nowhere", "small.json", "", "\x1b[2J"],
+    "DIR...": ["run", ".", "study", "nowhere", "small.json", "", "\x1b[2J"],
+    "NAMES": [
+        "pbt",
+        "random-search,pbt:fraction=0.5",
+        "pbt:fraction=9",
+        "pbt:factors=[1,2],pbt",
+        "pbt,pbt",
+        "pbt:name=x",
+        "pbt:",
+        ",",
+        "",
+        "\x1b[2J",
+    ],
     "FILE": ["initial.json", "original.json", "small.json", "nowhere.json", "run", "", "a.toml"],
     "WHAT": ["run", ".", "pretrained:x", "pretrained:../../x", "run/checkpoints/0.safetensors", ""],
     "WEIGHTS": ["run", "nowhere", "small.json", ""],
@@ -247,6 +323,9 @@ VALUES: dict[str, list[str]] = {  # by what the help says an option takes
     ],
     "DEVICE": ["cpu", "auto", "cuda:99", "", "x"],
     "TIME": ["1s", "0", "x", "1e-9"],
+    "FIGURE": ["lineage", "founders", "results", "timeline", "lin", "", "\x1b[2J"],
+    "FORMAT": ["alife", "newick", "dot", "csv", "parquet", "json", "xml", "", "\x1b[2J"],
+    "WxH": ["4x3", "3", "x", "0x0", "1e9x1", "nanx1", "", "٣x٣"],
     "MODE": ["train", "traintest", "test", "val", "x"],
 }
 FIRST = {  # what makes each run short, where there is nothing wrong with the rest
@@ -266,10 +345,33 @@ FIRST = {  # what makes each run short, where there is nothing wrong with the re
         "--debug",
     ],
     "resume": ["run", "--executor=serial"],
-    **{name: ["run"] for name in ("replay", "show", "schedule", "test", "gc", "doctor")},
+    **{name: ["run"] for name in ("replay", "show", "watch", "schedule", "test")},
+    **{name: ["run"] for name in ("report", "gc", "doctor")},
+    "list": ["."],
+    "plot": ["run", "lineage"],
+    "export": ["run", "--format=csv"],
+    "soup": ["net"],
     "convert": ["original.json"],
     "data": ["mnist"],
     "tasks": [],
+    "strategies": [],
+    "new": ["script.py"],
+    "check": ["quadratic"],
+    "benchmark": [
+        "quadratic",
+        "--population=2",
+        "--intervals=2",
+        "--interval=1",
+        "--executor=serial",
+        "--seeds=1",
+        "--debug",
+    ],
+    "compare": ["run"],
+    "study": ["other", "study.json"],
+    "ask": ["study"],
+    "dashboard": ["run", "--port=0"],
+    "ablate": ["run", "--seeds=2", "--no-random-search"],
+    "tell": ["study", "TOKEN", "x=1", "--path=place"],
 }
 COMMANDS: Any = {name: command_named(name) for name in app.COMMANDS}
 
@@ -298,11 +400,22 @@ def lines(command: str) -> st.SearchStrategy[list[str]]:
     )
 
 
+def with_token(argv: list[str]) -> list[str]:
+    """Return words in which the token of the study in the working directory stands for TOKEN."""
+    return [Path("token").read_text() if word == "TOKEN" else word for word in argv]
+
+
 def called(folder: Path, argv: list[str]) -> Done:
     with inside(folder), pytest.MonkeyPatch.context() as patch:
+        argv = with_token(argv)
         patch.setattr(data, "download", lambda *_, **__: [])
+        patch.setattr("webbrowser.open", lambda _: True)
         patch.setenv("POPGRAD_DATA", "nowhere")
         return popgrad(*argv)
+
+
+EXAMPLES = {"check": 6}
+"""Command lines to try of the commands that take seconds each; 25 of all others."""
 
 
 def test_every_command_is_tried_and_works(finished: Path, tmp_path: Path) -> None:
@@ -317,7 +430,7 @@ def test_every_command_is_tried_and_works(finished: Path, tmp_path: Path) -> Non
 def test_any_command_line_runs_or_is_refused(
     command: str, finished: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    @settings(max_examples=25)
+    @settings(max_examples=EXAMPLES.get(command, 25))
     @given(lines(command))
     def tried(argv: list[str]) -> None:
         folder = Path(shutil.copytree(finished, tmp_path_factory.mktemp(command) / "copy"))

@@ -27,6 +27,7 @@ from popgrad.data.datasets import load as load_data
 from popgrad.record.schedule import Schedule
 from popgrad.state import digest, digest_leaves
 from popgrad.store.checkpoints import Checkpoints
+from popgrad.store.database import add
 from popgrad.tasks import Quadratic
 from program import Done, popgrad, refused
 
@@ -357,6 +358,16 @@ DECISIONS: dict[str, tuple[str, object]] = {
     "starts of texts": ("plan", {"starts": ["one", "two", "three"]}),
     "hparams of lists": ("plan", {"hparams": [[], [], []]}),
     "hparams of others": ("plan", {"hparams": [{}, {}, {}]}),
+    "rests of numbers": ("plan", {"rests": [1, 0, 0]}),
+    "too few rests": ("plan", {"rests": [True]}),
+    "lengths without a shared budget": ("plan", {"lengths": [2, 2, 2]}),
+    "lengths without end": ("plan", {"lengths": [10**12] * 3}),
+    "roles of lists": ("plan", {"roles": [[], [], []]}),
+    "transforms of texts": ("plan", {"transforms": ["shrink-perturb"] * 3}),
+    "keeps what is not there": ("plan", {"keep": [[0, 99]]}),
+    "archived from what is not there": ("plan", {"archived": [[0, 0, 99]]}),
+    "archived for no member": ("plan", {"archived": [[9, 0, 0]]}),
+    "a source of the archive without its segment": ("plan", {"sources": [-2, 1, 2]}),
     "memory is a list": ("memory", "[]"),
     "memory is deep": ("memory", DEEP),
 }
@@ -371,6 +382,31 @@ def test_a_decision_that_cannot_be_is_refused(what: str, place: Path) -> None:
         value = json.dumps({**json.loads(text), **value})
     change(place, f"UPDATE decisions SET {column} = ? WHERE number = 1", value)
     refused_by("resume", place)
+
+
+PARTS: dict[str, object] = {
+    "a list": [],
+    "evaluations without the score": {"evaluations": [[1, {}], [2, {"q": 1.0}]]},
+    "evaluations out of order": {"evaluations": [[2, {"q": 1.0}], [1, {"q": 1.0}]]},
+    "evaluations beyond its steps": {"evaluations": [[1, {"q": 1.0}], [10**30, {"q": 1.0}]]},
+    "evaluations of texts": {"evaluations": [["one", {"q": 1.0}]]},
+    "no samples": {"samples": {"q": []}},
+    "samples of texts": {"samples": {"q": ["one"]}},
+    "a length without end": {"length": 10**30},
+    "a length below": {"length": 0},
+    "a role that is a number": {"role": 5},
+    "a long role": {"role": "a" * 201},
+    "a transform without numbers": {"transform": ["shrink-perturb"]},
+    "a transform of infinite numbers": {"transform": ["shrink-perturb", {"keep": "inf"}]},
+}
+
+
+@pytest.mark.parametrize("what", PARTS)
+def test_parts_of_a_segment_that_cannot_be_are_refused(what: str, place: Path) -> None:
+    with closing(sqlite3.connect(place / "journal.db")) as database, database:
+        add(database, "parts", 1, 1, json.dumps(PARTS[what]))
+    for command in COMMANDS:
+        refused_by(command, place)
 
 
 def test_sources_that_run_in_a_circle_are_refused(place: Path) -> None:

@@ -294,6 +294,26 @@ def test_a_run_that_is_killed_while_its_population_changes(
     assert (decision.size, decision.plan.members) == (population, tuple(range(population)))
 
 
+# --- with every part of a plan ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("phase", "entry"),
+    [("deciding", 2), ("training", 8), ("committing", 9)],
+)
+def test_a_run_that_is_killed_with_every_part_of_a_plan(
+    phase: str, entry: int, wholes: Path, tmp_path: Path
+) -> None:
+    session = Session(parts=True, every=2)
+    kill = Kill(session, True, Moment(phase, entry, 0.5))
+    came = perform(Trial((kill,), session), tmp_path, wholes)
+    assert came["kills"][0]["killed"]
+    assert right(came)
+    segments, decisions = read(tmp_path / "run")
+    assert any(segment.transform for segment in segments)
+    assert any(decision.archived for decision in decisions)
+
+
 # --- a hundred -------------------------------------------------------------------------------------------
 
 

@@ -19,7 +19,7 @@ import popgrad
 from faults.forgetful import Event, image, recording, sqlite_library
 from popgrad import RunError, Segment
 from popgrad.core.errors import PopgradError
-from popgrad.core.population import Decision
+from popgrad.core.plan import Decision
 from popgrad.engine.callbacks import IntervalEnd
 from popgrad.store.checkpoints import Checkpoints
 from spies import Spy, read, record

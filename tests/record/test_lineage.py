@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from popgrad.core.errors import AllMembersFailedError, RunError, UsageError
-from popgrad.core.population import Segment
+from popgrad.core.segment import Segment
 from popgrad.record.lineage import (
     best_ever,
     best_segments,
@@ -167,16 +167,26 @@ def test_a_failed_member_never_wins(bad):
 def test_who_copied_whom():
     assert donors(FAMILY) == {1: {2: (0, 0)}, 3: {1: (2, 2)}}
     assert heirs(FAMILY) == {(0, 0): ((2, 1),), (2, 2): ((1, 3),)}
-    assert [(donor.id, heir.id) for donor, heir in jumps(lineage(FAMILY, 1))] == [
+    assert [
+        (donor.id, heir.id) for donor, heir in jumps(lineage(FAMILY, 1), inherited(FAMILY))
+    ] == [
         ((0, 0), (2, 1)),
         ((2, 2), (1, 3)),
     ]
 
 
 def test_going_back_to_an_own_earlier_segment_is_inheriting_too():
-    assert inherited(segment(0, 5, (0, 2), 0.1))
-    assert not inherited(segment(0, 5, (0, 4), 0.1))
-    assert not inherited(segment(0, 5, None, 0.1))
+    own = [segment(0, interval, (0, interval - 1), 0.1) for interval in range(1, 5)]
+    begin = segment(0, 0, None, 0.1)
+    assert inherited([begin, *own, segment(0, 5, (0, 2), 0.1)]) == {(0, 5)}
+    assert inherited([begin, *own, segment(0, 5, (0, 4), 0.1)]) == frozenset()
+
+
+def test_a_member_that_has_rested_continues_and_inherits_nothing():
+    rested = (segment(0, 0, None, 0.1), segment(1, 0, None, 0.1), segment(0, 4, (0, 0), 0.2))
+    assert inherited(rested) == frozenset()
+    assert donors(rested) == {}
+    assert inherited([*rested, segment(1, 4, (0, 0), 0.2)]) == {(1, 4)}
 
 
 def test_founders_count_the_fresh_ancestors_of_who_is_alive():

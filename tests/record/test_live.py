@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import popgrad
-from popgrad.core.population import Segment, Telemetry
+from popgrad.core.segment import Segment, Telemetry
 from popgrad.record.lineage import schedule
 from popgrad.record.live import live_points, live_values
 from popgrad.tasks import digits

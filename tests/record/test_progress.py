@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 
 from popgrad.core.errors import RunError
-from popgrad.core.population import Decision, Plan, Segment, SegmentId
+from popgrad.core.plan import Decision, Plan
+from popgrad.core.population import SegmentId
+from popgrad.core.segment import Segment
 from popgrad.core.space import Space
 from popgrad.record.progress import progress_after, recorded_starts
 from popgrad.record.record import Record

@@ -259,7 +259,7 @@ def test_the_first_members_start_with_what_they_are_given() -> None:
             "executor: expected one of processes, serial, .*, auto, got 'threads'",
         ),
         ({"device": "tpu"}, "device 'tpu' does not exist here; there is cpu"),
-        ({"strategy": "pb2"}, "strategy: expected pbt, random-search, .*got 'pb2'"),
+        ({"strategy": "cma"}, "strategy: expected pbt, tournament, .*got 'cma'"),
         (
             {"fraction": 0.7},
             r"fraction: expected a share of members in \[0, 0.5\] to replace, got 0.7",

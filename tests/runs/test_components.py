@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 import popgrad
-from popgrad import Space, Uniform, UsageError
+from popgrad import Space, Uniform, UsageError, config
 
 KEYS: dict[str, Any] = {"population": 4, "intervals": 3, "interval": 2, "executor": "serial"}
 
@@ -96,3 +96,68 @@ def test_a_run_keeps_its_direction_when_it_is_continued(tmp_path: Path) -> None:
     popgrad.run(Falling(), **KEYS, directory=tmp_path / "low")
     with pytest.raises(UsageError, match="the score of the task is 'loss', but the run was"):
         popgrad.resume(tmp_path / "low", task=Rising(), intervals=4)
+
+
+STARTING = {"kind": "uniform", "low": 0.0, "high": 0.9, "start": [0.1, 0.2]}
+
+
+def test_a_file_and_the_command_line_give_a_start_range_and_factors_by_name(tmp_path: Path) -> None:
+    text = """
+        task = "quadratic"
+        [strategy]
+        factors = {h1 = [0.5, 2.0], default = [3.0]}
+        [space]
+        h0 = {kind = "uniform", low = 0.0, high = 0.9, start = [0.1, 0.2]}
+    """
+    (tmp_path / "run.toml").write_text(text)
+    from_file = config.parse(config.read(tmp_path / "run.toml"))
+    words = [
+        "task=quadratic",
+        "strategy.factors={h1 = [0.5, 2.0], default = [3.0]}",
+        "space.h0={kind='uniform', low=0.0, high=0.9, start=[0.1, 0.2]}",
+    ]
+    from_words = config.parse(config.override({}, words))
+    assert from_file.space == from_words.space == {"h0": STARTING}
+    assert from_file.strategy == from_words.strategy
+
+
+def test_a_run_with_a_start_range_and_factors_by_name_is_as_given_and_continues(
+    tmp_path: Path,
+) -> None:
+    keys: dict[str, Any] = {
+        "space": {"h0": STARTING, "h1": Uniform(0.0, 1.0)},
+        "factors": {"h0": [0.5, 2.0], "default": [0.9]},
+        "seed": 3,
+        "fraction": 0.5,
+        **KEYS,
+    }
+    whole = popgrad.run("quadratic", **keys, directory=tmp_path / "whole")
+    popgrad.run("quadratic", **{**keys, "intervals": 2}, directory=tmp_path / "part")
+    resumed = popgrad.resume(tmp_path / "part", intervals=3)
+    assert whole.segments == resumed.segments
+    assert resumed.space["h0"] == Uniform(0.0, 0.9, start=(0.1, 0.2))
+
+    first = [segment for segment in whole.segments if segment.interval == 0]
+    assert all(0.1 <= segment.hparams["h0"] <= 0.2 for segment in first)
+    heirs = [s for s in whole.segments if s.source and s.source[0] != s.member]
+    assert {s.changes["h0"] for s in heirs} <= {0.5, 2.0}
+    assert {s.changes["h1"] for s in heirs} == {0.9}
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (
+            {"space": {"h0": {**STARTING, "start": [0.1, 1.0]}}},
+            r"^space\.h0: start: expected two numbers in \[0\.0, 0\.9\], the lower first, got ",
+        ),
+        ({"factors": {"h2": [0.5]}}, "^factors: unknown hyperparameter 'h2'"),
+        ({"factors": {"h0": 0.5}}, "factors: expected a list of numbers or a table"),
+    ],
+)
+def test_a_start_or_factors_that_cannot_be_used_are_refused_before_the_run(
+    keys: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        popgrad.run("quadratic", **KEYS, **keys, directory=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -4,6 +4,7 @@ import io
 import sys
 import types
 from contextlib import redirect_stderr
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ from rich.console import Console
 
 import popgrad
 from popgrad import Result, Space, Uniform, UsageError
-from popgrad.report.console import err
+from popgrad.reports.console import err
 from popgrad.runs.display import Display
-from popgrad.runs.progress import Course
+from popgrad.runs.progress import Course, LiveTable, NotebookTable
 from spies import Spy
 
 GIVEN: dict[str, Any] = {"population": 3, "intervals": 2, "executor": "serial"}
@@ -56,9 +57,10 @@ def test_a_run_says_what_it_will_do_how_it_goes_and_what_to_do_next(
         "  popgrad resume my-run --intervals 4",
     ]
 
-    popgrad.resume("my-run", intervals=3)
+    popgrad.resume("my-run", intervals=3, tracker="tensorboard")
     lines = capsys.readouterr().err.splitlines()
     assert lines[1] == "continued after 2 intervals"
+    assert lines[3] == "logged to tensorboard"
 
 
 def test_a_run_in_memory_says_so_and_a_task_instance_has_to_be_passed_again(
@@ -197,6 +199,15 @@ def test_many_segments_do_not_flood_a_notebook(notebook: Handle) -> None:
     assert len(notebook.shown) < 40
 
 
+def test_a_name_cannot_leave_its_place_in_a_notebook(notebook: Handle) -> None:
+    name = "<img src=x onerror=alert(1)>\x1b[2J\u202e"
+    table = NotebookTable(LiveTable(replace(COURSE, score=name, start=name)), [name])
+    table.print(name)
+    html = notebook.shown[-1]["text/html"]
+    assert "&lt;img" in html
+    assert not any(each in html for each in ("<img", "\x1b", "\u202e"))
+
+
 def test_a_notebook_shows_how_far_an_interrupted_run_has_come(notebook: Handle) -> None:
     def stop(end: object) -> None:
         raise KeyboardInterrupt
@@ -254,7 +265,7 @@ def test_a_figure_is_a_picture_in_a_notebook(result: Result, name: str) -> None:
 
 
 def test_an_unknown_figure_is_refused(result: Result) -> None:
-    with pytest.raises(UsageError, match="figure: expected schedule, results, got 'loss'"):
+    with pytest.raises(UsageError, match=r"figure: expected schedule, lineage, .* got 'loss'"):
         result.figure("loss")
 
 

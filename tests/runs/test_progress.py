@@ -12,7 +12,8 @@ import pytest
 from rich.console import Console
 
 from popgrad.cli.app import app
-from popgrad.core.population import Decision, Plan, Segment
+from popgrad.core.plan import Decision, Plan
+from popgrad.core.segment import Segment
 from popgrad.core.space import Constant, LogUniform, Space, Uniform
 from popgrad.engine.callbacks import Callbacks, IntervalEnd
 from popgrad.runs.display import Display

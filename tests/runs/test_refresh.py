@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 import popgrad
-from popgrad.core.population import Segment
 from popgrad.core.score import Score
+from popgrad.core.segment import Segment
 from popgrad.engine.callbacks import IntervalEnd
 from popgrad.executors.interpreter import interpreter
 from popgrad.runs import refresh

@@ -45,6 +45,36 @@ def test_a_lineage_that_is_trained_again_ends_with_the_same_bits(
     assert record(run) == before
 
 
+def test_every_segment_is_trained_again_to_the_same_bits(run: Path) -> None:
+    recorded = popgrad.load(run, task=odd())
+    for segment in recorded.segments:
+        member, interval = segment.id
+        found = popgrad.replay(run, member, interval=interval, task=odd())
+        assert found.identical
+        assert found.winner.segment == segment
+        assert digest(found.winner.state) == segment.digest
+        assert len(found.winner.lineage) == interval + 1
+
+
+def test_an_interval_without_a_member_is_the_winners(run: Path) -> None:
+    winner = popgrad.load(run, task=odd()).winner.segment.member
+    found = popgrad.replay(run, interval=2, task=odd())
+    assert found.winner.segment.id == (winner, 2)
+    fresh = popgrad.replay_schedule(run, 7, interval=2, task=odd(), progress=False)
+    assert fresh.winner.segment.last_step == 9
+
+
+@pytest.mark.parametrize("interval", [5, -1, "2"])
+def test_a_segment_that_does_not_exist_is_refused_with_those_that_do(
+    run: Path, interval: Any
+) -> None:
+    expected = f"no segment of member 1 in interval {interval}; its intervals lie in 0..4"
+    with pytest.raises(UsageError, match=expected):
+        popgrad.replay(run, 1, interval=interval, task=odd())
+    with pytest.raises(UsageError, match=r"members lie in 0\.\.3"):
+        popgrad.replay(run, 9, interval=0, task=odd())
+
+
 def test_a_replay_reads_no_checkpoint(tmp_path: Path) -> None:
     popgrad.run(odd(), directory=tmp_path / "run", executor="processes", workers=2, **GIVEN)
     for path in (tmp_path / "run" / "checkpoints").iterdir():

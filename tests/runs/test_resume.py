@@ -326,3 +326,18 @@ def test_a_run_that_is_killed_twice_gives_the_record_of_one_that_was_not(tmp_pat
     assert sorted(left) == sorted(
         path.name for path in (tmp_path / "whole" / "checkpoints").iterdir()
     )
+
+
+def test_an_interrupted_run_without_a_checkpoint_of_its_winner_has_its_figures_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("popgrad.store.checkpoints.time.sleep", waited.append)
+    directory = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        popgrad.run(odd(), directory=directory, on_interval=stop_at(1), checkpoint_every=9, **GIVEN)
+    assert waited == []
+    assert (directory / "results.png").exists()
+    assert not (directory / "best.json").exists()
+    popgrad.resume(directory, task=odd(), progress=False)
+    assert (directory / "best.json").exists()

@@ -33,3 +33,8 @@ def test_what_is_left_by_who_was_killed_is_told_from_all_else(tmp_path: Path) ->
         assert leftovers(tmp_path) == [aside]
     assert leftovers(tmp_path) == []
     assert {path.name for path in tmp_path.iterdir()} == set(names)
+
+
+def test_a_path_without_a_name_is_a_directory() -> None:
+    with pytest.raises(IsADirectoryError), replacing(Path()):
+        pass

@@ -50,6 +50,22 @@ def test_one_at_a_time(tmp_path: Path) -> None:
         pass
 
 
+def test_a_lock_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Directory(tmp_path)
+    waits: list[float] = []
+    first = place.locked()
+    first.__enter__()
+
+    def release(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 20:
+            first.__exit__(None, None, None)
+
+    monkeypatch.setattr(time, "sleep", release)
+    with place.locked(60):
+        assert len(waits) == 20
+
+
 def test_the_lock_is_given_back_when_work_fails(tmp_path: Path) -> None:
     place = Directory(tmp_path)
     with pytest.raises(KeyboardInterrupt), place.locked():

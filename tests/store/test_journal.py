@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from popgrad.core.errors import RunError
-from popgrad.core.population import Decision, Plan, Segment, Telemetry
+from popgrad.core.plan import Decision, Plan
+from popgrad.core.segment import Segment, Telemetry
 from popgrad.store.journal import Journal
 
 indices = st.integers(0, 2**40)
@@ -59,6 +60,43 @@ def written(path: Path, rows: int = 300) -> Path:
     append(journal, *(segment(i, error="x" * 500) for i in range(rows)))
     journal.close()
     return path
+
+
+@pytest.mark.parametrize("readonly", [False, True])
+def test_a_path_makes_its_table_and_is_read_back(tmp_path: Path, readonly: bool) -> None:
+    path = tmp_path / "journal.db"
+    journal = Journal(path, create=True)
+    append(journal, segment(0))
+    assert journal.path((0, 0)) == ""
+    journal.append_segments([segment(1)], [Telemetry(path="mine/ü")])
+    journal.append_segments([segment(1)], [Telemetry(path="another time")])
+    journal.close()
+    again = Journal(path, readonly=readonly)
+    assert (again.path((0, 0)), again.path((1, 0))) == ("", "mine/ü")
+    assert again.telemetry() == {(0, 0): Telemetry(), (1, 0): Telemetry(path="mine/ü")}
+    assert again.segment((1, 0)) == segment(1)
+    assert again.segment((2, 0)) is None
+    again.close()
+
+
+def test_another_table_of_that_name_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "journal.db", rows=1)
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TABLE paths (interval INTEGER, member INTEGER, path BLOB)")
+    database.close()
+    with pytest.raises(RunError, match="other tables than the journal"):
+        Journal(path)
+
+
+def test_the_version_changes_when_another_process_writes(tmp_path: Path) -> None:
+    journal, other = Journal(tmp_path / "j", create=True), Journal(tmp_path / "j")
+    before = journal.version()
+    append(journal, segment(0))
+    assert journal.version() == before
+    append(other, segment(1))
+    assert journal.version() != before
+    journal.close()
+    other.close()
 
 
 @contextmanager
@@ -332,7 +370,7 @@ def test_what_is_no_journal_is_refused_in_one_line(
 
 def test_another_format_says_which_is_read(tmp_path: Path) -> None:
     FOREIGN["other format"](tmp_path / "journal.db")
-    newer = "has format 99, expected 2: it was written by a newer popgrad; update popgrad"
+    newer = "has format 99, expected 3: it was written by a newer popgrad; update popgrad"
     with pytest.raises(RunError, match=newer):
         Journal(tmp_path / "journal.db")
 
@@ -344,7 +382,7 @@ def test_the_format_that_was_never_released_is_refused_and_left_as_it_is(
     path = written(tmp_path / "journal.db")
     database(path, "UPDATE about SET value = '1' WHERE key = 'format'")
     before = path.read_bytes()
-    older = "has format 1, expected 2: it was written by a development version of popgrad"
+    older = "has format 1, expected 3: it was written by a development version of popgrad"
     with pytest.raises(RunError, match=older):
         Journal(path, readonly=readonly)
     assert path.read_bytes() == before

@@ -3,6 +3,7 @@
 import logging
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,13 @@ import pytest
 
 import popgrad
 from popgrad.core.errors import RunError, UsageError
+from popgrad.core.plan import Plan
+from popgrad.core.space import Space
+from popgrad.store.directory import open_record
 from popgrad.store.journal import Journal
 from popgrad.store.storage import Storage
+from popgrad.strategies import Memory, Strategy, random_search
+from popgrad.tasks import Quadratic
 from program import popgrad as program
 
 INTERVALS = 4
@@ -71,6 +77,28 @@ def test_a_run_goes_on_from_storage_as_if_nothing_had_been_lost(
     popgrad.resume(directory)
     assert record(directory) == expected
     assert record(popgrad.fetch(storage, tmp_path / "again")) == expected  # the copy is kept up too
+
+
+def keeping(space: Space) -> Strategy:
+    """A strategy that never copies, and archives the first state of member 0."""
+    strategy = random_search(space)
+
+    def step(*given: Any) -> tuple[Plan, Memory]:
+        plan, memory = strategy.step(*given)
+        return replace(plan, keep=((0, 0),)), memory
+
+    return strategy._replace(step=step)
+
+
+def test_the_copy_has_the_states_that_a_strategy_has_archived(tmp_path: Path) -> None:
+    with pytest.raises(LostError):
+        popgrad.run(
+            "quadratic", strategy=keeping(Quadratic().space), population=2, intervals=5, interval=5,
+            executor="serial", directory=tmp_path / "run", storage=str(tmp_path / "storage"),
+            on_interval=lose(3), progress=False,
+        )  # fmt: skip
+    archived = open_record(tmp_path / "run", all_decisions=True).by_id[0, 0]
+    assert (tmp_path / "storage" / "checkpoints" / f"{archived.digest}.safetensors").exists()
 
 
 def test_the_copy_has_the_checkpoints_that_the_run_has_and_no_others(tmp_path: Path) -> None:

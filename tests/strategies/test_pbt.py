@@ -69,6 +69,12 @@ def test_resampling_can_replace_perturbation():
     assert [got.changes[heir]["lr"] for heir in heirs(got)] == ["resampled"] * 2
 
 
+def test_factors_may_be_given_by_name():
+    got = plan(population(np.arange(10.0)), factors={"lr": [3.0], "default": [0.8]})
+    assert [got.changes[heir]["lr"] for heir in heirs(got)] == [3.0] * 2
+    assert got == plan(population(np.arange(10.0)), factors=[3.0])
+
+
 def test_two_heirs_and_two_runs_draw_differently():
     members = population(np.arange(40.0))
     values = [
@@ -83,6 +89,8 @@ def test_two_heirs_and_two_runs_draw_differently():
     [
         ({"fraction": 0.6}, r"fraction: expected .* in \[0, 0.5\] .*, got 0.6"),
         ({"factors": (1.0,)}, "factors"),
+        ({"factors": {"rl": [2.0]}}, "factors: unknown hyperparameter 'rl'"),
+        ({"factors": {"lr": [1.0]}}, r"factors\.lr: expected numbers above 0 and other than 1"),
         ({"resample_probability": 2}, r"resample_probability: expected .* in \[0, 1\], got 2"),
         ({"burn_in": -1}, "burn_in: expected a number of intervals, 0 or more, got -1"),
         ({"burn_in": 1.5}, "burn_in: expected .*, got 1.5"),

@@ -1,7 +1,10 @@
 """The task that everybody tries first."""
 
 import math
+import subprocess
+import sys
 
+import pytest
 import torch
 from torch import nn
 
@@ -35,6 +38,22 @@ def test_the_splits_are_as_promised_and_the_same_for_every_run():
     assert not torch.equal(splits.test[0], other.test[0])
     assert splits.train[0].min() == 0.0
     assert splits.train[0].max() == 1.0
+
+
+def test_the_samples_are_those_of_scikit_learn(monkeypatch):
+    whole = digits().data()
+    monkeypatch.setattr(sys.modules[digits.__module__], "find_spec", lambda _: None)
+    for split in ("train", "validation", "test"):
+        for found, expected in zip(whole[split], digits().data()[split], strict=True):
+            assert torch.equal(found, expected)
+
+
+@pytest.mark.slow
+def test_the_data_are_read_without_importing_scikit_learn():
+    """Its import takes as long as torch's, in every process that trains."""
+    code = "import sys; from popgrad.tasks import digits; digits().data(); print('sklearn' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False", done
 
 
 def test_options_act():

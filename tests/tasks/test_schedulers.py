@@ -39,6 +39,9 @@ SCHEDULERS = {
     "warmup, cosine": lambda o: schedules.SequentialLR(
         o, [schedules.LinearLR(o, 0.1, total_iters=5), schedules.CosineAnnealingLR(o, 60)], [5]
     ),
+    "warmup, steps": lambda o: schedules.SequentialLR(
+        o, [schedules.LinearLR(o, 0.1, total_iters=35), schedules.MultiStepLR(o, [5, 9])], [35]
+    ),
     "chained": lambda o: schedules.ChainedScheduler(
         [schedules.LinearLR(o), schedules.ExponentialLR(o, 0.9)]
     ),

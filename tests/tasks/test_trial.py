@@ -178,9 +178,9 @@ SLIPS: dict[str, tuple[dict[str, Any], str]] = {
         {"metrics": lambda outputs, targets: 0.5},
         "metrics: expected numbers by name, such as {'accuracy': 0.9}, got 0.5",
     ),
-    "a metric of each class": (
-        {"metrics": lambda outputs, targets: {"accuracy": outputs.mean(0)}},
-        "metric 'accuracy': expected a number, got a tensor of shape [3]; take its mean(), or give each "
+    "a metric of each output": (
+        {"metrics": lambda outputs, targets: {"accuracy": outputs[:2]}},
+        "metric 'accuracy': expected a number, got a tensor of shape [2, 3]; take its mean(), or give each "
         "entry a name of its own",
     ),
     "another score": (

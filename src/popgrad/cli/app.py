@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import inspect
 import re
 import signal
 import sys
@@ -20,6 +21,7 @@ _HELP = "Population Based Training for PyTorch: a trained model and the schedule
 _SETTINGS: Mapping[str, Any] = {"help_option_names": ["-h", "--help"]}
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
+    "new": ("new", "Write a small script with a training loop, to start from."),
     "run": ("training", "Train a population, and show the winner and its schedule."),
     "resume": (
         "training",
@@ -29,20 +31,62 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "training",
         "Retrain the winner along its lineage, and compare every bit; or a new model under its schedule.",
     ),
+    "ablate": (
+        "ablation",
+        "Train the winner's schedule, and constants, alone with fresh seeds: did the schedule help?",
+    ),
     "train": (
         "training",
         "Train one network under a given schedule, and test it beside the training.",
+    ),
+    "benchmark": (
+        "compare",
+        "Train several strategies with several seeds under equal budgets, and compare them.",
+    ),
+    "compare": ("compare", "Compare runs: what helped, by how much, and how sure that is."),
+    "study": (
+        "study",
+        "Create a study, whose members are trained by its callers, and print its status.",
+    ),
+    "ask": ("study", "Print the next assignment of a study as JSON, and lease it."),
+    "tell": ("study", "Record the outcome of an assignment of a study."),
+    "list": (
+        "listing",
+        "List the runs below a folder with their status and best score, the newest first.",
     ),
     "show": (
         "inspect",
         "Show the status of a run, its winner, schedule and lineage, also while it is in progress.",
     ),
+    "watch": ("watch", "Show a run that was started elsewhere, until it ends."),
+    "dashboard": (
+        "see",
+        "Show runs in a browser, also while they are in progress, until Ctrl-C.",
+    ),
     "schedule": ("inspect", "Print the schedule that trained the winner, or any member."),
+    "plot": (
+        "plot",
+        "Draw a figure of a run: its schedule, family tree, founders, scores or workers.",
+    ),
+    "export": ("export", "Write the record of a run, or its family tree, for other tools."),
+    "report": (
+        "report_page",
+        "Write the report of a run: one page that opens offline, with its lineage, schedule and scores.",
+    ),
     "test": (
         "inspect",
         "Test a run's winner, one of its members or checkpoints, or a pretrained network.",
     ),
+    "soup": (
+        "inspect",
+        "Average the last members' weights to one model, and compare it with the winner.",
+    ),
+    "check": (
+        "check",
+        "Train short segments of a task in ways that must give equal bits, and name what differs.",
+    ),
     "tasks": ("inspect", "List the built-in tasks, their spaces, and their options."),
+    "strategies": ("inspect", "List the strategies, and their options with defaults."),
     "doctor": ("maintain", "Examine the installation, or a run, and advise."),
     "gc": ("maintain", "Delete the checkpoints of a run that nothing needs."),
     "data": ("maintain", "Download a data set; existing files are checked and kept."),
@@ -57,14 +101,30 @@ A module is imported when its command is used, since torch takes seconds; the he
 """
 
 EXAMPLES: Mapping[str, str] = {
+    "new": "popgrad new train.py",
     "run": "popgrad run digits --population 8 --set strategy.fraction=0.25",
     "resume": "popgrad resume runs/first --intervals 40",
     "replay": "popgrad replay runs/first",
+    "ablate": "popgrad ablate runs/first --seeds 10",
     "train": "popgrad train vanilla.toml --mode traintest",
+    "benchmark": "popgrad benchmark digits --strategies pbt,random-search --seeds 5",
+    "compare": "popgrad compare runs/benchmark-digits --figure compare.png",
+    "study": "popgrad study runs/asked study.toml",
+    "ask": "popgrad ask runs/asked --wait 60",
+    "tell": "popgrad tell runs/asked TOKEN accuracy=0.9 --path my/checkpoint-17",
+    "list": "popgrad list runs",
     "show": "popgrad show runs/first",
-    "schedule": "popgrad schedule runs/first --merged --csv",
+    "watch": "popgrad watch runs/first",
+    "dashboard": "popgrad dashboard runs --open",
+    "schedule": "popgrad schedule runs/first --explain",
+    "plot": "popgrad plot runs/first lineage -o lineage.svg",
+    "export": "popgrad export runs/first --format newick -o tree.nwk",
+    "report": "popgrad report runs/first",
     "test": "popgrad test runs/first",
+    "soup": "popgrad soup runs/first --test",
+    "check": "popgrad check train.py:train",
     "tasks": "popgrad tasks",
+    "strategies": "popgrad strategies",
     "doctor": "popgrad doctor runs/first",
     "gc": "popgrad gc runs/first --dry-run",
     "data": "popgrad data mnist",
@@ -78,8 +138,15 @@ def command(name: str) -> Any:
     """Return a command with all its options; its module is imported."""
     function = getattr(importlib.import_module(f"popgrad.cli.{COMMANDS[name][0]}"), name)
     single = typer.Typer(add_completion=False, context_settings=dict(_SETTINGS))
-    single.command(name, cls=_Command, epilog=f"Example: {EXAMPLES[name]}")(_guard(function))
+    text = _unwrapped(inspect.getdoc(function) or "")
+    epilog = f"Example: {EXAMPLES[name]}"
+    single.command(name, cls=_Command, help=text, epilog=epilog)(_guard(function))
     return typer.main.get_command(single)
+
+
+def _unwrapped(docstring: str) -> str:
+    """Return a docstring with each paragraph on one line, which the terminal wraps at its width."""
+    return "\n\n".join(" ".join(part.split()) for part in docstring.split("\n\n"))
 
 
 class _Command(TyperCommand):
@@ -111,7 +178,7 @@ app = typer.Typer(cls=_Commands, context_settings=dict(_SETTINGS))
 def main() -> None:
     """Run the program.
 
-    Exit codes: 0; 2 for a user's mistake; 1 for a run that fails; 130 for Ctrl-C and SIGTERM.
+    Exit codes: 0; 2 for a user's mistake; 1 for a run that fails, or a finding; 130 for Ctrl-C and SIGTERM.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     printing.prepare()

@@ -10,7 +10,8 @@ from popgrad import config as configuration
 from popgrad.config import RunConfig
 from popgrad.config.original import convert, is_original
 from popgrad.core.errors import UsageError
-from popgrad.core.population import SegmentId, Telemetry
+from popgrad.core.population import SegmentId
+from popgrad.core.segment import Telemetry
 from popgrad.gates.files import read_bytes
 from popgrad.gates.sizes import TEXT, parse_json, parse_toml
 from popgrad.record.check import check_record
@@ -48,6 +49,10 @@ def read_config(
         UsageError: The file cannot be read, or a value is not allowed.
     """
     values, notes = _read(what, mode)
+    if values.get("task") == "study" and "lease" in values:
+        raise UsageError(
+            f"{what} describes a study, which has no task to train: create one by `popgrad study DIR {what}`"
+        )
     keys = {key: value for key, value in keys.items() if value is not None}
     if {"intervals", "epochs"} <= keys.keys():
         raise UsageError("intervals, epochs: given both, which set the same length; give one")

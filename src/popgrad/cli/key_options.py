@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Annotated, Any
 
 import typer
@@ -53,18 +53,23 @@ def _keys(command: Command) -> Iterator[Key]:
             yield key
 
 
-def takes_keys(command: Command) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def takes_keys(
+    command: Command, *, without: Collection[str] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the options of its keys.
 
     The decorated function takes `keys`, a mapping of the keys that were given, and for `run` `strategy`, a
     mapping of the strategy's given settings. In place of these, the command has an option for each key.
 
     Args:
-        command: Command that the function implements.
+        command: Command that the function implements, or that it has the options of.
+        without: Names of keys whose options it does not have.
     """
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        generated = [_key_parameter(key, command) for key in _keys(command)]
+        generated = [
+            _key_parameter(key, command) for key in _keys(command) if key.name not in without
+        ]
         names = [parameter.name for parameter in generated]
         missing = {parameter.name: parameter.default for parameter in generated}
         # On the command line of `run`, an option without a value sets the opposite of the default.
@@ -127,6 +132,8 @@ def _key_parameter(key: Key, command: Command) -> inspect.Parameter:
     elif option.metavar is None:
         kind = bool
         default = False
+    elif isinstance(key.default, list):
+        kind = list[str] | None  # it may be repeated
     declared = typer.Option(
         names,
         metavar=option.metavar or "",  # an option without a value shows no type
@@ -152,7 +159,7 @@ def with_default(key: Key) -> str:
     if key.default is True:
         return f"{key.sentence} This turns it off."
     default = key.default if isinstance(key.default, str) else key.default_text
-    if key.accepted is bool or not default:
+    if key.accepted is bool or not default or key.default == []:
         return key.sentence
     return f"{key.sentence} Default: {default}."
 

@@ -12,8 +12,8 @@ from contextlib import contextmanager, redirect_stdout
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from popgrad.report.console import err as err
-from popgrad.report.escape import Escaping
+from popgrad.reports.console import err as err
+from popgrad.reports.escape import Escaping
 
 _BOUNDLESS = 10_000  # columns
 
@@ -90,8 +90,27 @@ def print_text(text: str) -> None:
 
 
 @contextmanager
+def growing_bar(description: str, *, plain: bool) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar for work of a size that is known later; gives a function of what is done and of all."""
+    with _progress(plain) as progress:
+        bar = progress.add_task(description, total=None)
+
+        def update(done: int, total: int) -> None:
+            progress.update(bar, completed=done, total=total)
+
+        yield update
+
+
+@contextmanager
 def progress_bar(description: str, total: int, *, plain: bool) -> Iterator[Callable[[], None]]:
     """Show a bar for segments that are trained one after the other; gives a function to advance it."""
+    with _progress(plain) as progress:
+        bar = progress.add_task(description, total=total)
+        yield lambda: progress.advance(bar)
+
+
+def _progress(plain: bool) -> Progress:
+    """Return a display of bars on standard error; it shows nothing if that is no terminal."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -99,6 +118,4 @@ def progress_bar(description: str, total: int, *, plain: bool) -> Iterator[Calla
         TimeRemainingColumn(),
     )
     hidden = plain or not err.is_terminal
-    with Progress(*columns, console=err, disable=hidden, transient=True) as progress:
-        bar = progress.add_task(description, total=total)
-        yield lambda: progress.advance(bar)
+    return Progress(*columns, console=err, disable=hidden, transient=True)

@@ -1,26 +1,24 @@
-"""Reports of the commands: evaluation, final report, replay, doctor, gc, tasks."""
+"""Reports of the commands: evaluation, soup, final report, replay, doctor, gc, tasks, strategies."""
 
 import dataclasses
 import inspect
+import json
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from rich.console import Group
-from rich.live import Live
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from popgrad.cli.printing import out, print_folded, print_json, print_line
-from popgrad.core.population import Segment
-from popgrad.core.space import Space
+from popgrad.cli.printing import out, print_folded, print_json, print_line, print_text
+from popgrad.core.segment import Segment
+from popgrad.record.explanation import Explanation
 from popgrad.record.live import Curves
 from popgrad.record.record import Record
-from popgrad.report.escape import Escaped
-from popgrad.report.text import ROWS, lineage_line, schedule_table, summary, summary_data
+from popgrad.reports.text import ROWS, lineage_line, schedule_table, summary, summary_data
+from popgrad.reports.tree import TreeTable, tree_data
 from popgrad.runs.advice import call, command, next_steps, shown_path
 from popgrad.runs.status import Status
 
@@ -29,11 +27,10 @@ if TYPE_CHECKING:  # each of these needs torch, which takes seconds
     from popgrad.runs.evaluate import Evaluation
     from popgrad.runs.replay import Replay
     from popgrad.runs.result import Result
+    from popgrad.runs.soup import Soup
     from popgrad.store.retention import Garbage
 
 _MARKS = {"ok": ("✓", "green"), "note": ("·", "yellow"), "problem": ("✗", "bold red")}
-_WATCH_PERIOD = 2.0
-"""Seconds between two views of a run in progress."""
 _OUTPUTS = (".png", ".csv", ".safetensors")
 
 
@@ -62,6 +59,7 @@ class Run(Protocol):
 
 def finish(result: "Result", *, read_test: bool, as_json: bool) -> None:
     """Print the final report: the summary, and the winner on data that selection has never seen."""
+    read_test = read_test and result.has_test
     metrics = result.test(reader="final report") if read_test else None
     show(result, as_json=as_json, test=metrics)
     if as_json:
@@ -80,29 +78,15 @@ def finish(result: "Result", *, read_test: bool, as_json: bool) -> None:
 def show_run(run: Run, *, every_row: bool, as_json: bool) -> None:
     """Print the status of a run, and what `show` prints."""
     if not as_json:
-        print_folded(_status_line(run))
+        print_folded(status_line(run))
     show(run, as_json=as_json, every_row=every_row)
 
 
-def watch(open_run: Callable[[], Run]) -> None:
-    """Show a run until it is no longer in progress.
-
-    Args:
-        open_run: Opens the run as far as it has come.
-    """
-    with Live(console=out, auto_refresh=False) as live:
-        while True:
-            run = open_run()
-            shown = Group(Text(_status_line(run)), summary(run.record, run.telemetry))
-            live.update(Escaped(shown), refresh=True)
-            if run.status.state != "in progress":
-                return
-            time.sleep(_WATCH_PERIOD)
-
-
-def _status_line(run: Run) -> str:
+def status_line(run: Run) -> str:
     """Return the status of a run, and of an interrupted one how to continue it."""
     line = run.status.describe()
+    if run.record.study is not None:
+        return f"study, {line}"
     if run.status.state != "interrupted" or run.directory is None:
         return line
     if run.record.given_task:
@@ -141,16 +125,59 @@ def show(
     print_json(data | ({"test": _plain(test)} if test is not None else {}))
 
 
-def show_schedule(lineage: Sequence[Segment], space: Space, curves: Curves) -> None:
+def show_tree(run: Run, *, every_branch: bool, as_json: bool) -> None:
+    """Print the ancestry of the members as a tree.
+
+    Args:
+        run: The run.
+        every_branch: Whether to show every member, and branches that died out.
+        as_json: Whether to print JSON instead.
+    """
+    directory = run.directory
+    if as_json:
+        data = {"directory": None if directory is None else str(directory)}
+        print_json(data | tree_data(run.record, every_branch=every_branch))
+        return
+
+    print_folded(status_line(run))
+    if not run.record.segments:
+        print_line("No segment is finished yet.")
+        return
+    more = "" if directory is None else f"{command('show', directory)} --tree --all"
+    out.print(TreeTable(run.record, every_branch=every_branch, more=more))
+
+
+def show_schedule(lineage: Sequence[Segment], record: Record, curves: Curves) -> None:
     """Print a lineage and the hyperparameters along it.
 
     Args:
         lineage: Segments of the lineage, root first.
-        space: Dimensions that were searched; constants are left out.
+        record: Record of the run; constants of its space are left out.
         curves: Telemetry by segment, for live values.
     """
-    out.print(Text.assemble(("Lineage  ", "bold"), lineage_line(lineage)))
-    out.print(schedule_table(lineage, space, curves))
+    out.print(Text.assemble(("Lineage  ", "bold"), lineage_line(lineage, record.copied)))
+    out.print(schedule_table(lineage, record.space, curves))
+
+
+def show_explanations(explanations: Sequence[Explanation], *, as_json: bool) -> None:
+    """Print the shape of each hyperparameter's path, and the code that makes it."""
+    if as_json:
+        print_json([explanation.row() for explanation in explanations])
+        return
+
+    table = Table.grid(padding=(0, 2))
+    for explanation in explanations:
+        if explanation.fits:
+            words = explanation.description
+        else:
+            words = f"no simple shape fits; nearest: {explanation.description}"
+        off = f"off by {explanation.error:.2g} perturbations"
+        table.add_row(Text(explanation.name, style="bold"), Text(words), Text(off))
+    out.print(table)
+    out.print()
+    for explanation in explanations:
+        print_line(f"# {explanation.note}")
+        print_text(f"{explanation.code}\n")
 
 
 def show_evaluation(evaluation: "Evaluation", as_json: bool) -> None:
@@ -169,6 +196,44 @@ def show_evaluation(evaluation: "Evaluation", as_json: bool) -> None:
     if evaluation.card is not None:
         line += f" (its card states {_words(evaluation.card)})"
     print_line(line)
+
+
+def show_soup(soup: "Soup", path: Path | None, *, as_json: bool) -> None:
+    """Print the winner, the soups and the ensemble side by side, and whether a soup helps.
+
+    Args:
+        soup: All of them.
+        path: File of the chosen soup's weights.
+        as_json: Whether to print JSON instead.
+    """
+    if as_json:
+        print_json(soup.as_data() | {"file": None if path is None else str(path)})
+        return
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("model", "members"):
+        table.add_column(heading)
+    # The metric that ranks comes first.
+    names = sorted(soup.winner.metrics, key=lambda name: name != soup.ranking.metric)
+    tested = [name for name in names if name in (soup.winner.test or {})]
+    for heading in (*names, *(f"{name}, test" for name in tested)):
+        table.add_column(heading, justify="right")
+
+    for candidate in soup.candidates:
+        label = candidate.name
+        if label == "ensemble":
+            label += f" (mean of the {soup.mean})"
+        members = ", ".join(map(str, sorted(candidate.members)))
+        numbers = [candidate.metrics.get(name, math.nan) for name in names]
+        numbers += [(candidate.test or {}).get(name, math.nan) for name in tested]
+        table.add_row(label, members, *(f"{number:.4g}" for number in numbers))
+
+    out.print(table)
+    for member, reason in soup.left_out.items():
+        print_line(f"member {member} is in no average: {reason}")
+    print_folded(soup.verdict)
+    if path is not None:
+        print_line(f"{soup.chosen.name} kept as {shown_path(path)}")
 
 
 def _words(metrics: Mapping[str, float]) -> str:
@@ -272,26 +337,45 @@ def show_findings(findings: Sequence["Finding"], *, as_json: bool) -> None:
 
 def show_tasks(factories: Mapping[str, Callable[..., Any]], as_json: bool) -> None:
     """Print each task, its space, and its options."""
-    tasks = {name: describe(factory) for name, factory in factories.items()}
-    if as_json:
-        print_json(tasks)
-        return
+    tasks = {}
+    for name, factory in factories.items():
+        space = {key: dimension.describe() for key, dimension in factory().space.items()}
+        tasks[name] = {**describe(factory), "space": space}
+    _show_factories(tasks, as_json)
 
-    for name, task in tasks.items():
-        out.print(Text.assemble((name, "bold"), f": {task['about']}"))
-        table = Table.grid(padding=(0, 2))
-        for key, value in task["space"].items():
-            table.add_row(Text("space"), Text(key), Text(value))
-        for key, value in task["options"].items():
-            table.add_row(Text("option"), Text(key), Text(str(value)))
-        out.print(Padding(table, (0, 0, 1, 2), expand=False))
+
+def show_strategies(factories: Mapping[str, Callable[..., Any]], as_json: bool) -> None:
+    """Print each strategy, and its options."""
+    _show_factories({name: describe(factory) for name, factory in factories.items()}, as_json)
 
 
 def describe(factory: Callable[..., Any]) -> dict[str, Any]:
-    """Return the description of a task as plain data: its first line, its space, its options."""
+    """Return the description of a factory as plain data: its first line, its options with defaults."""
     parameters = inspect.signature(factory).parameters.values()
     return {
         "about": (inspect.getdoc(factory) or "").partition("\n")[0],
-        "space": {name: each.describe() for name, each in factory().space.items()},
         "options": {p.name: p.default for p in parameters if p.name not in ("space", "score")},
     }
+
+
+def _show_factories(described: Mapping[str, Mapping[str, Any]], as_json: bool) -> None:
+    """Print factories by name, each with its description."""
+    if as_json:
+        print_json(described)
+        return
+
+    for name, parts in described.items():
+        out.print(Text.assemble((name, "bold"), f": {parts['about']}"))
+        table = Table.grid(padding=(0, 2))
+        for key, value in parts.get("space", {}).items():
+            table.add_row(Text("space"), Text(key), Text(value))
+        for key, value in parts["options"].items():
+            table.add_row(Text("option"), Text(key), Text(_value(value)))
+        out.print(Padding(table, (0, 0, 1, 2), expand=False))
+
+
+def _value(value: object) -> str:
+    """Return an option's default as a configuration file has it; strings without their quotes."""
+    if value is None:
+        return "none"
+    return value if isinstance(value, str) else json.dumps(value)

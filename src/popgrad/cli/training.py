@@ -126,6 +126,7 @@ def _continue(
 def replay(
     directory: options.Run,
     member: options.Member = None,
+    interval: options.MemberInterval = None,
     fresh_seed: options.FreshSeed = None,
     keep: options.Keep = None,
     task: options.NamedTask = None,
@@ -138,7 +139,8 @@ def replay(
 ) -> None:
     """Retrain the winner along its lineage, and compare every bit; or a new model under its schedule.
 
-    The run is not changed. Exit code 1 if the bits differ.
+    Any segment can take the winner's place, by --member and --interval. The run is not changed.
+    Exit code 1 if the bits differ.
     """
     from popgrad.runs.evaluate import named_task
     from popgrad.runs.replay import replay as replay_lineage
@@ -146,8 +148,9 @@ def replay(
     from popgrad.runs.winner import save_winner
 
     recorded = open_run(directory)
-    lineage = recorded.record.lineage(member)
+    lineage = recorded.record.lineage(recorded.record.leaf(member, interval))
     arguments: dict[str, Any] = {
+        "interval": interval,
         "task": named_task(recorded, task, data),
         "data_dir": data,
         "device": device,

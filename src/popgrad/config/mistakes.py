@@ -48,7 +48,11 @@ def explain(error: ValidationError, known: Iterable[str]) -> str:
 
 
 def _explain_one(details: dict[str, Any], known: Iterable[str]) -> str:
-    path = ".".join(key_text(str(part)) for part in details["loc"])
+    place = details["loc"]
+    if details["type"] == "literal_error" and isinstance(place[-1], int):
+        # A list of names is mostly given as options, which have no positions.
+        place = place[:-1]
+    path = ".".join(key_text(str(part)) for part in place)
     if details["type"] == "extra_forbidden":
         listing = f"; known are {', '.join(known)}"
         name = details["loc"][-1]

@@ -15,6 +15,7 @@ from popgrad.config.values import (
     Number,
     PathText,
     Seconds,
+    TrackerNames,
     UrlText,
     plain,
 )
@@ -40,7 +41,7 @@ class StrategyConfig(_Model):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    name: str = key("pbt", "Name of the strategy: pbt, random-search or schedule.")
+    name: str = key("pbt", "Name of the strategy, such as pbt, pb2, mf-pbt or random-search.")
 
     def options(self) -> dict[str, Any]:
         """Return the strategy's own settings, as its factory takes them."""
@@ -79,6 +80,14 @@ class RunConfig(_Model):
         ge=1,
         le=100_000,
     )
+    evaluations: Integer = key(
+        1,
+        "Evaluations within each segment, evenly spaced; the last one ranks. A strategy may ask for more.",
+        commands=("run", "train"),
+        option=Option(_POPULATION, "N"),
+        ge=1,
+        le=10_000,
+    )
     score: str | None = key(
         None,
         'Metric that ranks, higher is better; "-loss" ranks by the lowest loss, "+loss" by the highest.',
@@ -111,9 +120,9 @@ class RunConfig(_Model):
     interval: IntervalText | None = key(
         None,
         'Training between two decisions: "275" steps, "2 epochs", or "100 steps within epochs", cut off at '
-        "the end of an epoch.",
+        'the end of an epoch; of a training loop "1 report", or a number of batches.',
         option=Option(_POPULATION, "LENGTH"),
-        if_unset="1 epoch; 10 steps if the task counts no epochs",
+        if_unset="1 epoch; 10 steps if the task counts no epochs; 1 report of a training loop",
     )
     epochs: Integer | None = key(
         None,
@@ -135,8 +144,8 @@ class RunConfig(_Model):
         StrategyConfig, BeforeValidator(_to_strategy, json_schema_input_type=str | StrategyConfig)
     ] = key(
         StrategyConfig(),
-        "Strategy that makes the decisions: pbt, random-search or schedule; in a file also a table of its "
-        "name and settings.",
+        "Strategy that makes the decisions: pbt, pb2, mf-pbt, random-search or one of thirteen more (popgrad "
+        "strategies lists them); in a file also a table of its name and settings.",
         option=Option(_POPULATION, "NAME"),
         keyword=False,
     )
@@ -285,6 +294,12 @@ class RunConfig(_Model):
         ge=1,
     )
     outputs: bool = key(True, "Write tables, figures and events beside the record and the winner.")
+    report: bool = key(
+        False,
+        "Write the run as one page, report.html, that opens offline.",
+        commands=_RUN_AND_RESUME,
+        option=Option(_FILES),
+    )
     refresh: bool = key(
         True,
         "Refresh tables and figures as the run trains too, in at most a hundredth of its time.",
@@ -294,6 +309,15 @@ class RunConfig(_Model):
         "Write TensorBoard events (needs the extra tensorboard).",
         commands=("run", "train"),
         option=Option(_FILES),
+    )
+    tracker: TrackerNames = key(
+        [],
+        "Trackers that the run is logged to: tensorboard, mlflow, wandb, or several of them; each needs the "
+        "extra of its name.",
+        commands=("run", "resume", "train"),
+        option=Option(_FILES, "NAME"),
+        keyword=False,
+        on_resume="They log the recorded segments too.",
     )
     sleep: Number = key(
         20.0,

@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import AfterValidator, BeforeValidator
@@ -97,6 +97,18 @@ def _to_interval(value: object) -> str:
     return str(value)
 
 
+def _to_names(value: object) -> object:
+    """Convert "a,b", or a list of such strings, to the names; a name that is repeated counts once."""
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise ValueError('names such as "mlflow" or ["mlflow", "tensorboard"]')
+    names = [name.strip() for text in texts for name in text.split(",")]
+    return list(dict.fromkeys(name for name in names if name))
+
+
+TrackerName = Literal["tensorboard", "mlflow", "wandb"]
+"""Names of the built-in trackers."""
+
 # `json_schema_input_type` is what a value may be written as; signatures and pages show it.
 Integer = Annotated[
     int, BeforeValidator(_refuse_boolean("an integer")), AfterValidator(_refuse_huge)
@@ -106,6 +118,10 @@ DimensionTable = Annotated[dict[str, Any], BeforeValidator(_check_dimension)]
 HparamsTable = Annotated[dict[str, Any], BeforeValidator(_check_hparams)]
 Seconds = Annotated[Number, BeforeValidator(_to_seconds, json_schema_input_type=float | str)]
 IntervalText = Annotated[str, BeforeValidator(_to_interval, json_schema_input_type=int | str)]
+TrackerNames = Annotated[
+    list[TrackerName],
+    BeforeValidator(_to_names, json_schema_input_type=str | list[str]),
+]
 UrlText = Annotated[str, BeforeValidator(_refuse_nul)]
 PathText = Annotated[str, BeforeValidator(_refuse_nul, json_schema_input_type=str | Path)]
 

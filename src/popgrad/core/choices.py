@@ -1,9 +1,12 @@
-"""Dimensions that list their values: Choice, Ordinal, Constant."""
+"""Dimensions that list their values: Choice, Ordinal, Constant.
+
+The first two are sampled from all options, or from `start`, some of them; explore reaches all.
+"""
 # ruff: noqa: D102, ARG002 # documented once, in `popgrad.core.space.Dimension`; a constant uses no
 # argument
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,9 +14,10 @@ import numpy as np
 from popgrad.core.population import Change, Value
 from popgrad.core.values import (
     draw_factor,
+    find_option,
+    from_unit,
     is_number,
     number,
-    position,
     scalar,
     set_options,
     spec_of,
@@ -34,6 +38,7 @@ class Choice:
 
     options: tuple[Value, ...]
     init_only: bool = False
+    start: tuple[Value, ...] | None = field(default=None, kw_only=True)
     kind: ClassVar[str] = "choice"
     scale: ClassVar[str] = "category"
 
@@ -41,12 +46,13 @@ class Choice:
         set_options(self)
 
     def sample(self, rng: np.random.Generator) -> Value:
-        return self.options[int(rng.integers(len(self.options)))]
+        options = self.start or self.options
+        return options[int(rng.integers(len(options)))]
 
     def perturb(
         self, rng: np.random.Generator, value: Value, factors: Sequence[float]
     ) -> tuple[Value, Change]:
-        here = position(self, self.options, value)
+        here = find_option(self, self.options, value)
         if len(self.options) == 1:
             return self.options[0], "kept"
 
@@ -57,13 +63,16 @@ class Choice:
         return self.check(value)
 
     def encode(self, value: Value) -> float:
-        return to_unit(position(self, self.options, value), 0, len(self.options) - 1)
+        return to_unit(find_option(self, self.options, value), 0, len(self.options) - 1)
+
+    def decode(self, position: float) -> Value:
+        return self.options[round(from_unit(position, 0, len(self.options) - 1))]
 
     def check(self, value: Value) -> Value:
-        return self.options[position(self, self.options, value)]
+        return self.options[find_option(self, self.options, value)]
 
     def describe(self) -> str:
-        return f"one of {', '.join(map(str, self.options))}{suffix(self)}"
+        return f"one of {', '.join(map(str, self.options))}{suffix(self, ', ')}"
 
     def spec(self) -> dict[str, Any]:
         return spec_of(self)
@@ -81,6 +90,7 @@ class Ordinal:
 
     options: tuple[Value, ...]
     init_only: bool = False
+    start: tuple[Value, ...] | None = field(default=None, kw_only=True)
     kind: ClassVar[str] = "ordinal"
     scale: ClassVar[str] = "ordinal"
 
@@ -88,12 +98,13 @@ class Ordinal:
         set_options(self)
 
     def sample(self, rng: np.random.Generator) -> Value:
-        return self.options[int(rng.integers(len(self.options)))]
+        options = self.start or self.options
+        return options[int(rng.integers(len(options)))]
 
     def perturb(
         self, rng: np.random.Generator, value: Value, factors: Sequence[float]
     ) -> tuple[Value, Change]:
-        here = position(self, self.options, value)
+        here = find_option(self, self.options, value)
         last = len(self.options) - 1
         up = draw_factor(rng, factors) > 1
         if last == 0:
@@ -111,13 +122,16 @@ class Ordinal:
         return min(self.options, key=lambda option: abs(float(option) - x))
 
     def encode(self, value: Value) -> float:
-        return to_unit(position(self, self.options, value), 0, len(self.options) - 1)
+        return to_unit(find_option(self, self.options, value), 0, len(self.options) - 1)
+
+    def decode(self, position: float) -> Value:
+        return self.options[round(from_unit(position, 0, len(self.options) - 1))]
 
     def check(self, value: Value) -> Value:
-        return self.options[position(self, self.options, value)]
+        return self.options[find_option(self, self.options, value)]
 
     def describe(self) -> str:
-        return f"in order {', '.join(map(str, self.options))}{suffix(self)}"
+        return f"in order {', '.join(map(str, self.options))}{suffix(self, ', ')}"
 
     def spec(self) -> dict[str, Any]:
         return spec_of(self)
@@ -155,8 +169,12 @@ class Constant:
     def encode(self, value: Value) -> float:
         return 0.0
 
+    def decode(self, position: float) -> Value:
+        number(position)
+        return self.value
+
     def check(self, value: Value) -> Value:
-        position(self, (self.value,), value)
+        find_option(self, (self.value,), value)
         return self.value
 
     def describe(self) -> str:

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from popgrad.core.population import Changes, Hparams, Plan, Population
+from popgrad.core.plan import Plan
+from popgrad.core.population import Changes, Hparams, Population
 from popgrad.core.seeding import Index, Rng
 
 Exploit = Callable[[Rng, Population, Index], Index]

@@ -9,14 +9,16 @@ class Interval:
     """Length of the training between two decisions of a member.
 
     Attributes:
-        count: Steps or epochs, at least 1.
-        epochs: Whether `count` counts epochs, else steps.
+        count: Steps, epochs or reports, at least 1.
+        epochs: Whether `count` counts epochs.
         within_epochs: Whether an interval ends no later than its epoch (steps only).
+        reports: Whether `count` counts reports of a training loop, each of which is a step.
     """
 
     count: int
     epochs: bool
     within_epochs: bool = False
+    reports: bool = False
 
     def steps(self, first_step: int, epoch_steps: int) -> int:
         """Return the steps of the interval that begins after `first_step` steps.
@@ -41,15 +43,23 @@ class Interval:
 
 
 def parse_interval(text: str) -> Interval:
-    """Read "275", "275 steps", "1 epoch", "100 steps within epochs".
+    """Read "275", "275 steps", "1 epoch", "100 steps within epochs", "1 report".
+
+    Batches are steps.
 
     Raises:
         ValueError: The string is none of these.
     """
-    match = re.fullmatch(r"\s*([0-9]+)\s*(?:(epochs?)|(?:steps?)?(\s+within\s+epochs)?)\s*", text)
+    match = re.fullmatch(_PATTERN, text)
     if match is None or int(match[1]) < 1:
         raise ValueError(
-            'expected a number of steps ("275"; "100 steps within epochs") or of epochs ("1 epoch"), '
-            f"at least 1, got {text!r}"
+            'expected a number of steps ("275"; "100 steps within epochs"), of epochs ("1 epoch"), or, for a '
+            f'training loop, of reports ("1 report"), at least 1, got {text!r}'
         )
-    return Interval(int(match[1]), match[2] is not None, match[3] is not None)
+    count, epochs, reports, within = match.groups()
+    return Interval(int(count), epochs is not None, within is not None, reports is not None)
+
+
+_PATTERN = (
+    r"\s*([0-9]+)\s*(?:(epochs?)|(reports?)|(?:steps?|batch(?:es)?)?(\s+within\s+epochs)?)\s*"
+)

@@ -1,9 +1,12 @@
-"""Dimensions between two numbers: Uniform, LogUniform, OneMinus, Integer."""
+"""Dimensions between two numbers: Uniform, LogUniform, OneMinus, Integer.
+
+All are sampled from [low, high], or from `start`, two numbers within it; explore reaches [low, high].
+"""
 # ruff: noqa: D102  # their methods are documented once, in `popgrad.core.space.Dimension`
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,6 +17,7 @@ from popgrad.core.values import (
     boolean,
     clamp,
     draw_factor,
+    from_unit,
     integer,
     number,
     set_bounds,
@@ -40,6 +44,7 @@ class Uniform:
     low: float
     high: float
     init_only: bool = False
+    start: tuple[float, float] | None = field(default=None, kw_only=True)
     kind: ClassVar[str] = "uniform"
     scale: ClassVar[str] = "linear"
 
@@ -47,8 +52,9 @@ class Uniform:
         set_bounds(self, number)
 
     def sample(self, rng: np.random.Generator) -> float:
+        low, high = self.start or (self.low, self.high)
         u = rng.random()
-        return clamp((1 - u) * self.low + u * self.high, self.low, self.high)
+        return clamp((1 - u) * low + u * high, low, high)
 
     def perturb(
         self, rng: np.random.Generator, value: Value, factors: Sequence[float]
@@ -63,6 +69,9 @@ class Uniform:
 
     def encode(self, value: Value) -> float:
         return to_unit(self.clip(value), self.low, self.high)
+
+    def decode(self, position: float) -> float:
+        return from_unit(position, self.low, self.high)
 
     def check(self, value: Value) -> float:
         return within(self, number(value), self.low, self.high)
@@ -82,11 +91,17 @@ class LogUniform:
         >>> lr = LogUniform(1e-4, 1e-1)
         >>> lr.perturb(np.random.default_rng(0), 1e-2, factors=[1.25])
         (0.0125, 1.25)
+
+        All members start with rates at which any network trains; explore may go further.
+
+        >>> LogUniform(1e-6, 1.0, start=(1e-3, 1e-2)).describe()
+        'log-uniform 1e-06..1.0, start 0.001..0.01'
     """
 
     low: float
     high: float
     init_only: bool = False
+    start: tuple[float, float] | None = field(default=None, kw_only=True)
     kind: ClassVar[str] = "log_uniform"
     scale: ClassVar[str] = "log"
 
@@ -98,7 +113,8 @@ class LogUniform:
             )
 
     def sample(self, rng: np.random.Generator) -> float:
-        return clamp(_log_uniform(rng, self.low, self.high), self.low, self.high)
+        low, high = self.start or (self.low, self.high)
+        return clamp(_log_uniform(rng, low, high), low, high)
 
     def perturb(
         self, rng: np.random.Generator, value: Value, factors: Sequence[float]
@@ -111,6 +127,9 @@ class LogUniform:
 
     def encode(self, value: Value) -> float:
         return to_unit(math.log(self.clip(value)), math.log(self.low), math.log(self.high))
+
+    def decode(self, position: float) -> float:
+        return from_unit(position, self.low, self.high, math.log, math.exp)
 
     def check(self, value: Value) -> float:
         return within(self, number(value), self.low, self.high)
@@ -137,6 +156,7 @@ class OneMinus:
     low: float
     high: float
     init_only: bool = False
+    start: tuple[float, float] | None = field(default=None, kw_only=True)
     kind: ClassVar[str] = "one_minus"
     scale: ClassVar[str] = "one-minus"
 
@@ -146,7 +166,8 @@ class OneMinus:
             raise UsageError(f"high: expected a number below 1, for example 0.999, got {self.high}")
 
     def sample(self, rng: np.random.Generator) -> float:
-        return clamp(1 - _log_uniform(rng, 1 - self.high, 1 - self.low), self.low, self.high)
+        low, high = self.start or (self.low, self.high)
+        return clamp(1 - _log_uniform(rng, 1 - high, 1 - low), low, high)
 
     def perturb(
         self, rng: np.random.Generator, value: Value, factors: Sequence[float]
@@ -158,7 +179,10 @@ class OneMinus:
         return clamp(number(value), self.low, self.high)
 
     def encode(self, value: Value) -> float:
-        return to_unit(*(-math.log(1 - x) for x in (self.clip(value), self.low, self.high)))
+        return to_unit(*map(_closeness, (self.clip(value), self.low, self.high)))
+
+    def decode(self, position: float) -> float:
+        return from_unit(position, self.low, self.high, _closeness, lambda y: 1 - math.exp(-y))
 
     def check(self, value: Value) -> float:
         return within(self, number(value), self.low, self.high)
@@ -186,6 +210,7 @@ class Integer:
     high: int
     log: bool = False
     init_only: bool = False
+    start: tuple[int, int] | None = field(default=None, kw_only=True)
     kind: ClassVar[str] = "integer"
 
     def __post_init__(self) -> None:
@@ -201,11 +226,12 @@ class Integer:
         return "log" if self.log else "linear"
 
     def sample(self, rng: np.random.Generator) -> int:
+        low, high = self.start or (self.low, self.high)
         if not self.log:
-            return int(rng.integers(self.low, self.high, endpoint=True))
+            return int(rng.integers(low, high, endpoint=True))
         # Half a unit beyond each bound, so that the two ends get the share that rounding gives the
         # others.
-        return self._nearest(_log_uniform(rng, self.low - 0.5, self.high + 0.5))
+        return clamp(round(_log_uniform(rng, low - 0.5, high + 0.5)), low, high)
 
     def perturb(
         self, rng: np.random.Generator, value: Value, factors: Sequence[float]
@@ -237,6 +263,10 @@ class Integer:
             return to_unit(x, self.low, self.high)
         return to_unit(math.log(x), math.log(self.low), math.log(self.high))
 
+    def decode(self, position: float) -> int:
+        scale, back = (math.log, math.exp) if self.log else (float, float)
+        return self._nearest(from_unit(position, self.low, self.high, scale, back))
+
     def check(self, value: Value) -> int:
         return within(self, integer(value), self.low, self.high)
 
@@ -250,6 +280,11 @@ class Integer:
 def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
     """Draw log-uniformly from [low, high], up to rounding; low is above 0."""
     return math.exp(rng.uniform(math.log(low), math.log(high)))
+
+
+def _closeness(x: float) -> float:
+    """Return how close to 1 it is, in powers of e: it increases with x."""
+    return -math.log(1 - x)
 
 
 def _linear(x: float, low: float, high: float) -> Callable[[float], float]:

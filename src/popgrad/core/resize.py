@@ -5,10 +5,13 @@ sources in it are members before the change.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from popgrad.core.population import Changes, Hparams, Plan, Population
+from popgrad.core.plan import Entry, Plan, entries, plan_of
+from popgrad.core.population import Hparams, Population
 from popgrad.core.seeding import Floats, Rng
 from popgrad.core.space import Space
 
@@ -38,11 +41,31 @@ def extended(
         intervals: [M - N] intervals that they count as completed.
     """
     new = len(hparams)
-    return Population(
-        np.concatenate([population.scores, np.full(new, np.nan)]),
-        np.concatenate([population.intervals, np.array(list(intervals), np.int64)]),
-        np.concatenate([population.steps, np.zeros(new, np.int64)]),
-        [*population.hparams, *hparams],
+    completed = list(intervals)
+    newest = enumerate(completed, start=len(population))
+
+    # A column that is not known stays so.
+    unscored = [np.array([np.nan])] * new
+    columns: dict[str, list[Any]] = {
+        "segments": [(member, count - 1) for member, count in newest],
+        "metrics": [{}] * new,
+        "samples": unscored,
+        "curves": unscored,
+        "roles": [""] * new,
+    }
+    longer: dict[str, Any] = {
+        name: [*getattr(population, name), *column]
+        for name, column in columns.items()
+        if len(getattr(population, name))
+    }
+
+    return replace(
+        population,
+        scores=np.concatenate([population.scores, np.full(new, np.nan)]),
+        intervals=np.concatenate([population.intervals, np.array(completed, np.int64)]),
+        steps=np.concatenate([population.steps, np.zeros(new, np.int64)]),
+        hparams=[*population.hparams, *hparams],
+        **longer,
     )
 
 
@@ -59,11 +82,11 @@ def grown(plan: Plan, before: int, hparams: Sequence[Hparams]) -> Plan:
     Returns:
         Plan for the members 0..M-1, in order.
     """
-    entries = _entries(plan)
+    by_member = entries(plan)
     for member, fresh in enumerate(hparams, start=before):
-        if member not in entries or entries[member][0] == member:
-            entries[member] = (member, fresh, dict.fromkeys(fresh, "sampled"))
-    return _plan(entries)
+        if member not in by_member or by_member[member].source == member:
+            by_member[member] = Entry(member, fresh, dict.fromkeys(fresh, "sampled"))
+    return _ordered(by_member, plan)
 
 
 def shrunk(plan: Plan, scores: Floats, size: int) -> Plan:
@@ -83,20 +106,11 @@ def shrunk(plan: Plan, scores: Floats, size: int) -> Plan:
     ranked = np.lexsort((np.arange(len(scores)), np.where(np.isfinite(scores), -scores, np.inf)))
     staying = sorted(ranked[:size].tolist())
     free = iter(sorted(set(range(size)) - set(staying)))
-    entries = _entries(plan)
-    return _plan({member if member < size else next(free): entries[member] for member in staying})
+    by_member = entries(plan)
+    moved = {member if member < size else next(free): by_member[member] for member in staying}
+    return _ordered(moved, plan)
 
 
-_Entry = tuple[int, Hparams, Changes]
-"""(source, hparams, changes) of one member."""
-
-
-def _entries(plan: Plan) -> dict[int, _Entry]:
-    entries = zip(plan.sources, plan.hparams, plan.changes, strict=True)
-    return dict(zip(plan.members, entries, strict=True))
-
-
-def _plan(entries: Mapping[int, _Entry]) -> Plan:
-    members = sorted(entries)
-    sources, hparams, changes = zip(*(entries[member] for member in members), strict=True)
-    return Plan(tuple(members), sources, hparams, changes)
+def _ordered(by_member: Mapping[int, Entry], plan: Plan) -> Plan:
+    """Return a plan of entries in the order of the members, which keeps what `plan` keeps."""
+    return plan_of({member: by_member[member] for member in sorted(by_member)}, plan.keep)

@@ -5,6 +5,7 @@ which lower is better is its negative. Only this module knows the sign.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from popgrad.core.errors import UsageError
@@ -151,6 +152,42 @@ def check_direction(text: str) -> None:
             f"score: {text!r} would be maximised, but lower is better, by its name; give "
             f'minimize="{text}" in place of score="{text}", or score="+{text}" to maximise it all the same'
         )
+
+
+def parse_objectives(given: object) -> tuple[Score, ...]:
+    """Return the objectives that strings name, as `Score.parse` reads them.
+
+    Args:
+        given: Strings such as ["accuracy", "-params"], each of another metric.
+
+    Raises:
+        UsageError: It is not a list of names, two are of one metric, or one of which lower is better,
+            by its name, would be maximised.
+
+    Example:
+        >>> [objective.label for objective in parse_objectives(["accuracy", "-params"])]
+        ['accuracy', 'params (lower is better)']
+    """
+    expected = 'objectives: expected names of metrics such as ["accuracy", "-params"]'
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        raise UsageError(f"{expected}, got {given!r}")
+
+    objectives: list[Score] = []
+    for text in given:
+        if not isinstance(text, str) or not text.lstrip("+-"):
+            raise UsageError(f"{expected}, got {text!r} among them")
+        objective = Score.parse(text)
+        if text[0] not in "+-" and lower_is_better(text):
+            raise UsageError(
+                f"objectives: {text!r} would be maximised, but lower is better, by its name; give "
+                f'"-{text}", or "+{text}" to maximise it all the same'
+            )
+        if any(objective.metric == other.metric for other in objectives):
+            raise UsageError(
+                f"objectives: expected each metric once, got {objective.metric!r} twice"
+            )
+        objectives.append(objective)
+    return tuple(objectives)
 
 
 def lower_is_better(name: str) -> bool:

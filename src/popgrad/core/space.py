@@ -1,4 +1,4 @@
-"""Search spaces: dimensions, each with its own rules (sample, perturb, clip, encode), and Space.
+"""Search spaces: dimensions, each with its own rules (sample, perturb, clip, encode, decode), and Space.
 
 A value is always a plain Python number, string or boolean, never a NumPy scalar: it is written to
 JSON and SQLite and read back as the same. Perturbation multiplies by a factor (Jaderberg et al.
@@ -9,7 +9,7 @@ an integer by at least 1.
 import json
 import re
 from collections.abc import ItemsView, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from types import MappingProxyType
 from typing import Any, ClassVar, Protocol
 
@@ -45,7 +45,7 @@ class Dimension(Protocol):
         """Axis to draw it on: "linear", "log", "one-minus" (log of 1 - x), "ordinal" or "category"."""
 
     def sample(self, rng: np.random.Generator) -> Value:
-        """Draw a value from the prior.
+        """Draw a value from the prior: the range that members start in, `start` if it is given.
 
         The share of `rng` consumed depends on the dimension alone.
         """
@@ -65,6 +65,14 @@ class Dimension(Protocol):
 
     def encode(self, value: Value) -> float:
         """Return the position in [0, 1] along `scale`; it increases with the value."""
+
+    def decode(self, position: float) -> Value:
+        """Return the value at a position in [0, 1] along `scale`, the inverse of `encode`.
+
+        A position beyond an end is that end; between two options or integers, the nearest. Options
+        and integers (of a range up to 2**40) come back from their own position as they were, floats
+        up to rounding. Raise `UsageError` if the position is not a finite number.
+        """
 
     def check(self, value: Value) -> Value:
         """Return the value in the dimension's own type; raise `UsageError` if it is not in it."""
@@ -116,9 +124,8 @@ def dimension(spec: Mapping[str, Any], where: str = "") -> Dimension:
 
 def _check_fields(kind: Any, cls: type[Any], arguments: Mapping[str, Any]) -> None:
     allowed = [field.name for field in fields(cls)]
-    optional = {"init_only", "log"}
     unknown = [name for name in arguments if name not in allowed]
-    missing = [name for name in allowed if name not in arguments and name not in optional]
+    missing = [name for name in _required(cls) if name not in arguments]
 
     for fault, names in (("unknown", unknown), ("missing", missing)):
         if names:
@@ -127,6 +134,11 @@ def _check_fields(kind: Any, cls: type[Any], arguments: Mapping[str, Any]) -> No
             raise UsageError(
                 f"{fault} field {listed}{similar or f'; {kind} has ' + ', '.join(allowed)}"
             )
+
+
+def _required(cls: type[Any]) -> list[str]:
+    """Return the names of the fields that have no default."""
+    return [field.name for field in fields(cls) if field.default is MISSING]
 
 
 def _built(name: str, value: Any) -> Dimension:
@@ -145,8 +157,7 @@ def _built(name: str, value: Any) -> Dimension:
 def _cure(value: Any) -> str:
     """Return the dimension to write in place of a value that is none."""
     if isinstance(value, type) and value in DIMENSIONS.values():
-        arguments = ", ".join(field.name for field in fields(value) if field.name != "init_only")
-        return f"give its values: {value.__name__}({arguments})"
+        return f"give its values: {value.__name__}({', '.join(_required(value))})"
     if isinstance(value, Mapping):
         return "a space has no levels: give each hyperparameter a name of its own, such as head_lr"
     if isinstance(value, list | tuple) and len(value) == 2 and all(map(is_number, value)):
@@ -177,6 +188,8 @@ class Space:
         {'lr': 0.01, 'width': 32}
         >>> space.encode({"lr": 1e-4, "width": 64})
         array([0., 1.])
+        >>> space.decode([1.0, 0.5])
+        {'lr': 0.1, 'width': 40}
         >>> list(space.sample(np.random.default_rng(0)))
         ['lr', 'width']
     """
@@ -265,6 +278,28 @@ class Space:
     def encode(self, hparams: Hparams) -> Floats:
         """Return [D] positions in [0, 1], in declared order."""
         return np.array([dim.encode(hparams[name]) for name, dim in self.items()], dtype=np.float64)
+
+    def decode(self, positions: Sequence[float] | Floats) -> dict[str, Value]:
+        """Return the hyperparameters at [D] positions in [0, 1]: the inverse of `encode`.
+
+        Args:
+            positions: [D] positions, in declared order; one beyond an end is that end.
+
+        Raises:
+            UsageError: There are not D positions, or one is not a finite number.
+        """
+        if len(positions) != len(self):
+            raise UsageError(
+                f"positions: expected {len(self)}, one for each dimension, got {len(positions)}"
+            )
+
+        hparams: dict[str, Value] = {}
+        for (name, dim), position in zip(self.items(), positions, strict=True):
+            try:
+                hparams[name] = dim.decode(position)
+            except UsageError as error:
+                raise UsageError(f"positions: {name}: {error}") from None
+        return hparams
 
     def items(self) -> ItemsView[str, Dimension]:
         """Return (name, dimension) pairs in declared order."""

@@ -70,27 +70,62 @@ def set_bounds(dimension: Any, typed: Callable[[Any], float]) -> None:
             "for a single value use a constant"
         )
     boolean("init_only", dimension.init_only)
+    if dimension.start is not None:
+        object.__setattr__(dimension, "start", _start_range(dimension, typed))
+
+
+def _start_range(dimension: Any, typed: Callable[[Any], _T]) -> tuple[_T, _T]:
+    """Return the start range of a range as (low, high), in the type of its bounds."""
+    try:
+        low, high = map(typed, dimension.start)
+        fits = dimension.low <= low <= high <= dimension.high
+    except (TypeError, ValueError):  # not two numbers; a UsageError is a ValueError
+        fits = False
+
+    if not fits:
+        raise UsageError(
+            f"start: expected two numbers in [{dimension.low}, {dimension.high}], the lower first, "
+            f"got {dimension.start!r:.80}; low and high bound what explore may reach"
+        )
+    return low, high
 
 
 def set_options(dimension: Any) -> None:
     """Check the options and keep them as a tuple of plain scalars."""
-    options = dimension.options
+    object.__setattr__(dimension, "options", _scalars("options", dimension.options))
+    boolean("init_only", dimension.init_only)
+    if dimension.start is None:
+        return
+
+    start = _scalars("start", dimension.start)
+    try:
+        chosen = tuple(
+            dimension.options[find_option(dimension, dimension.options, option)] for option in start
+        )
+    except UsageError:
+        raise UsageError(
+            f"start: expected some of the options {list(dimension.options)}, got {list(start)}"
+        ) from None
+    object.__setattr__(dimension, "start", chosen)
+
+
+def _scalars(name: str, options: Any) -> tuple[Value, ...]:
+    """Return different plain scalars as a tuple; `name` is their field, for messages."""
     if isinstance(options, str) or not isinstance(options, Sequence) or not options:
-        raise UsageError(f"options: expected a list with at least one option, got {options!r}")
+        raise UsageError(f"{name}: expected a list with at least one option, got {options!r}")
 
     if len(options) > _MOST_OPTIONS:
         raise UsageError(
-            f"options: expected at most {_MOST_OPTIONS:,}, got {len(options):,}; use a range for numbers"
+            f"{name}: expected at most {_MOST_OPTIONS:,}, got {len(options):,}; use a range for numbers"
         )
 
-    scalars = tuple(scalar("options", option) for option in options)
+    scalars = tuple(scalar(name, option) for option in options)
     if len({(type(option), option) for option in scalars}) < len(scalars):
-        raise UsageError(f"options: expected each option once, got {list(scalars)}")
-    object.__setattr__(dimension, "options", scalars)
-    boolean("init_only", dimension.init_only)
+        raise UsageError(f"{name}: expected each option once, got {list(scalars)}")
+    return scalars
 
 
-def position(dimension: Any, options: tuple[Value, ...], value: Any) -> int:
+def find_option(dimension: Any, options: tuple[Value, ...], value: Any) -> int:
     """Return the index of `value` among the options.
 
     An option of its own type comes first (True is not 1), else an equal number.
@@ -116,19 +151,21 @@ def within(dimension: Any, value: _T, low: _T, high: _T) -> _T:
 
 
 def spec_of(dimension: Any) -> dict[str, Any]:
-    """Return kind and fields as plain JSON; booleans that are false are left out."""
+    """Return kind and fields as plain JSON; fields that have their default are left out."""
     spec: dict[str, Any] = {"kind": dimension.kind}
     for field in fields(dimension):
         value = getattr(dimension, field.name)
-        if field.name in ("init_only", "log") and value is False:
+        if value is field.default:
             continue
         spec[field.name] = list(value) if isinstance(value, tuple) else value
     return spec
 
 
-def suffix(dimension: Any) -> str:
-    """Return the end of a description."""
-    return ", init-only" if dimension.init_only else ""
+def suffix(dimension: Any, separator: str = "..") -> str:
+    """Return the end of a description; the separator stands between the values of `start`."""
+    start = dimension.start
+    starts = f", start {separator.join(map(str, start))}" if start is not None else ""
+    return starts + (", init-only" if dimension.init_only else "")
 
 
 def clamp(x: _T, low: _T, high: _T) -> _T:
@@ -141,6 +178,31 @@ def to_unit(x: float, low: float, high: float) -> float:
     # Halved first, since the difference of two large bounds overflows.
     width = high / 2 - low / 2
     return clamp((x / 2 - low / 2) / width, 0.0, 1.0) if width > 0 else 0.0
+
+
+def from_unit(
+    position: float,
+    low: float,
+    high: float,
+    scale: Callable[[float], float] = float,
+    back: Callable[[float], float] = float,
+) -> float:
+    """Return the number at a position in [low, high], exactly an end at 0 and 1 and beyond.
+
+    Args:
+        position: Position in [0, 1] along the scale.
+        low: Number at 0.
+        high: Number at 1.
+        scale: Increasing function from a number to its place on the scale.
+        back: Its inverse.
+
+    Raises:
+        UsageError: The position is not a finite number.
+    """
+    share = number(position)
+    if share <= 0 or share >= 1:
+        return low if share <= 0 else high
+    return clamp(back((1 - share) * scale(low) + share * scale(high)), low, high)
 
 
 def draw_factor(rng: np.random.Generator, factors: Sequence[float]) -> float:

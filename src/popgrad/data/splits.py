@@ -1,9 +1,11 @@
 """Training, validation and test data, as tensors in memory."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from popgrad.core.errors import UsageError
 from popgrad.core.spelling import did_you_mean
@@ -133,9 +135,6 @@ def stratified(
         >>> len(train[0]), torch.bincount(validation[1])
         (80, tensor([5, 5, 5, 5]))
     """
-    # Imported here: it takes longer than reading MNIST.
-    from sklearn.model_selection import train_test_split
-
     n = len(inputs)
     if targets.shape != (n,):
         raise UsageError(
@@ -146,18 +145,60 @@ def stratified(
             f"validation: expected 1 to {n - 1} of {n} training samples, got {validation}"
         )
 
-    try:
-        kept, taken = train_test_split(
-            np.arange(n),
-            test_size=validation,
-            stratify=targets.cpu().numpy(),
-            random_state=seed % 2**32,
-        )
-    except ValueError as error:
-        reason = " ".join(str(error).split())
-        raise UsageError(
-            f"validation: {n} samples cannot be split by class with {validation} of them ({reason})"
-        ) from None
-
-    stay, leave = (torch.tensor(np.sort(part), device=inputs.device) for part in (kept, taken))
+    kept = _kept_by_class(targets.cpu().numpy(), n - validation, seed % 2**32)
+    stay = torch.from_numpy(np.flatnonzero(kept)).to(inputs.device)
+    leave = torch.from_numpy(np.flatnonzero(~kept)).to(inputs.device)
     return (inputs[stay], targets[stay]), (inputs[leave], targets[leave])
+
+
+def _kept_by_class(classes: NDArray[Any], count: int, seed: int) -> NDArray[np.bool_]:
+    """Return which samples stay, such that each class has its share of them.
+
+    The samples are those that `sklearn.model_selection.train_test_split` keeps with the same seed.
+    It is not called, since its import takes as long as that of torch, in every process.
+
+    Args:
+        classes: [n] class of each sample.
+        count: Samples to keep.
+        seed: Seed of the draw, 0 to 2**32 - 1.
+    """
+    _, numbers, sizes = np.unique(classes, return_inverse=True, return_counts=True)
+    fewest = min(count, len(classes) - count)
+    if fewest < len(sizes) or sizes.min() < 2:
+        what = "a class has one sample" if sizes.min() < 2 else f"there are {len(sizes)} classes"
+        raise UsageError(
+            f"validation: {len(classes)} samples cannot be split by class with "
+            f"{len(classes) - count} of them ({what}, and each needs a sample on both sides)"
+        )
+
+    rng = np.random.RandomState(seed)
+    shares = _shares(rng, sizes, count)
+    # The remaining samples are shared out too, which may draw.
+    _shares(rng, sizes - shares, len(classes) - count)
+
+    kept = np.zeros(len(classes), dtype=np.bool_)
+    by_class = np.split(np.argsort(numbers, kind="stable"), np.cumsum(sizes)[:-1])
+    for members, share in zip(by_class, shares, strict=True):
+        kept[rng.permutation(members)[:share]] = True
+    return kept
+
+
+def _shares(rng: np.random.RandomState, sizes: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Return how many samples each class gives: in proportion, the largest fractions rounded up.
+
+    Among equal fractions `rng` chooses.
+    """
+    exact = sizes / sizes.sum() * count
+    shares = np.floor(exact)
+    missing = int(count - shares.sum())
+
+    fractions = exact - shares
+    for fraction in np.unique(fractions)[::-1]:
+        if missing <= 0:
+            break
+        (equal,) = np.nonzero(fractions == fraction)
+        up = min(len(equal), missing)
+        shares[rng.choice(equal, size=up, replace=False)] += 1
+        missing -= up
+    whole: NDArray[np.int64] = shares.astype(np.int64)
+    return whole

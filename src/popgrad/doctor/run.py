@@ -79,6 +79,8 @@ def _examine_checkpoints(directory: Directory, record: Record) -> Finding:
             unreadable.append(str(error))
 
     retrains = "popgrad resume retrains what is missing"
+    if record.study is not None:
+        retrains = "a study cannot retrain it: put the file back"
     if unreadable:
         text = f"{len(unreadable)} cannot be read: {unreadable[0]}"
         return Finding(
@@ -121,6 +123,8 @@ def _examine_failures(record: Record) -> Finding:
 
 def _examine_task(record: Record) -> Finding:
     """Compare the file of a task with its recorded digest; the file is read, not executed."""
+    if record.study is not None:
+        return Finding("task", "ok", "a study, trained by its callers")
     if record.given_task:
         return Finding("task", "ok", "given from Python")
     place = str(record.config.get("task", "")).rpartition(":")[0]
@@ -143,6 +147,8 @@ def _examine_task(record: Record) -> Finding:
 
 
 def _examine_machine(record: Record) -> Finding:
+    if record.study is not None:
+        return Finding("machine", "ok", "bits depend on the callers of the study")
     then = record.fingerprint
     threads = then.get("threads", 1)
     now = fingerprint_with(threads if isinstance(threads, int) else 1)
@@ -169,6 +175,8 @@ def _examine_progress(directory: Directory, record: Record) -> Finding:
     holder = directory.holder()
     if holder:
         return Finding("progress", "ok", f"process {holder} is at work on it")
+    if record.stopped == "unfinished" and record.study is not None:
+        return Finding("progress", "ok", "a study whose callers have not trained it to its end")
     if record.stopped == "unfinished":
         advice = f"continue with: popgrad resume {directory.path}"
         return Finding("progress", "note", "it was stopped before its end", advice)

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from popgrad.core.population import Decision, Segment, Telemetry
+from popgrad.core.plan import Decision
+from popgrad.core.segment import Segment, Telemetry
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from popgrad.core.errors import RunError
 from popgrad.core.fault import Fault
-from popgrad.core.population import Outcome, Segment
+from popgrad.core.segment import Outcome, Segment
 
 _ALIKE = 3
 """Members that have to end with one exception before it is taken for a fault that concerns all. It may

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from popgrad.core.population import Segment
+from popgrad.core.segment import Segment
 
 StopReason = Literal["finished", "target score", "patience", "time", "callback"]
 """Reason that a run ended; "callback" = a callback returned True."""

@@ -8,12 +8,15 @@ from typing import Literal
 
 from popgrad.core.initial import first_hparams
 from popgrad.core.interval import Interval
-from popgrad.core.population import Assignment, Decision, Hparams, Outcome, Segment, SegmentId
+from popgrad.core.plan import Decision, Plan, resting
+from popgrad.core.population import FRESH, Budget, Hparams, SegmentId
 from popgrad.core.score import Score
 from popgrad.core.seeding import Rng
+from popgrad.core.segment import Assignment, Outcome, Segment
 from popgrad.engine.assignments import make_assignment
 from popgrad.engine.callbacks import Callbacks
 from popgrad.engine.failures import FailureCheck
+from popgrad.engine.history import recorded_history
 from popgrad.engine.limits import BestInterval, Limits, StopReason
 from popgrad.engine.members import MemberTable
 from popgrad.engine.outcomes import finished_segment
@@ -55,6 +58,8 @@ class Engine:
         fail_fast: Whether the first failure ends the run.
         callbacks: Functions to call as segments and intervals finish.
         ranking: Metric that ranks, with its direction; None = that of the task.
+        retry_failures: Whether members that crashed try again if no other member is left.
+        evaluations: Evaluations within each segment, at least 1; the strategy may ask for more.
     """
 
     def __init__(
@@ -75,13 +80,18 @@ class Engine:
         fail_fast: bool = False,
         callbacks: Callbacks | None = None,
         ranking: Score | None = None,
+        retry_failures: bool = True,
+        evaluations: int = 1,
     ) -> None:
         self._task = task
         self._ranking = ranking or Score.parse(task.score)
         self._strategy = strategy
         self._journal = journal
         self._rng = Rng(seed)
-        self._size = size
+        self._start = strategy.first(size)
+        self._size = self._start.size
+        self._members_paid = size  # that share the budget
+        self._evaluations = max(evaluations, self._start.evaluations)
         self._interval_length = interval
         self._synchronous = mode == "sync"
         self._growth = strategy.growth(grow)
@@ -93,16 +103,24 @@ class Engine:
         decisions = journal.decisions()
         sizes = journal.sizes()
         hparams, changes = first_hparams(
-            task.space, self._rng, sizes[0] if sizes else size, initial
+            task.space, self._rng, sizes[0] if sizes else self._size, initial
         )
-        first = first_starts(hparams, changes)
+        # A resumed run may begin with another size; its first segments are recorded.
+        roles = self._start.roles if len(self._start.roles) == len(hparams) else ()
+        first = first_starts(hparams, changes, roles)
         self._segments = {segment.id: segment for segment in journal.segments()}
-        self._set_failures_aside(first, decisions)
+        if retry_failures:
+            self._set_failures_aside(first, decisions)
         self._decided = len(decisions)  # decisions made
         self._memory = decisions[-1].memory if decisions else strategy.init()
         self._progress = progress_after(first, decisions, self._segments)
         self._states = StateSource(make_executor, checkpoints, journal, self._segments, task)
-        self._members = MemberTable.of(self._progress, self._segments)
+        self._members = MemberTable.of(self._progress, self._segments, self._ranking)
+        self._archive = decisions[-1].plan.keep if decisions else ()
+        self._history = recorded_history(
+            task.space, self._ranking, self._segments, first, decisions
+        )
+        self._unread = [each for each in self._segments if each not in self._history]
         self._best_interval = BestInterval(self._segments.values())
 
         # The work ahead: every member's newest segment is pending, in training, or done.
@@ -111,12 +129,19 @@ class Engine:
         # In a synchronous run, a member that kept a failure has no newer segment, but has decided.
         undecided = self._decided if self._synchronous else 0
         self._pending = {member: start for member, start in newest.items() if member not in done}
+        for decision in decisions:
+            self._rest(decision.plan)
+        self._spent = sum(segment.length for segment in self._segments.values())
+        self._spent += sum(start.length for start in self._pending.values())
         self._training: dict[SegmentId, Assignment] = {}
-        self._undecided = sorted(member for member in done if newest[member].interval >= undecided)
+        self._undecided = sorted(
+            member
+            for member in done - self._members.resting
+            if newest[member].interval >= undecided
+        )
         self._without_donor: set[int] = set()  # failed members that wait for a donor
         self._unreleased = 0  # segments finished since states were last dropped
-        earlier = min((start.interval for start in newest.values()), default=0)
-        self._reporter = Reporter(callbacks or Callbacks(), earlier)
+        self._reporter = Reporter(callbacks or Callbacks(), self._reported)
         self._fail_fast = fail_fast
         self._failures = FailureCheck(
             fail_fast=fail_fast,
@@ -211,13 +236,35 @@ class Engine:
         """Whether any member has an interval left to train."""
         return any(map(self._has_intervals_left, self._progress.newest))
 
+    @property
+    def _reported(self) -> int:
+        """Intervals that earlier sessions have reported."""
+        newest = self._progress.newest
+        if self._synchronous:
+            # A member that rests or has failed lies behind the others.
+            return max((start.interval for start in newest.values()), default=0)
+        awake = newest.keys() - self._members.resting
+        return min((newest[member].interval for member in awake), default=0)
+
+    @property
+    def _budget(self) -> Budget:
+        """Training that the run may spend."""
+        return Budget(self._members_paid * self._limits.intervals, self._spent)
+
+    @property
+    def _waking(self) -> set[int]:
+        """Resting members that a plan may wake; each decision has them ready."""
+        return {*filter(self._has_intervals_left, self._members.resting)}
+
     def _has_intervals_left(self, member: int) -> bool:
+        if self._strategy.shares_budget:
+            return self._budget.left > 0
         return self._progress.newest[member].interval + 1 < self._limits.intervals
 
     def _needed(self) -> set[SegmentId]:
         """Return the segments that a member may continue from."""
         with_state = {segment.id for segment in self._members.last.values() if segment.digest}
-        return with_state | self._progress.ahead(self._segments)
+        return with_state | self._progress.ahead(self._segments) | {*self._archive}
 
     def _stop_reason(self) -> StopReason | None:
         """Return the reason to start no further interval; None = continue."""
@@ -243,9 +290,7 @@ class Engine:
 
     def _submit(self) -> None:
         """Submit the pending segments, after the executor holds their sources."""
-        starts = [
-            start for start in self._pending.values() if start.interval < self._limits.intervals
-        ]
+        starts = [start for start in self._pending.values() if self._is_paid(start)]
         if not starts:
             return
 
@@ -259,6 +304,12 @@ class Engine:
             self._training[assignment.id] = assignment
             del self._pending[assignment.member]
 
+    def _is_paid(self, start: PendingSegment) -> bool:
+        """Whether a segment that was decided on lies within the limits of this session."""
+        if self._strategy.shares_budget:
+            return self._spent <= self._budget.total
+        return start.interval < self._limits.intervals
+
     def _assign(self, start: PendingSegment) -> Assignment:
         done = start.interval + 1
         return make_assignment(
@@ -268,6 +319,8 @@ class Engine:
             first_step=0 if start.source is None else self._segments[start.source].last_step,
             length=self._interval_length,
             checkpoint=done % self._checkpoint_every == 0 or done == self._limits.intervals,
+            evaluations=self._evaluations,
+            evaluate_fresh=self._start.evaluated,
         )
 
     def _collect(self, *, all_members: bool) -> None:
@@ -300,6 +353,7 @@ class Engine:
         # Recorded before it is used: after a kill, nothing builds on a segment that is lost.
         self._journal.append_segments([segment], [outcome.telemetry])
         self._segments[segment.id] = segment
+        self._unread.append(segment.id)
         self._reporter.report_segment(segment, outcome.telemetry)
 
         error = self._failures.check(segment, outcome)
@@ -329,8 +383,10 @@ class Engine:
 
     def _decide(self) -> Decision:
         """Make the next decision of the ready members. It is recorded before it is obeyed."""
-        ready = {*self._undecided, *self._without_donor}
+        ready = {*self._undecided, *self._without_donor, *self._waking}
         newest = self._progress.newest
+        self._history.append(self._unread)
+        self._unread = []
         plan, memory = make_plan(
             self._strategy,
             self._memory,
@@ -343,6 +399,9 @@ class Engine:
                 member: self._first_interval(member) for member in range(len(newest), self._size)
             },
             growth=self._growth,
+            archive=[self._segments[segment] for segment in self._archive],
+            budget=self._budget,
+            past=self._history.columns,
         )
 
         # One by one, members decide at different times, so the record has to name each source's
@@ -354,9 +413,13 @@ class Engine:
 
         # Memory goes through JSON, so that a resumed run sees exactly what this one sees.
         memory = json.loads(json.dumps(memory))
-        decision = Decision(
-            self._decided, plan, memory, starts, self._size if self._resizes else None
-        )
+        archived = {
+            place: self._archive[-2 - source]
+            for place, source in enumerate(plan.sources)
+            if source < FRESH
+        }
+        size = self._size if self._resizes else None
+        decision = Decision(self._decided, plan, memory, starts, size, archived)
         self._journal.append_decision(decision)
         return decision
 
@@ -370,13 +433,24 @@ class Engine:
         self._decided += 1
         self._memory = decision.memory
         starts = self._progress.apply(decision, self._segments)
+        self._archive = decision.plan.keep
+        self._spent += sum(start.length for start in starts)
         # Slots may have new occupants, which do not inherit the scores of the old ones.
         if decision.size is not None:
-            self._members = MemberTable.of(self._progress, self._segments)
+            self._members = MemberTable.of(self._progress, self._segments, self._ranking)
 
         self._pending |= {start.member: start for start in starts}
         self._undecided = []
-        self._without_donor = set(decision.plan.members) - self._pending.keys()
+        self._rest(decision.plan)
+        waiting = set(decision.plan.members) - self._pending.keys()
+        self._without_donor = waiting - self._members.resting
+
+    def _rest(self, plan: Plan) -> None:
+        """Enter the members that rest after a plan."""
+        rests = resting(plan)
+        awake = {*plan.members} - rests
+        present = self._progress.newest.keys()  # slots may have been emptied since
+        self._members.resting = ((self._members.resting - awake) | rests) & present
 
     def _report(self, decision: Decision | None) -> None:
         """Report each interval that all members without a failure have finished by now."""

@@ -3,8 +3,8 @@
 import math
 
 from popgrad.core.errors import UsageError
-from popgrad.core.population import Assignment, Outcome, Segment
 from popgrad.core.score import Score
+from popgrad.core.segment import Assignment, Outcome, Segment
 from popgrad.core.spelling import did_you_mean
 from popgrad.record.progress import PendingSegment
 
@@ -24,6 +24,7 @@ def finished_segment(
         UsageError: The task does not evaluate that metric.
     """
     score, error = score_of(outcome, ranking)
+
     return Segment(
         member=start.member,
         interval=start.interval,
@@ -39,6 +40,11 @@ def finished_segment(
         digest=outcome.digest,
         status="done" if math.isfinite(score) else "failed",
         error=error,
+        metric_samples=outcome.metric_samples,
+        evaluations=outcome.evaluations,
+        transform=start.transform,
+        role=start.role,
+        length=start.length,
     )
 
 
@@ -60,10 +66,11 @@ def score_of(outcome: Outcome, ranking: Score) -> tuple[float, str]:
         return math.nan, outcome.error
 
     name = ranking.metric
-    if name not in outcome.metrics:
-        evaluated = ", ".join(outcome.metrics) or "nothing"
-        similar = did_you_mean(name, outcome.metrics)
-        raise UsageError(f"the task's score is {name!r}, but it evaluates {evaluated}{similar}")
+    for metrics in (outcome.metrics, *(each.metrics for each in outcome.evaluations)):
+        if name not in metrics:
+            evaluated = ", ".join(metrics) or "nothing"
+            similar = did_you_mean(name, metrics)
+            raise UsageError(f"the task's score is {name!r}, but it evaluates {evaluated}{similar}")
 
     value = outcome.metrics[name]
     return ranking.rank(value), "" if math.isfinite(value) else f"the score ({name}) is {value}"

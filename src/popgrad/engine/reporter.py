@@ -3,7 +3,9 @@
 import logging
 from collections.abc import Iterable, Mapping
 
-from popgrad.core.population import Decision, Segment, SegmentId, Telemetry
+from popgrad.core.plan import Decision
+from popgrad.core.population import SegmentId
+from popgrad.core.segment import Segment, Telemetry
 from popgrad.engine.callbacks import Callbacks, IntervalEnd
 
 log = logging.getLogger("popgrad")
@@ -59,7 +61,8 @@ class Reporter:
             if self._callbacks.on_interval is not None:
                 ids = ((member, interval) for member in sorted(members))
                 ends = tuple(segments[segment] for segment in ids if segment in segments)
-                end = IntervalEnd(interval, ends, decision, seconds)
+                following = decision if interval + 1 == finished else None
+                end = IntervalEnd(interval, ends, following, seconds)
                 self._notice(self._callbacks.on_interval(end))
         self._reported = max(self._reported, finished)
 

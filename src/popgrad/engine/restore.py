@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
 from popgrad.core.errors import RunError
-from popgrad.core.population import Outcome, Segment, SegmentId
+from popgrad.core.population import SegmentId
+from popgrad.core.segment import Outcome, Segment
 from popgrad.executors.base import Executor
 from popgrad.state import State
 from popgrad.store.checkpoints import (

@@ -3,7 +3,8 @@
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from popgrad.core.population import Segment, SegmentId
+from popgrad.core.population import SegmentId
+from popgrad.core.segment import Segment
 from popgrad.engine.restore import load_checkpoint, restore
 from popgrad.executors.base import Executor
 from popgrad.state import State, flatten

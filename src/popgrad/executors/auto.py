@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from popgrad.core.errors import PopgradError, UsageError
 from popgrad.core.fault import Fault
-from popgrad.core.population import Assignment
+from popgrad.core.segment import Assignment
 from popgrad.executors.base import Executor
 
 _MIN_SECONDS = 0.2

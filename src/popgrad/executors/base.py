@@ -2,21 +2,23 @@
 
 import logging
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
 from popgrad.core.errors import PopgradError, UsageError
 from popgrad.core.fault import Fault
-from popgrad.core.population import Assignment, Outcome, SegmentId, Telemetry
+from popgrad.core.population import SegmentId
 from popgrad.core.seeding import derive
+from popgrad.core.segment import Assignment, Evaluation, Outcome, Telemetry
 from popgrad.executors.tracebacks import format_exception
-from popgrad.metrics import as_numbers
+from popgrad.metrics import as_numbers, samples_of
 from popgrad.state import State, Tree, digest_leaves, flatten
 from popgrad.tasks.base import Context, Task
 from popgrad.tasks.evaluation import seed_generators, seeded
+from popgrad.tasks.transforms import transformed
 
 Save = Callable[[str, Tree, Sequence[torch.Tensor]], None]
 """Writes a checkpoint: (digest, tree, leaves). Raises `RunError` if it cannot."""
@@ -169,17 +171,24 @@ def train_segment(
     def log(step: int, **numbers: float) -> None:
         curve.extend((step, name, float(value)) for name, value in numbers.items())
 
+    began = time.time()
     begin = time.perf_counter()
     ctx = Context(
         assignment.member, assignment.interval, assignment.first_step, device, assignment.seed, log
     )
     try:
         with seeded(ctx):
-            state = _train(task, assignment, source, ctx)
-            metrics = as_numbers(task.evaluate(state, assignment.hparams, "validation", ctx))
+            state, metrics, evaluations = _train(task, assignment, source, ctx)
         tree, leaves = flatten(state)
         leaves = [leaf.cpu() for leaf in leaves]
-        outcome = Outcome(assignment.id, metrics, digest_leaves(tree, leaves), _samples(state))
+        outcome = Outcome(
+            assignment.id,
+            as_numbers(metrics),
+            digest_leaves(tree, leaves),
+            samples_behind(state),
+            metric_samples=samples_of(metrics),
+            evaluations=evaluations,
+        )
     except (PopgradError, KeyboardInterrupt):
         raise
     except BaseException as error:
@@ -189,23 +198,87 @@ def train_segment(
 
     if save is not None and assignment.checkpoint and not outcome.error:
         save(outcome.digest, tree, leaves)
-    telemetry = Telemetry(time.perf_counter() - begin, worker, tuple(curve))
+    telemetry = Telemetry(time.perf_counter() - begin, worker, tuple(curve), began=began)
     return replace(outcome, telemetry=telemetry), tree, leaves
 
 
-def _train(task: Task, assignment: Assignment, source: State | None, ctx: Context) -> State:
-    """Train a segment, from a fresh state if it has no source."""
+def _train(
+    task: Task, assignment: Assignment, source: State | None, ctx: Context
+) -> tuple[State, Mapping[str, Any], tuple[Evaluation, ...]]:
+    """Train a segment: return its final state, its metrics, and the evaluations within it."""
+    hparams = assignment.hparams
+    state = starting_state(task, assignment, source, ctx)
+    evaluations = []
+    if assignment.evaluate_start:
+        evaluations += start_evaluation(task.evaluate(state, hparams, "validation", ctx))
+
+    metrics: Mapping[str, Any] = {}
+    for part in parts_of(assignment):
+        own = replace(ctx, part=part.number, first_step=ctx.first_step + part.begin)
+        # Between two parts, an evaluation may have drawn from the global generators.
+        if part.number:
+            seed_generators(own.library_seed("train"))
+        state = task.train(state, hparams, part.end - part.begin, own)
+        if state is None:
+            raise UsageError("train: expected the new state, got None; end it with return state")
+        metrics = task.evaluate(state, hparams, "validation", own)
+        evaluations.append(Evaluation(part.end, as_numbers(metrics)))
+    return state, metrics, tuple(evaluations) if len(evaluations) > 1 else ()
+
+
+class Part(NamedTuple):
+    """A part of a segment, between two evaluations.
+
+    Attributes:
+        number: Position among the parts, from 0.
+        begin: Steps of the segment before it.
+        end: Steps of the segment behind it.
+    """
+
+    number: int
+    begin: int
+    end: int
+
+
+def parts_of(assignment: Assignment) -> list[Part]:
+    """Return the parts of a segment, as equal as whole steps allow; the last one ends with it.
+
+    Example:
+        >>> segment = Assignment(0, 0, None, {}, seed=0, first_step=0, steps=10, evaluations=3)
+        >>> [part.end for part in parts_of(segment)]
+        [3, 6, 10]
+    """
+    count = assignment.evaluations
+    ends = [assignment.steps * (number + 1) // count for number in range(count)]
+    return [Part(number, begin, ends[number]) for number, begin in enumerate([0, *ends[:-1]])]
+
+
+def start_evaluation(metrics: Mapping[str, Any]) -> list[Evaluation]:
+    """Return the evaluation before the first step; none if there are no metrics yet, as in a loop."""
+    return [Evaluation(0, as_numbers(metrics))] if metrics else []
+
+
+def starting_state(task: Task, assignment: Assignment, source: State | None, ctx: Context) -> State:
+    """Return the state that a segment trains from: fresh, inherited, or inherited and transformed.
+
+    Args:
+        task: Task to train.
+        assignment: Segment to train.
+        source: State of its source, which may be changed; None = a fresh member.
+        ctx: Context of the segment.
+    """
     if source is None:
         seed_generators(derive(ctx.run_seed, "init", ctx.member, ctx.interval))
-        source = task.init(assignment.hparams, ctx)
-        seed_generators(ctx.library_seed("train"))
-    state = task.train(source, assignment.hparams, assignment.steps, ctx)
-    if state is None:
-        raise UsageError("train: expected the new state, got None; end it with return state")
+        state = task.init(assignment.hparams, ctx)
+    elif assignment.transform is not None:
+        state = transformed(task, source, assignment.transform, assignment.hparams, ctx)
+    else:
+        return source
+    seed_generators(ctx.library_seed("train"))
     return state
 
 
-def _samples(state: State) -> int:
+def samples_behind(state: State) -> int:
     """Return the training samples behind a state; 0 if the task does not count them."""
     samples = state.get("position") if isinstance(state, dict) else None
     return samples if isinstance(samples, int) else 0

@@ -4,7 +4,7 @@ import logging
 import time
 
 from popgrad.core.errors import RunError
-from popgrad.core.population import Assignment
+from popgrad.core.segment import Assignment
 
 log = logging.getLogger("popgrad")
 

@@ -6,13 +6,14 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from popgrad.core.errors import RunError, UsageError
-from popgrad.core.population import Assignment, Outcome, SegmentId
+from popgrad.core.population import SegmentId
+from popgrad.core.segment import Assignment, Outcome
 from popgrad.executors.base import Attempt, Save, train_segment
 from popgrad.executors.fingerprint import fingerprint
 from popgrad.executors.queue import TrainingQueue
 from popgrad.executors.writer import Writer
 from popgrad.state import State, Tree, clone, flatten, unflatten
-from popgrad.tasks.base import Task
+from popgrad.tasks.base import Closing, Task
 
 
 class Serial:
@@ -121,6 +122,8 @@ class Serial:
             self._writer.close()
         self._queue.clear()
         self._states.clear()
+        if isinstance(self._task, Closing):
+            self._task.close()
         if not self._closed:
             self._limits.restore_original_limits()
             torch.set_num_threads(self._threads)

@@ -15,8 +15,9 @@ from typing import Literal
 import torch
 
 from popgrad.core.errors import RunError, UsageError
-from popgrad.core.population import Assignment, Outcome, SegmentId, Telemetry
+from popgrad.core.population import SegmentId
 from popgrad.core.seeding import derive
+from popgrad.core.segment import Assignment, Outcome, Telemetry
 from popgrad.executors.base import Attempt, Save, late_outcome
 from popgrad.executors.queue import TrainingQueue
 from popgrad.executors.serial import Serial
@@ -203,7 +204,7 @@ class Simulated:
             return None
 
         heapq.heappush(self._idle, event.slot)
-        telemetry = Telemetry(seconds, f"slot {event.slot}")
+        telemetry = Telemetry(seconds, f"slot {event.slot}", began=event.start)
         if event.kind == "done":
             self.busy += seconds
             self.steps += assignment.steps

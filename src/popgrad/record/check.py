@@ -1,12 +1,15 @@
 """Checks whether data can be the record of a run."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 from popgrad.core.errors import RunError
-from popgrad.core.population import Decision, Hparams, Segment
+from popgrad.core.plan import Decision
+from popgrad.core.population import FRESH, Hparams
+from popgrad.core.segment import Segment
 from popgrad.record.lineage import founders
-from popgrad.record.progress import Progress, recorded_starts
+from popgrad.record.progress import PendingSegment, Progress, recorded_starts
 from popgrad.record.record import Record
 
 _FACTS: Mapping[str, type] = {
@@ -45,6 +48,13 @@ def check_facts(facts: Mapping[str, Any]) -> None:
         raise _damaged("fingerprint", facts["fingerprint"])
     if not isinstance(facts.get("run_id", ""), str):
         raise _damaged("run_id", facts["run_id"])
+    if facts.get("reuse") not in (None, True, False):
+        raise _damaged("reuse", facts["reuse"])
+    if facts.get("shared_budget", False) not in (True, False):
+        raise _damaged("shared_budget", facts["shared_budget"])
+    study = facts.get("study", {})
+    if not isinstance(study, dict) or not isinstance(study.get("lease", 1.0), int | float):
+        raise _damaged("study", study)
     code = facts.get("code", {})
     if not isinstance(code, dict) or not all(isinstance(digest, str) for digest in code.values()):
         raise _damaged("code", code)
@@ -63,6 +73,24 @@ def check_record(record: Record) -> None:
     """
     for problem in problems(record):
         raise RunError(f"the record is damaged: {problem}")
+
+
+def check_segments(segments: Iterable[Segment], record: Record) -> None:
+    """Refuse segments that a run cannot have; their sources are not looked up.
+
+    Args:
+        segments: Segments of the run, as they arrive.
+        record: Its space, sizes and score; its own segments do not matter.
+
+    Raises:
+        RunError: A segment does not fit.
+    """
+    largest = max(record.sizes)
+    for segment in segments:
+        if not _fits(segment, largest, record):
+            raise RunError(
+                f"the record is damaged: segment {segment.id} does not fit a run of {largest} members"
+            )
 
 
 def problems(record: Record) -> Iterator[str]:
@@ -101,20 +129,45 @@ def _fits(segment: Segment, largest: int, record: Record) -> bool:
         and segment.steps >= 1
         and segment.samples >= 0
     )
-    return segment.member in range(largest) and counts and _complete(segment.hparams, record)
+    complete = _complete(segment.hparams, record) and _measured(segment, record.ranking.metric)
+    return segment.member in range(largest) and counts and complete
+
+
+def _measured(segment: Segment, metric: str) -> bool:
+    """Return whether evaluations and samples are those that training a segment can give."""
+    within = segment.evaluations
+    steps = [each.step for each in within]
+    ordered = all(before < after for before, after in pairwise(steps))
+    ends = not within or steps[-1] == segment.steps
+    ranked = all(metric in each.metrics for each in within)
+    return ordered and ends and ranked and all(segment.metric_samples.values())
 
 
 def _applies(decision: Decision, before: int, after: int, record: Record) -> bool:
     """Return whether a decision fits a population of `before` members, `after` from then on."""
     plan = decision.plan
     members = all(member in range(after) for member in plan.members)
-    sources = all(source in range(max(before, after)) for source in plan.sources)
+    known = range(max(before, after))
+    sources = all(
+        source in known or source == FRESH or place in decision.archived
+        for place, source in enumerate(plan.sources)
+    )
+    archive = {*decision.archived.values(), *plan.keep} <= record.by_id.keys()
     complete = all(_complete(hparams, record) for hparams in plan.hparams)
-    return members and sources and complete and decision.number >= 0
+    lengths = record.shared_budget or not plan.lengths
+    return members and sources and archive and complete and lengths and decision.number >= 0
 
 
 def _complete(hparams: Hparams, record: Record) -> bool:
     return hparams.keys() == set(record.space)
+
+
+def _agrees(trained: Segment, start: PendingSegment) -> bool:
+    """Return whether a segment was trained as it was decided on."""
+    settings = dict(trained.hparams) == dict(start.hparams)
+    parts = (trained.transform, trained.role, trained.length)
+    decided = (start.transform, start.role, start.length)
+    return settings and trained.source == start.source and parts == decided
 
 
 def contradictions(record: Record) -> Iterator[str]:
@@ -146,7 +199,7 @@ def contradictions(record: Record) -> Iterator[str]:
             trained = record.by_id.get(start.id)
             if trained is None:
                 continue
-            if trained.source != start.source or dict(trained.hparams) != dict(start.hparams):
+            if not _agrees(trained, start):
                 yield (
                     f"member {start.member}, interval {start.interval} differs from decision "
                     f"{number}, which started it"

@@ -3,11 +3,12 @@
 Every function is pure, accepts segments in any order, and takes one pass over them.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from itertools import pairwise
 
 from popgrad.core.errors import AllMembersFailedError, RunError, UsageError
-from popgrad.core.population import Segment, SegmentId
+from popgrad.core.population import SegmentId
+from popgrad.core.segment import Segment
 from popgrad.record.live import Curves, live_values
 from popgrad.record.schedule import Phase, Schedule
 
@@ -98,7 +99,7 @@ def lineage(segments: Sequence[Segment], leaf: int | SegmentId) -> tuple[Segment
             )
         leaf = last[leaf].id
     if leaf not in by_id:
-        raise UsageError(f"the record has no segment of member {leaf[0]} in interval {leaf[1]}")
+        raise _missing(segments, leaf)
 
     chain = [by_id[leaf]]
     while (source := chain[-1].source) is not None:
@@ -106,6 +107,17 @@ def lineage(segments: Sequence[Segment], leaf: int | SegmentId) -> tuple[Segment
         if len(chain) > len(by_id):
             raise _circle(leaf)
     return tuple(reversed(chain))
+
+
+def _missing(segments: Sequence[Segment], leaf: SegmentId) -> UsageError:
+    """Return the error of a segment that the record does not have, with those that it has."""
+    member, interval = leaf
+    message = f"the record has no segment of member {member} in interval {interval}"
+    intervals = sorted(segment.interval for segment in segments if segment.member == member)
+    if intervals:
+        return UsageError(f"{message}; its intervals lie in {intervals[0]}..{intervals[-1]}")
+    last = max((segment.member for segment in segments), default=None)
+    return UsageError(message if last is None else f"{message}; its members lie in 0..{last}")
 
 
 def _source(by_id: dict[SegmentId, Segment], segment: Segment, source: SegmentId) -> Segment:
@@ -136,21 +148,63 @@ def schedule(lineage: Sequence[Segment], curves: Curves | None = None) -> Schedu
     return Schedule(tuple(phases))
 
 
-def inherited(segment: Segment) -> bool:
-    """Return whether a segment started from a donor's state: neither fresh nor its own last one."""
-    return segment.source is not None and segment.source != (segment.member, segment.interval - 1)
+def inherited(segments: Iterable[Segment]) -> frozenset[SegmentId]:
+    """Return the segments that started from a donor's state: neither fresh nor their member's last one.
+
+    A member that has rested continues from its own last segment, several intervals back.
+
+    Args:
+        segments: All segments of a run.
+    """
+    heirs: set[SegmentId] = set()
+    last: dict[int, SegmentId] = {}
+    for segment in sorted(segments, key=lambda s: s.interval):
+        if segment.source is not None and segment.source != last.get(segment.member):
+            heirs.add(segment.id)
+        last[segment.member] = segment.id
+    return frozenset(heirs)
 
 
-def jumps(lineage: Sequence[Segment]) -> list[tuple[Segment, Segment]]:
-    """Return each (donor's segment, heir's segment) along a lineage (root first)."""
-    return [(donor, heir) for donor, heir in pairwise(lineage) if inherited(heir)]
+def ancestors(segments: Sequence[Segment], leaves: Iterable[SegmentId]) -> frozenset[SegmentId]:
+    """Return the segments behind the states of some segments, these included.
+
+    Args:
+        segments: All segments of a run.
+        leaves: Segments of the record, such as the last one of each present member.
+
+    Raises:
+        RunError: The record is damaged: a source is missing.
+    """
+    by_id = index(segments)
+    found: set[SegmentId] = set()
+    for leaf in leaves:
+        # Each walk ends at a segment that an earlier one has passed.
+        segment: Segment | None = by_id[leaf]
+        while segment is not None and segment.id not in found:
+            found.add(segment.id)
+            source = segment.source
+            segment = None if source is None else _source(by_id, segment, source)
+    return frozenset(found)
+
+
+def jumps(
+    lineage: Sequence[Segment], copied: Container[SegmentId]
+) -> list[tuple[Segment, Segment]]:
+    """Return each (donor's segment, heir's segment) along a lineage.
+
+    Args:
+        lineage: Segments of the lineage, root first.
+        copied: Segments that inherited, from `inherited`.
+    """
+    return [(donor, heir) for donor, heir in pairwise(lineage) if heir.id in copied]
 
 
 def donors(segments: Sequence[Segment]) -> dict[int, dict[int, SegmentId]]:
     """Return the copies of each interval that has any: heir -> the donor's segment."""
     copies: dict[int, dict[int, SegmentId]] = {}
+    copied = inherited(segments)
     for segment in sorted(segments, key=lambda s: (s.interval, s.member)):
-        if segment.source is not None and inherited(segment):
+        if segment.source is not None and segment.id in copied:
             copies.setdefault(segment.interval, {})[segment.member] = segment.source
     return copies
 
@@ -164,6 +218,26 @@ def heirs(segments: Sequence[Segment]) -> dict[SegmentId, tuple[SegmentId, ...]]
     return {donor: tuple(copies) for donor, copies in by_donor.items()}
 
 
+def roots(segments: Sequence[Segment]) -> dict[SegmentId, SegmentId]:
+    """Return the founder of each segment: the fresh segment at the root of its lineage.
+
+    Raises:
+        RunError: The record is damaged: a source is missing, or the sources run in a circle.
+    """
+    by_id = index(segments)
+    found: dict[SegmentId, SegmentId] = {}
+    for segment in segments:
+        # Walk back to a segment with a known root, so that all walks together take one pass.
+        path = [segment]
+        while path[-1].id not in found and (source := path[-1].source) is not None:
+            path.append(_source(by_id, path[-1], source))
+            if len(path) > len(by_id):
+                raise _circle(segment.id)
+        root = found.get(path[-1].id, path[-1].id)
+        found.update((passed.id, root) for passed in path)
+    return found
+
+
 def founders(segments: Sequence[Segment]) -> dict[int, int]:
     """Return the number of fresh ancestors behind the members without a failure, for each interval.
 
@@ -173,21 +247,10 @@ def founders(segments: Sequence[Segment]) -> dict[int, int]:
     Raises:
         RunError: The record is damaged: a source is missing, or the sources run in a circle.
     """
-    by_id = index(segments)
-    roots: dict[SegmentId, SegmentId] = {}
-    for segment in segments:
-        # Walk back to a segment with a known root, so that all walks together take one pass.
-        path = [segment]
-        while path[-1].id not in roots and (source := path[-1].source) is not None:
-            path.append(_source(by_id, path[-1], source))
-            if len(path) > len(by_id):
-                raise _circle(segment.id)
-        root = roots.get(path[-1].id, path[-1].id)
-        roots.update((passed.id, root) for passed in path)
-
+    founder = roots(segments)
     alive: dict[int, set[SegmentId]] = {}
     for segment in segments:
         founding = alive.setdefault(segment.interval, set())
         if not segment.failed:
-            founding.add(roots[segment.id])
+            founding.add(founder[segment.id])
     return {interval: len(alive[interval]) for interval in sorted(alive)}

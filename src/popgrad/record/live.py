@@ -7,7 +7,8 @@ are telemetry: points of the training curve that have the name of the hyperparam
 import math
 from collections.abc import Mapping
 
-from popgrad.core.population import Segment, SegmentId, Telemetry, Value
+from popgrad.core.population import SegmentId, Value
+from popgrad.core.segment import Segment, Telemetry
 
 Curves = Mapping[SegmentId, Telemetry]
 """Telemetry by segment; empty = unknown."""

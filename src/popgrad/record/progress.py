@@ -4,7 +4,9 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from popgrad.core.errors import RunError
-from popgrad.core.population import Changes, Decision, Hparams, Segment, SegmentId
+from popgrad.core.plan import Decision, Transform, entries
+from popgrad.core.population import FRESH, Changes, Hparams, SegmentId
+from popgrad.core.segment import Segment
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,9 @@ class PendingSegment:
         source: Segment whose final state it starts from; None = a fresh member.
         hparams: Complete hyperparameters.
         changes: Origin of each hyperparameter, as in `Segment`.
+        transform: Change of the source state before it trains; None = there is none.
+        role: Role of the member; "" = it has none.
+        length: Intervals that it lasts.
     """
 
     member: int
@@ -24,6 +29,9 @@ class PendingSegment:
     source: SegmentId | None
     hparams: Hparams
     changes: Changes
+    transform: Transform | None = None
+    role: str = ""
+    length: int = 1
 
     @property
     def id(self) -> SegmentId:
@@ -150,23 +158,29 @@ class Progress:
 
 
 def first_starts(
-    hparams: Sequence[Hparams], changes: Sequence[Changes]
+    hparams: Sequence[Hparams], changes: Sequence[Changes], roles: Sequence[str] = ()
 ) -> dict[int, PendingSegment]:
     """Return the first segments of the members, by member.
 
     Args:
         hparams: [N] complete hyperparameters of each member.
         changes: [N] origin of each hyperparameter.
+        roles: [N] role of each member; () = none has a role.
     """
-    pairs = enumerate(zip(hparams, changes, strict=True))
-    return {member: PendingSegment(member, 0, None, own, origin) for member, (own, origin) in pairs}
+    columns = zip(hparams, changes, roles or [""] * len(hparams), strict=True)
+    return {
+        member: PendingSegment(member, 0, None, own, origin, role=role)
+        for member, (own, origin, role) in enumerate(columns)
+    }
 
 
 def recorded_starts(segments: Iterable[Segment]) -> dict[int, PendingSegment]:
     """Return the recorded first segments of the members that the run started with."""
     first = (segment for segment in segments if segment.interval == 0)
     return {
-        each.member: PendingSegment(each.member, 0, None, each.hparams, each.changes)
+        each.member: PendingSegment(
+            each.member, 0, None, each.hparams, each.changes, role=each.role, length=each.length
+        )
         for each in first
     }
 
@@ -206,27 +220,36 @@ def starts_after(
     Raises:
         RunError: A segment that the decision starts from is missing.
     """
-    plan = decision.plan
     newest = before.newest
     starts = []
-    for i, (member, source) in enumerate(zip(plan.members, plan.sources, strict=True)):
+    for i, (member, entry) in enumerate(entries(decision.plan).items()):
+        if entry.rests:
+            continue
         joins = decision.size is not None and member not in newest
-        source_id = None if joins and source == member else _source_id(decision, i, newest)
+        begins = entry.source == FRESH or (joins and entry.source == member)
+        source_id = None if begins else _source_id(decision, i, newest)
         segment = None if source_id is None else segments.get(source_id)
 
-        if not joins and segment is None and source == member:
+        if not begins and segment is None and entry.source == member:
             # It kept a failure, which has been set aside since and is retrained.
             continue
-        if segment is None and source != member:
+        if not begins and segment is None:
             raise RunError(
-                f"the record is damaged: decision {decision.number} starts from member {source}, whose "
-                "segment is missing"
+                f"the record is damaged: decision {decision.number} starts from member {entry.source}, "
+                "whose segment is missing"
             )
         if segment is not None and segment.failed:
             continue
 
         interval = _interval(decision, member, before, segments)
-        starts.append(PendingSegment(member, interval, source_id, plan.hparams[i], plan.changes[i]))
+        starts.append(
+            PendingSegment(
+                *(member, interval, source_id, entry.hparams, entry.changes),
+                transform=entry.transform,
+                role=entry.role,
+                length=entry.length,
+            )
+        )
     return starts
 
 
@@ -234,6 +257,8 @@ def _source_id(
     decision: Decision, i: int, newest: Mapping[int, PendingSegment]
 ) -> SegmentId | None:
     """Return the segment that entry `i` of a plan starts from; None = the source has none."""
+    if i in decision.archived:
+        return decision.archived[i]
     if decision.starts:
         return decision.starts[i]
     source = decision.plan.sources[i]

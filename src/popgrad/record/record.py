@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from popgrad.core.population import Decision, Segment, SegmentId
+from popgrad.core.plan import Decision
+from popgrad.core.population import SegmentId
 from popgrad.core.score import Score
+from popgrad.core.segment import Segment
 from popgrad.core.space import Space
 from popgrad.record import lineage
 from popgrad.record.live import Curves
@@ -35,6 +37,11 @@ class Record:
             yet.
         stopped: Reason the run ended: "finished", "target score", "patience", "time",
             "callback", or "unfinished".
+        reuse: Whether loops train several segments; None = the task is no loop.
+        shared_budget: Whether the members share one budget of members times intervals; else each
+            trains all intervals.
+        study: Settings of a study, whose members are trained by its callers; None = a run.
+        resting: Members that rest since the last decision: they keep their state, and train nothing.
     """
 
     space: Space
@@ -49,6 +56,10 @@ class Record:
     run_id: str = ""
     fingerprint: Mapping[str, object] = field(default_factory=dict, repr=False)
     stopped: str = "unfinished"
+    reuse: bool | None = None
+    shared_budget: bool = False
+    study: Mapping[str, Any] | None = None
+    resting: frozenset[int] = frozenset()
 
     @cached_property
     def ranking(self) -> Score:
@@ -85,8 +96,23 @@ class Record:
 
     @cached_property
     def ahead(self) -> set[SegmentId]:
-        """Segments of departed members whose states a present member has yet to start from."""
-        return self.progress.ahead(self.by_id) if self._resized else set()
+        """Segments that a decided but untrained segment starts from. Needs all decisions."""
+        return self.progress.ahead(self.by_id)
+
+    @cached_property
+    def copied(self) -> frozenset[SegmentId]:
+        """Segments that started from a donor's state."""
+        return lineage.inherited(self.segments)
+
+    @property
+    def spent(self) -> int:
+        """Member-intervals of all segments: one member trained for one interval."""
+        return sum(segment.length for segment in self.segments)
+
+    @property
+    def archive(self) -> tuple[SegmentId, ...]:
+        """Segments whose states the strategy keeps. Needs the decisions."""
+        return self.decisions[-1].plan.keep if self.decisions else ()
 
     @property
     def winner(self) -> Segment:
@@ -105,6 +131,20 @@ class Record:
             AllMembersFailedError: No segment has a finite score.
         """
         return lineage.best_ever(self.segments)
+
+    def leaf(self, member: int | None, interval: int | None) -> int | SegmentId | None:
+        """Return the leaf of a lineage that a request names.
+
+        Args:
+            member: Member; None = the winner.
+            interval: Interval of that member; None = its last state is meant.
+
+        Raises:
+            AllMembersFailedError: There is no winner.
+        """
+        if interval is None:
+            return member
+        return self.winner.member if member is None else member, interval
 
     def lineage(self, leaf: int | SegmentId | None = None) -> tuple[Segment, ...]:
         """Return the segments behind a member's weights, root first.

@@ -49,5 +49,7 @@ def next_steps(result: "Result") -> list[str]:
     if result.record.given_task:
         steps.append(call("replay", path, given_task=True))
         return [*steps, call("resume", path, given_task=True, keywords=f"intervals={more}")]
-    steps += [command("test", path), command("replay", path)]
+    if result.has_test:
+        steps.append(command("test", path))
+    steps.append(command("replay", path))
     return [*steps, f"{command('resume', path)} --intervals {more}"]

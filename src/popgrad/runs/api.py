@@ -36,8 +36,11 @@ from popgrad.runs.reopen import (
     reopen_task,
 )
 from popgrad.runs.result import Result
+from popgrad.runs.reuse import reuse_of
 from popgrad.runs.session import run_session
 from popgrad.runs.signature import accepted_keywords, check_keywords, takes_keywords
+from popgrad.runs.study_task import StudyTask
+from popgrad.runs.tracked import Trackers, make_trackers, split_trackers
 from popgrad.store.directory import Directory, open_record
 from popgrad.store.journal import Journal
 from popgrad.store.mirror import claim_storage, confirm_storage
@@ -45,6 +48,7 @@ from popgrad.strategies import STRATEGIES, StrategyName
 from popgrad.strategies.base import Strategy
 from popgrad.tasks.base import Task
 from popgrad.tasks.reference import full_reference, source_digest, task_instance
+from popgrad.trackers.base import Tracker
 
 log = logging.getLogger("popgrad")
 
@@ -56,6 +60,7 @@ def run(
     space: Mapping[str, Dimension | Mapping[str, Any]] | Space | None = None,
     strategy: StrategyName | Strategy = "pbt",
     initial: Sequence[Hparams] = (),
+    tracker: Trackers = (),
     directory: str | Path | None = None,
     on_segment: OnSegment | None = None,
     on_interval: OnInterval | None = None,
@@ -71,6 +76,8 @@ def run(
             or adds to its space.
         strategy: "pbt", "random-search", "schedule", or a `Strategy`.
         initial: Hyperparameters of the first members; missing names are sampled.
+        tracker: "tensorboard", "mlflow", "wandb" or a `Tracker`, or a list of several: the run is logged
+            to them. Each name needs the extra of that name.
         directory: Directory to create for the run; None = in memory only: nothing is written, the run cannot
             be resumed, and of the final states only the winner's is kept.
         on_segment: Called with each finished `Segment`, in the order of finishing. If it returns True,
@@ -102,7 +109,7 @@ def run(
     task = full_reference(task) if isinstance(task, str) else task_instance(task)
     task_name, own_task = (task, None) if isinstance(task, str) else (type(task).__name__, task)
     strategy_name, own_strategy = (
-        (strategy, None) if isinstance(strategy, str) else (CUSTOM, _check_strategy(strategy))
+        (strategy, None) if isinstance(strategy, str) else (CUSTOM, check_strategy(strategy))
     )
     if space is not None and not isinstance(space, Mapping | Space):
         raise UsageError(
@@ -110,12 +117,14 @@ def run(
             f"got {space!r:.100}"
         )
 
+    tracker_names, own_trackers = split_trackers(tracker)
     values: dict[str, Any] = {
         **{name: value for name, value in keywords.items() if name in names},
         "task": task_name,
-        "space": {name: _spec(dimension) for name, dimension in (space or {}).items()},
+        "space": {name: dimension_spec(dimension) for name, dimension in (space or {}).items()},
         "strategy": {"name": strategy_name, **settings},
         "initial": initial,
+        "tracker": tracker_names,
     }
     path = None if directory is None else _path(directory).absolute()
     caller = Caller(path, given_task=own_task is not None)
@@ -124,6 +133,7 @@ def run(
             configuration.parse(values),
             task=own_task,
             strategy=own_strategy,
+            trackers=own_trackers,
             directory=path,
             callbacks=caller.callbacks(on_segment, on_interval),
             display=Display(progress),
@@ -132,7 +142,7 @@ def run(
         raise caller.interrupt() from None
 
 
-def _check_strategy(strategy: object) -> Strategy:
+def check_strategy(strategy: object) -> Strategy:
     """Return an object that was passed as the strategy, if it is one."""
     if isinstance(strategy, Strategy):
         return strategy
@@ -154,7 +164,7 @@ def _path(directory: object) -> Path:
     raise UsageError(f'directory: expected a path such as "runs/first", got {directory!r:.100}')
 
 
-def _spec(value: object) -> object:
+def dimension_spec(value: object) -> Any:
     """Return a dimension as plain data; leave anything else to `parse`, which checks it."""
     if isinstance(value, tuple(DIMENSIONS.values())):
         return cast(Dimension, value).spec()
@@ -166,6 +176,7 @@ def start(
     *,
     task: Task | None = None,
     strategy: Strategy | None = None,
+    trackers: Sequence[Tracker] = (),
     components: Components | None = None,
     directory: Path | None = None,
     callbacks: Callbacks | None = None,
@@ -177,6 +188,7 @@ def start(
         config: Requested configuration.
         task: Task that takes the place of the configured one.
         strategy: Strategy that takes the place of the configured one.
+        trackers: Trackers beside those of the configuration.
         components: Components of the configuration, if they are built already.
         directory: Directory to create; None = in memory only.
         callbacks: Functions to call as segments and intervals finish.
@@ -198,7 +210,8 @@ def start(
 
     components = components or build(config, task, strategy)
     config = components.config.model_copy(update={"made_with": versions()})
-    components = replace(components, config=config)
+    made = make_trackers(config.tracker, trackers, directory)
+    components = replace(components, config=config, trackers=made)
     check_task(components.task, config, components.ranking)
     facts = {
         "config": config.model_dump(mode="json"),
@@ -210,7 +223,9 @@ def start(
         ),
         "code": dict(components.code),
         "run_id": run_id,
-        "sizes": [config.population],
+        "sizes": [components.strategy.started(config.population)],
+        "shared_budget": components.strategy.shares_budget,
+        "reuse": reuse_of(components.task),
         "stopped": "unfinished",
     }
     if directory is None:
@@ -231,6 +246,7 @@ def resume(
     *,
     task: Task | None = None,
     strategy: Strategy | None = None,
+    tracker: Trackers | None = None,
     allow_changed_task: bool = False,
     on_segment: OnSegment | None = None,
     on_interval: OnInterval | None = None,
@@ -245,6 +261,8 @@ def resume(
         directory: Directory of the run.
         task: The task, if the run was given an instance.
         strategy: The strategy, if the run was given a `Strategy`.
+        tracker: Trackers in place of the recorded names, as those of `run`; None = the recorded names. A
+            `Tracker` object has to be passed again.
         allow_changed_task: Whether to continue although the source of the task has changed.
         on_segment: Called with each finished `Segment`, in the order of finishing. If it returns True,
             the run stops.
@@ -270,17 +288,19 @@ def resume(
     """
     check_keywords(resume, keywords)
     if strategy is not None:
-        _check_strategy(strategy)
+        check_strategy(strategy)
 
     task = task_instance(task)
+    tracker_names, own_trackers = (None, []) if tracker is None else split_trackers(tracker)
     path = _path(directory).absolute()
     caller = Caller(path, given_task=task is not None)
     try:
         return restart(
             path,
-            keywords,
+            {**keywords, "tracker": tracker_names},
             task=task,
             strategy=strategy,
+            trackers=own_trackers,
             allow_changed_task=allow_changed_task,
             callbacks=caller.callbacks(on_segment, on_interval),
             display=Display(progress),
@@ -295,6 +315,7 @@ def restart(
     *,
     task: Task | None = None,
     strategy: Strategy | None = None,
+    trackers: Sequence[Tracker] = (),
     allow_changed_task: bool = False,
     callbacks: Callbacks | None = None,
     display: Display | None = None,
@@ -306,6 +327,7 @@ def restart(
         keywords: New values of keys; None leaves a key as it is recorded.
         task: The task, if the run was given an instance.
         strategy: The strategy, if the run was given a `Strategy`.
+        trackers: Trackers beside those of the configuration.
         allow_changed_task: Whether to continue although the source of the task has changed.
         callbacks: Functions to call as segments and intervals finish.
         display: Display of the run; None = nothing is shown.
@@ -320,12 +342,14 @@ def restart(
         record = journal.record(all_decisions=True)
         check_record(record)
         config = recorded_config(record, keywords)
-        check_intervals(config, record)
         check_given(record, config, path, task, "resume")
+        check_intervals(config, record)
         check_address(config, named=keywords.get("address") is not None)
 
         with recorded_code(code_of(record, path, allow_changed=allow_changed_task)):
             components = _rebuild(config, record, task, strategy)
+        made = make_trackers(components.config.tracker, trackers, path)
+        components = replace(components, trackers=made)
         check_same_task(components.task, components.ranking, task, record, allow=allow_changed_task)
         growth_given = keywords.get("grow") is not None
         resize = describe_resize(components.config, record, components.strategy, grow=growth_given)
@@ -350,11 +374,12 @@ def _rebuild(
     unneeded: dict[str, Any] = {}
     if task is not None:
         unneeded["options"] = {}  # they were for the task that is named
-    if len(record.last) == max(record.size, config.population):
+    if len(record.last) >= max(record.size, config.population):
         # No member starts from them any more, and their file may be gone.
         unneeded["weights"] = None
 
-    components = build(config.model_copy(update=unneeded), task, strategy, sizes=record.sizes)
+    config_now = config.model_copy(update=unneeded)
+    components = build(config_now, task, strategy, sizes=record.sizes, reuse=record.reuse)
     kept = {"weights": config.weights, "options": config.options}
     return replace(components, config=components.config.model_copy(update=kept))
 
@@ -395,7 +420,9 @@ def load(
     check_record(replace(record, decisions=()))
     config = recorded_config(record, {"data_dir": data_dir})
     task = task_instance(task)
-    if task is not None:
+    if record.study is not None and task is None:
+        task = StudyTask(record.space, record.score_name)
+    elif task is not None:
         # The initial weights are part of the states since then, and their file may be gone.
         task = reopen_task(
             record, config.model_copy(update={"weights": None}), opened.path, task, "load"

@@ -13,9 +13,10 @@ from popgrad.config import RunConfig, StrategyConfig
 from popgrad.core.errors import UsageError
 from popgrad.core.initial import first_hparams
 from popgrad.core.interval import parse_interval
-from popgrad.core.population import Assignment, Hparams
+from popgrad.core.population import Hparams
 from popgrad.core.score import Score, check_direction
 from popgrad.core.seeding import Rng
+from popgrad.core.segment import Assignment
 from popgrad.core.spelling import did_you_mean
 from popgrad.executors.auto import fastest
 from popgrad.gates.code import imported_code
@@ -30,9 +31,10 @@ from popgrad.runs.components import (
     resolve_device,
     score_text,
 )
+from popgrad.runs.reuse import settle_reuse
 from popgrad.strategies import STRATEGIES
 from popgrad.strategies.base import Strategy
-from popgrad.tasks.base import Epochal, Task, epoch_steps
+from popgrad.tasks.base import Epochal, Reporting, Task, epoch_steps
 from popgrad.tasks.reference import check_options, defaults
 
 log = logging.getLogger("popgrad")
@@ -50,6 +52,7 @@ def build(
     strategy: Strategy | None = None,
     *,
     sizes: Sequence[int] = (),
+    reuse: bool | None = None,
 ) -> Components:
     """Build the components of a run.
 
@@ -58,6 +61,7 @@ def build(
         task: Task to train; None = the one that the configuration names.
         strategy: Strategy to use; None = the one that the configuration names.
         sizes: Sizes that the population of a resumed run has had.
+        reuse: Whether the loops of a resumed run are used again; None = not recorded.
 
     Raises:
         UsageError: The configuration requests something that does not exist or does not fit
@@ -71,6 +75,7 @@ def build(
         check_direction(score)
     Score.parse(score).target(config.target_score)
     config = resolve(config, task, strategy, sizes=sizes)
+    task = settle_reuse(task, config, reuse)
     return replace(components(config, task, strategy, sizes=sizes), code=code)
 
 
@@ -90,7 +95,12 @@ def resolve(
     """
     size = [*sizes, config.population][0]
     hparams, _ = first_hparams(task.space, Rng(config.seed), size, config.initial)
-    interval = config.interval or ("1 epoch" if isinstance(task, Epochal) else "10 steps")
+    interval = config.interval or _default_interval(task)
+    if parse_interval(interval).reports and not isinstance(task, Reporting):
+        raise UsageError(
+            f"interval: a {type(task).__name__} makes no reports, only a training loop does (popgrad.loop); "
+            "give a number of steps or of epochs"
+        )
     config = config.model_copy(
         update={
             "interval": interval,
@@ -103,13 +113,30 @@ def resolve(
             "data_dir": _absolute(config.data_dir),
         }
     )
-    _check_growth(config, strategy or make_strategy(config, task.space))
+    made = strategy or make_strategy(config, task.space)
+    _check_growth(config, made)
+    if strategy is None and made.copies and config.population < 2:
+        raise UsageError(
+            f"population: expected at least 2, got 1: {config.strategy.name} copies between members (or use "
+            "random-search)"
+        )
+    _check_mode(config, made)
+    if not sizes:
+        started = made.started(config.population)
+        hparams, _ = first_hparams(task.space, Rng(config.seed), started, config.initial)
 
     if config.executor == "auto":
-        # Executors are timed by training it.
-        check_task(task, config, Score.parse(score_text(config, task)))
+        # Executors are timed by training it; a loop is not timed.
+        if not isinstance(task, Reporting):
+            check_task(task, config, Score.parse(score_text(config, task)))
         config = config.model_copy(update={"executor": _choose_executor(config, task, hparams)})
     return config
+
+
+def _default_interval(task: Task) -> str:
+    if isinstance(task, Reporting):
+        return "1 report"
+    return "1 epoch" if isinstance(task, Epochal) else "10 steps"
 
 
 def _count_intervals(config: RunConfig, interval: str, task: Task, hparams: Hparams) -> int:
@@ -158,9 +185,13 @@ def _check_strategy(config: RunConfig) -> None:
     if name not in STRATEGIES:
         similar = did_you_mean(name, STRATEGIES)
         raise UsageError(f"strategy: expected {', '.join(STRATEGIES)}, got {name!r}{similar}")
-    if name == "pbt" and config.population < 2:
+
+
+def _check_mode(config: RunConfig, strategy: Strategy) -> None:
+    if config.mode == "async" and strategy.together:
         raise UsageError(
-            "population: expected at least 2, got 1: pbt copies between members (or use random-search)"
+            f"mode: got async, but the strategy {config.strategy.name} decides for all members at once; "
+            "use mode sync"
         )
 
 
@@ -190,6 +221,13 @@ def _choose_executor(config: RunConfig, task: Task, hparams: Sequence[Hparams]) 
     """Time the executors on the start of the run, and return the fastest; the reason is logged."""
     if config.deadline is not None or config.mode == "async":
         log.info("executor processes: the only choice with a deadline or in mode async")
+        return "processes"
+
+    if isinstance(task, Reporting):
+        # Its steps are whole rounds of training, which are too long to be timed.
+        log.info(
+            "executor processes: a training loop is not timed; for short rounds: --executor serial"
+        )
         return "processes"
 
     length = config.interval_length

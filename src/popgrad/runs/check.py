@@ -3,7 +3,9 @@
 import logging
 import sys
 import warnings
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from typing import Any
 
 import torch
 from threadpoolctl import threadpool_limits
@@ -15,6 +17,8 @@ from popgrad.core.population import Hparams
 from popgrad.core.score import Score
 from popgrad.core.seeding import Rng
 from popgrad.hardware import resolve_devices
+from popgrad.loops.loop import Loop
+from popgrad.loops.scan import scan_setup
 from popgrad.runs.seen import CheckedTasks, task_fingerprint
 from popgrad.tasks.base import Context, Task
 from popgrad.tasks.continuation import check_continuation
@@ -36,7 +40,8 @@ def check_task(task: Task, config: RunConfig, ranking: Score) -> None:
     """Rehearse a member of a run whose task is not known to train; nothing is written into the run.
 
     Global generators and settings are restored. A task that has passed is not checked again while its
-    code and values are the same.
+    code and values are the same. Of a training loop only the setup is run, each time: an object that it does
+    not track is logged as a warning.
 
     Args:
         task: Task to train, with the configured space. One of popgrad's own is not checked.
@@ -53,13 +58,17 @@ def check_task(task: Task, config: RunConfig, ranking: Score) -> None:
         log.info("the task is not checked: this machine has no %s", config.device)
         return
 
+    if isinstance(task, Loop):
+        _try_members(_scan, copy_task(task) or task, config, ranking.metric, device)
+        return
+
     known = CheckedTasks()
     fingerprint = task_fingerprint(task, device.type)
     if fingerprint in known:
         return
     # In a copy, what the task's functions count or collect stays as it is. A task that cannot be copied
     # can only train in this process.
-    _rehearse_members(copy_task(task) or task, config, ranking.metric, device)
+    _try_members(_rehearse, copy_task(task) or task, config, ranking.metric, device)
     known.add(fingerprint)
 
 
@@ -80,14 +89,20 @@ def _device(config: RunConfig) -> torch.device | None:
         return None
 
 
-def _rehearse_members(task: Task, config: RunConfig, metric: str, device: torch.device) -> None:
-    """Rehearse the first member. If its code raises, the next one decides whether all are concerned."""
+def _try_members(
+    attempt: Callable[[Any, Hparams, Context, str], None],
+    task: Task,
+    config: RunConfig,
+    metric: str,
+    device: torch.device,
+) -> None:
+    """Try the first member. If its code raises, the next one decides whether all are concerned."""
     hparams, _ = first_hparams(task.space, Rng(config.seed), config.population, config.initial)
     refusals: list[UsageError] = []
     for member, own in enumerate(hparams[:_MEMBERS]):
         ctx = Context(member=member, device=device, run_seed=config.seed)
         try:
-            _rehearse(task, own, ctx, metric)
+            attempt(task, own, ctx, metric)
         except UsageError as error:
             if not _is_raised(error):
                 raise
@@ -107,6 +122,25 @@ def _is_raised(error: UsageError) -> bool:
 
 
 def _rehearse(task: Task, hparams: Hparams, ctx: Context, metric: str) -> None:
+    """Rehearse a member of a task."""
+    with _as_in_a_run(ctx):
+        Rehearsal(task, hparams, ctx, metric).run()
+        if isinstance(task, TorchTask):
+            check_continuation(task, hparams, ctx)
+
+
+def _scan(loop: Loop, hparams: Hparams, ctx: Context, metric: str) -> None:
+    """Run the setup of a loop, and warn of what it does not track. A round of it would take too long."""
+    del metric
+    with _as_in_a_run(ctx):
+        untracked = scan_setup(loop, hparams, ctx)
+    for each in untracked:
+        log.warning("%s", each)
+
+
+@contextmanager
+def _as_in_a_run(ctx: Context) -> Iterator[None]:
+    """Compute as a worker does; restore generators and settings."""
     # The run gives the same warnings, and prints the same words.
     with (
         redirect_stdout(sys.stderr),
@@ -117,8 +151,6 @@ def _rehearse(task: Task, hparams: Hparams, ctx: Context, metric: str) -> None:
     ):
         warnings.simplefilter("ignore")
         torch.set_num_threads(1)
-        Rehearsal(task, hparams, ctx, metric).run()
-        if isinstance(task, TorchTask):
-            check_continuation(task, hparams, ctx)
+        yield
     if ctx.device.type == "cuda":
         torch.cuda.empty_cache()  # the workers need it

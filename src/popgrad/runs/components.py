@@ -12,6 +12,7 @@ import torch
 from popgrad.config import RunConfig
 from popgrad.core.errors import UsageError
 from popgrad.core.initial import first_hparams
+from popgrad.core.interval import parse_interval
 from popgrad.core.score import Score, named_score
 from popgrad.core.seeding import Rng
 from popgrad.core.space import Space, dimension
@@ -22,10 +23,11 @@ from popgrad.hardware import available_cores, resolve_devices
 from popgrad.runs.winner import load_weights
 from popgrad.strategies import STRATEGIES
 from popgrad.strategies.base import Strategy
-from popgrad.tasks.base import Task, network_bytes
+from popgrad.tasks.base import Reporting, Task, network_bytes
 from popgrad.tasks.copies import pickle_task
 from popgrad.tasks.reference import check_options, resolve_task
 from popgrad.tasks.torch_task import TorchTask
+from popgrad.trackers.base import Tracker
 
 _TASK_PARTS = ("space", "init", "train", "evaluate")
 
@@ -42,6 +44,7 @@ class Components:
         make_executor: Starts the executor; called with `save`, the function that writes a
             checkpoint.
         code: SHA-256 of each source that was imported by name for the task, by that name.
+        trackers: Trackers that the run is logged to, by name.
     """
 
     config: RunConfig
@@ -50,6 +53,7 @@ class Components:
     strategy: Strategy
     make_executor: Callable[..., Executor]
     code: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    trackers: Mapping[str, Tracker] = dataclasses.field(default_factory=dict)
 
 
 def components(
@@ -67,14 +71,15 @@ def components(
         UsageError: There is no such executor or device, the task cannot be sent to its workers, or
             they need more open files than the system permits.
     """
-    sizes = [*sizes, config.population]
+    strategy = strategy or make_strategy(config, task.space)
+    sizes = [*sizes, strategy.started(config.population)]
     if config.executor == "processes":
         check_file_limit(max(sizes), config.workers or available_cores())
     return Components(
         config=config,
         task=_spread(task, config, sizes),
         ranking=Score.parse(score_text(config, task)),
-        strategy=strategy or make_strategy(config, task.space),
+        strategy=strategy,
         make_executor=executor_factory(config, task, sizes),
     )
 
@@ -113,6 +118,8 @@ def make_task(config: RunConfig, task: Task | None = None) -> Task:
             f"space: expected a Space, got a {type(task.space).__name__}; write Space({{name: dimension}}) "
             "in the task"
         )
+    if isinstance(task, Reporting):
+        task = task.in_unit("reports" if _counts_reports(config) else "batches")
     if config.space:
         added = {name: dimension(spec, f"space.{name}") for name, spec in config.space.items()}
         task = _replace(task, "space", task.space.with_(added))
@@ -125,6 +132,11 @@ def make_task(config: RunConfig, task: Task | None = None) -> Task:
             )
         task = _replace(task, "weights", _read_weights(config, task))
     return task
+
+
+def _counts_reports(config: RunConfig) -> bool:
+    """Whether intervals are counted in the reports of a training loop."""
+    return config.interval is None or parse_interval(config.interval).reports
 
 
 def _read_weights(config: RunConfig, task: Task) -> dict[str, torch.Tensor]:

@@ -1,6 +1,5 @@
 """The display of a run on standard error: its first lines, its progress, and its last lines."""
 
-import os
 import sys
 import threading
 import time
@@ -13,8 +12,8 @@ from rich.live import Live
 
 from popgrad.core.errors import UsageError
 from popgrad.engine.callbacks import Callbacks
-from popgrad.report.console import err
-from popgrad.report.escape import Escaped
+from popgrad.reports.console import draws, err
+from popgrad.reports.escape import Escaped
 from popgrad.runs.advice import next_steps, shown_path
 from popgrad.runs.progress import Course, Lines, LiveTable, NotebookTable
 from popgrad.runs.result import Result
@@ -87,12 +86,7 @@ class Display:
         """Return whether to draw a table on the console."""
         if self._kind is not True:
             return self._kind == "table"
-        # With FORCE_COLOR rich takes a file for a terminal; a table that is redrawn needs a real one.
-        console = self._console
-        if not (console.is_terminal and console.file.isatty()):
-            return False
-        # The console reads this variable when it is made, which may be before it is set.
-        return not console.is_dumb_terminal and os.environ.get("TTY_INTERACTIVE") != "0"
+        return draws(self._console)
 
     @contextmanager
     def _table(self, course: Course) -> Iterator[Callbacks]:

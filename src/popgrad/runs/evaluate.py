@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from popgrad.core.errors import RunError, UsageError
-from popgrad.core.population import Segment
+from popgrad.core.segment import Segment
 from popgrad.gates.files import exists, is_regular
 from popgrad.runs import pretrained
 from popgrad.runs.api import load
@@ -72,11 +72,11 @@ def evaluate_split(
     path = Path(what)
     if path.suffix == SUFFIX and path.absolute().parent.name == "checkpoints":
         _check_single(what, member, best)
-        result = _open(path.absolute().parent.parent, data_dir, task, allow_changed_task)
+        result = open_result(path.absolute().parent.parent, data_dir, task, allow_changed_task)
         segment = _find_checkpoint(result, path)
         subject = f"checkpoint of member {segment.member}, interval {segment.interval}"
     else:
-        result = _open(path, data_dir, task, allow_changed_task)
+        result = open_result(path, data_dir, task, allow_changed_task)
         segment = result.record.winner if member is None else result.lineage(member)[-1]
         subject = (
             f"member {segment.member}" if member is not None else f"winner, member {segment.member}"
@@ -124,9 +124,15 @@ def _check_single(what: str, member: int | None, best: bool) -> None:
         )
 
 
-def _open(
+def open_result(
     path: Path, data_dir: str | Path | None, task: str | None, allow_changed_task: bool
 ) -> Result:
+    """Open a run whose networks are to be evaluated; the arguments are those of `evaluate_split`.
+
+    Raises:
+        UsageError: The directory holds no run, or the task has to be named.
+        RunError: The record cannot be read.
+    """
     try:
         found = is_regular(path / "journal.db")
     except OSError as error:

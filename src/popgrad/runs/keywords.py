@@ -14,6 +14,11 @@ class RunKeywords(TypedDict, total=False):
     population: int
     """Number of members; at least 2 if the strategy copies. Default: 10."""
 
+    evaluations: int
+    """Evaluations within each segment, evenly spaced; the last one ranks. A strategy may ask for
+    more. Default: 1.
+    """
+
     score: str | None
     """Metric that ranks, higher is better; "-loss" ranks by the lowest loss, "+loss" by the
     highest. Default: the metric that the task names.
@@ -29,7 +34,8 @@ class RunKeywords(TypedDict, total=False):
 
     interval: int | str | None
     """Training between two decisions: "275" steps, "2 epochs", or "100 steps within epochs", cut
-    off at the end of an epoch. Default: 1 epoch; 10 steps if the task counts no epochs.
+    off at the end of an epoch; of a training loop "1 report", or a number of batches.
+    Default: 1 epoch; 10 steps if the task counts no epochs; 1 report of a training loop.
     """
 
     epochs: int | None
@@ -132,6 +138,9 @@ class RunKeywords(TypedDict, total=False):
     outputs: bool
     """Write tables, figures and events beside the record and the winner. Default: True."""
 
+    report: bool
+    """Write the run as one page, report.html, that opens offline. Default: False."""
+
     refresh: bool
     """Refresh tables and figures as the run trains too, in at most a hundredth of its time.
     Default: True.
@@ -141,22 +150,27 @@ class RunKeywords(TypedDict, total=False):
     """Write TensorBoard events (needs the extra tensorboard). Default: False."""
 
     fraction: float | None
-    """Setting of pbt. Share replaced, and share that donates, in [0, 0.5]. The paper's
-    truncation is 0.2.
+    """Setting of pbt and gap and backtracking and pb2 and pb2-mix and fire and ipbt and mo-pbt.
+    Share replaced, and share that donates, in [0, 0.5]. The paper's truncation is 0.2.
     """
 
-    factors: Sequence[float] | None
-    """Setting of pbt. Factors of a hyperparameter; one is drawn for each. The paper's 0.8 and
-    1.2 shrink values in the long run (their logarithms average -0.0204); 0.8 and 1.25 cancel,
-    hence the default.
+    factors: Sequence[float] | Mapping[str, Sequence[float]] | None
+    """Setting of pbt and tournament and t-test and initiator and backtracking and mf-pbt and
+    fire and ipbt and mo-pbt. Factors of a hyperparameter; one is drawn for each. The paper's
+    0.8 and 1.2 shrink values in the long run (their logarithms average -0.0204); 0.8 and 1.25
+    cancel, hence the default. Or a table of factors by name of the hyperparameter, with those
+    of all others under "default".
     """
 
     resample_probability: float | None
-    """Setting of pbt. Probability in [0, 1] that a hyperparameter is resampled instead."""
+    """Setting of pbt and tournament and t-test and initiator and backtracking and mf-pbt and
+    fire and ipbt and pairwise and mo-pbt. Probability in [0, 1] that a hyperparameter is
+    resampled instead.
+    """
 
     burn_in: int | None
-    """Setting of pbt. Completed intervals before a member can be replaced; a failed one is
-    replaced at any time.
+    """Setting of pbt and gap. Completed intervals before a member can be replaced; a failed one
+    is replaced at any time.
     """
 
     same_age: bool | None
@@ -166,6 +180,143 @@ class RunKeywords(TypedDict, total=False):
 
     min_donor_steps: int | None
     """Setting of pbt. Training steps that a donor's weights need to have behind them."""
+
+    k: int | None
+    """Setting of tournament. Members in a tournament, at least 2: the member itself and k - 1
+    others, drawn with replacement.
+    """
+
+    elitism: int | None
+    """Setting of tournament. Best members that are never replaced. Nothing beats the best one
+    anyway, unless `generational`.
+    """
+
+    generational: bool | None
+    """Setting of tournament. Whether all members outside of the elite are replaced, each by the
+    best of k drawn ones, as in genetic algorithms; a member then survives only if it is
+    drawn. Without it, only members that lose are replaced, as in the paper.
+    """
+
+    alpha: float | None
+    """Setting of t-test. Level of the test in [0, 1]: share of copies among comparisons of equal
+    members.
+    """
+
+    rule: Literal["rank", "deviation"] | None
+    """Setting of threshold. "rank" or "deviation"."""
+
+    worst: float | None
+    """Setting of threshold. Share of the members that may be replaced by the rank rule, in [0,
+    1]; rounded up.
+    """
+
+    best: float | None
+    """Setting of threshold. Share of the members that may donate by the rank rule, in [0, 1];
+    rounded up.
+    """
+
+    deviations: float | None
+    """Setting of threshold. Standard deviations, 0 or more; not given = the rule's own: 0.5 for
+    rank, 0.1 for deviation.
+    """
+
+    margin: float | None
+    """Setting of threshold. By the rank rule, share of the donor's score that the gap has to
+    exceed; by the deviation rule, least distance from the mean, in units of the score.
+    """
+
+    own_probability: float | None
+    """Setting of threshold. Probability in [0, 1] that an heir keeps its own hyperparameters,
+    and mutates them (init-only ones always come with the weights); not given = the rule's
+    own: 0.5 for rank, 0 for deviation.
+    """
+
+    rate: float | None
+    """Setting of threshold and gap. Probability in [0, 1] that a hyperparameter mutates; not
+    given = the rule's own: 0.15 for rank, 0.25 for deviation.
+    """
+
+    factor_range: Sequence[float] | None
+    """Setting of threshold and gap. Lowest and highest factor of a mutation, at least 1,
+    inverted half of the time; not given = the rule's own: 1.1 to 1.5 for rank, 1.1 to 2 for
+    deviation.
+    """
+
+    absolute_gap: float | None
+    """Setting of gap. Least difference of the scores, 0 or more, that has to be exceeded."""
+
+    relative_gap: float | None
+    """Setting of gap. Least difference as a share of the donor's score, 0 or more, that has to
+    be exceeded.
+    """
+
+    scope: Literal["lineage", "best-ever"] | None
+    """Setting of backtracking. Elites that are kept. "lineage": the best segment of each member
+    slot, whose states take as much disk as the population; a replaced member draws one of the
+    best `fraction` of those that have trained no more intervals than itself, as in Orion.
+    "best-ever": the best segment of the run, for all that are replaced, as in BG-PBT (Wan et
+    al. 2022).
+    """
+
+    window: int | None
+    """Setting of pb2 and pb2-mix. Newest segments that the model learns from, at least 2. The
+    time of a decision grows with its cube.
+    """
+
+    categories: Literal["mix", "mult", "random"] | None
+    """Setting of pb2-mix. Use of the categories: "mix" (PB2-Mix), the kernel compares them, so
+    segments with other options count less; "mult" (PB2-Mult), a model for each combination of
+    options, of its own segments alone; "random" (PB2-Rand), no bandit, and `pb2` with uniform
+    options.
+    """
+
+    frequencies: Sequence[int] | None
+    """Setting of mf-pbt. Intervals between two evolutions of each sub-population, at least 1.
+    The paper's 1, 10, 25, 50 are for a run of 1,000 intervals; one above the intervals of the
+    run never evolves.
+    """
+
+    brackets: Literal["paper", "agilerl"] | None
+    """Setting of mf-pbt. Sizes of the brackets. "paper": quarters, and each loser inherits from
+    the winner of its rank. "agilerl": as AgileRL 2.58, a quarter of winners, a quarter open,
+    half losers, and each loser inherits from a winner drawn uniformly.
+    """
+
+    max_rounds: int | None
+    """Setting of fire. Intervals after which an evaluator stops if its curve does not overlap
+    with the child's, at least 1. Its sign test gets stricter up to then.
+    """
+
+    significance: float | None
+    """Setting of fire. Bound in (0, 1) on the p-value of the sign test for a success."""
+
+    stagnant_rounds: int | None
+    """Setting of ipbt. Rounds in a row without a gain in the smooth best score that make a
+    stagnation, at least 1.
+    """
+
+    slow_rounds: int | None
+    """Setting of ipbt. Rounds in which the best score has to gain a standard deviation, or the
+    population stagnates at once; at least 2.
+    """
+
+    inertia: float | None
+    """Setting of pairwise. Weight of the former velocity, 0 or more."""
+
+    attraction: float | None
+    """Setting of pairwise. Weight of the difference to the winner, 0 or more."""
+
+    objectives: Sequence[str] | None
+    """Setting of mo-pbt. Metrics that the task evaluates; "-" before a name if lower is better:
+    ["accuracy", "-params"]. Without any, the score ranks, as in PBT.
+    """
+
+    eta: int | None
+    """Setting of successive-halving. Factor by which each rung is smaller than the one before,
+    at least 2. The theory's optimum is e = 2.72; Li et al. 2018 (Hyperband, JMLR 18)
+    recommend 3 or 4, and find little difference. Of the two, 3 leaves more rungs to small
+    populations.
+    """
 
     phases: Sequence[Mapping[str, float | int | str | bool]] | None
     """Setting of schedule. Phases, each with "step", the training steps after which it begins
@@ -231,3 +382,6 @@ class ResumeKeywords(TypedDict, total=False):
     """URL of a folder that holds a copy of the run, updated after each interval, such as
     s3://bucket/folder.
     """
+
+    report: bool | None
+    """Write the run as one page, report.html, that opens offline."""

@@ -15,8 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from popgrad.core.errors import PopgradError, RunError
-from popgrad.core.population import Segment, SegmentId
-from popgrad.report.history import write_csv
+from popgrad.core.population import SegmentId
+from popgrad.core.segment import Segment
+from popgrad.reports.history import write_csv
 from popgrad.runs.api import load
 from popgrad.runs.result import Result
 from popgrad.store.directory import Directory

@@ -30,6 +30,7 @@ def outline(
         space=components.task.space,
         start=executor,
         recorded=recorded,
+        budget=config.population * config.intervals if components.strategy.shares_budget else None,
     )
 
     name = _task_name(config.task)
@@ -42,6 +43,8 @@ def outline(
     if recorded:
         lines.append(f"continued after {_count(completed, 'interval')}")
     lines.append(f"{executor} (executor {config.executor}), device {config.device}")
+    if components.trackers:
+        lines.append(f"logged to {', '.join(components.trackers)}")
     if directory is None:
         lines.append("in memory only: nothing is written, so the run cannot be resumed")
     else:

@@ -8,23 +8,21 @@ import logging
 from collections.abc import Mapping
 
 from popgrad.core.errors import UsageError
-from popgrad.core.population import Segment, SegmentId, Telemetry
+from popgrad.core.population import SegmentId
 from popgrad.core.score import Score
+from popgrad.core.segment import Segment, Telemetry
 from popgrad.engine.callbacks import Callbacks
 from popgrad.record.lineage import best_segments
 from popgrad.record.record import Record
-from popgrad.report import curves
-from popgrad.report.history import Row, rows, write_csv
+from popgrad.reports import curves
+from popgrad.reports.history import Row, rows, write_csv
 from popgrad.runs.result import Result
 from popgrad.runs.winner import save_winner
 from popgrad.store.atomic import replacing
 from popgrad.store.directory import Directory
 from popgrad.tasks.base import Epochal, Task, epoch_steps
-from popgrad.tasks.torch_task import TorchTask
 
 log = logging.getLogger("popgrad")
-
-SAMPLE_IMAGES = 16
 
 
 def write_tables(
@@ -50,7 +48,7 @@ def tables(
 def write_figures(result: Result, directory: Directory, task: Task) -> None:
     """Write `results.png`, `schedule.png`, and `lr.png`: the learning rate along the winner's lineage."""
     # Imported here, since matplotlib takes its time to load.
-    from popgrad.report import figures
+    from popgrad.reports import figures
 
     record = result.record
     winner = record.winner
@@ -65,10 +63,20 @@ def draw_record(
     record: Record, directory: Directory, telemetry: Mapping[SegmentId, Telemetry]
 ) -> None:
     """Write those of the figures that need no code of the task."""
-    from popgrad.report import figures
+    from popgrad.reports import figures
 
     figures.save(figures.results(record), directory.figure("results"))
     figures.save(figures.schedule(record, telemetry), directory.figure("schedule"))
+
+
+def write_page(result: Result, directory: Directory) -> None:
+    """Write `report.html`, the run as one page. If it has too many segments, a warning is logged."""
+    from popgrad.runs.page import write_report
+
+    try:
+        write_report(result.record, result.telemetry, result.status, directory)
+    except UsageError as error:
+        log.warning("no report is written: %s", error)
 
 
 def write_winner(result: Result, directory: Directory) -> None:
@@ -99,7 +107,8 @@ def event_callbacks(
         ranking: Metric that ranks.
         recorded: Segments of earlier sessions, whose events are written already.
     """
-    from popgrad.report.events import Events
+    from popgrad.reports.events import Events
+    from popgrad.trackers.tensorboard import write_samples
 
     try:
         writer = Events(directory.events, task.space, ranking.text, recorded)
@@ -107,8 +116,6 @@ def event_callbacks(
         log.warning("no events are written: %s", error)
         return Callbacks()
 
-    if isinstance(task, TorchTask) and not recorded:
-        inputs = task.inputs(SAMPLE_IMAGES)
-        if inputs.ndim == 4 and inputs.shape[1] in (1, 3):
-            writer.images(inputs, "samples")
+    if not recorded:
+        write_samples(writer, task)
     return Callbacks(on_record=writer.segment)

@@ -12,21 +12,15 @@ from typing import Any
 from rich import progress
 from rich.console import Console, Group, RenderableType
 from rich.constrain import Constrain
-from rich.table import Table
-from rich.text import Text
 
-from popgrad.core.population import Segment
+from popgrad.core.plan import Decision, entries, resting
+from popgrad.core.population import FRESH
 from popgrad.core.score import Score
+from popgrad.core.segment import Segment
 from popgrad.core.space import Space
 from popgrad.engine.callbacks import Callbacks, IntervalEnd
-from popgrad.record.lineage import rank
-from popgrad.report.escape import Escaped
-from popgrad.report.history import searched
-from popgrad.report.tables import headings, numbers
-from popgrad.report.text import style
-
-_UNBOUNDED = 10_000
-"""Columns of a console that fits any table."""
+from popgrad.reports.escape import Escaped, escape
+from popgrad.reports.live import members_table
 
 _OTHER_LINES = 4
 """Lines of the terminal beside those of members: headings, the count of hidden members, bar, prompt."""
@@ -47,7 +41,8 @@ class Course:
         score: Metric that ranks, as `Score.parse` reads it.
         space: Search space.
         start: Words for the time before the first segment.
-        recorded: Segments of earlier sessions.
+        recorded: Segments of earlier sessions, in member-intervals if the members share a budget.
+        budget: Member-intervals that the members share; None = each trains all intervals.
     """
 
     members: int
@@ -56,6 +51,7 @@ class Course:
     space: Space
     start: str = "starting"
     recorded: int = 0
+    budget: int | None = None
 
 
 class Lines:
@@ -70,11 +66,18 @@ class Lines:
         self._console = console
         self._intervals = course.intervals
         self._score = Score.parse(course.score)
+        self._budget = course.budget
+        self._spent = course.recorded
 
     @property
     def callbacks(self) -> Callbacks:
         """Functions that a run calls."""
-        return Callbacks(on_interval=self.print_interval)
+        count = None if self._budget is None else self.count
+        return Callbacks(count, self.print_interval)
+
+    def count(self, segment: Segment) -> None:
+        """Charge a finished segment to the budget."""
+        self._spent += segment.length
 
     def print(self, line: str) -> None:
         """Print a line as it is. A stream that is closed or full never ends a run."""
@@ -85,29 +88,48 @@ class Lines:
 
     def print_interval(self, end: IntervalEnd) -> None:
         """Print the line of an interval that all members have trained."""
-        line = f"{end.interval + 1}/{self._intervals} intervals: {self._scores(end)}"
-        failed = sum(segment.failed for segment in end.segments)
-        if failed:
-            line += f", {failed} failed"
-
+        done = f"{end.interval + 1}/{self._intervals} intervals"
+        if self._budget is not None:
+            done = f"{end.interval + 1} intervals, {self._spent}/{self._budget} of the budget"
+        line = f"{done}: {score_words(end.segments, self._score)}"
         if end.decision is not None:
-            plan = end.decision.plan
-            pairs = zip(plan.members, plan.sources, strict=True)
-            copies = [f"m{member} ← m{source}" for member, source in pairs if member != source]
-            if copies:
-                line += f"; inherit {', '.join(copies)}"
+            line += _describe(end.decision)
             if end.decision.size is not None:
                 line += f"; {end.decision.size} members from now on"
         self.print(f"{line} ({end.seconds:.1f} s)")
 
-    def _scores(self, end: IntervalEnd) -> str:
-        scores = [segment.score for segment in end.segments if not segment.failed]
-        if not scores:
-            return "no member alive"
-        best = self._score.shown(max(scores))
-        middle = self._score.shown(median(scores))
-        direction = " (lower is better)" if self._score.minimize else ""
-        return f"best {self._score.metric} {best:.4g}, median {middle:.4g}{direction}"
+
+def score_words(segments: Sequence[Segment], score: Score) -> str:
+    """Return the best and the median score of segments in words, and how many have failed."""
+    scores = [segment.score for segment in segments if not segment.failed]
+    failed = len(segments) - len(scores)
+    suffix = f", {failed} failed" if failed else ""
+    if not scores:
+        return f"no member alive{suffix}"
+    best = score.shown(max(scores))
+    middle = score.shown(median(scores))
+    direction = " (lower is better)" if score.minimize else ""
+    return f"best {score.metric} {best:.4g}, median {middle:.4g}{direction}{suffix}"
+
+
+def _describe(decision: Decision) -> str:
+    """Return the copies of a decision, its fresh members and those that rest, in words."""
+    copies: list[str] = []
+    fresh: list[str] = []
+    rests: list[str] = []
+    for place, (member, entry) in enumerate(entries(decision.plan).items()):
+        if entry.rests:
+            rests.append(f"m{member}")
+        elif place in decision.archived:
+            donor, interval = decision.archived[place]
+            copies.append(f"m{member} ← m{donor} of interval {interval}")
+        elif entry.source == FRESH:
+            fresh.append(f"m{member}")
+        elif entry.source != member:
+            copies.append(f"m{member} ← m{entry.source}")
+
+    groups = (("inherit", copies), ("start fresh", fresh), ("rest", rests))
+    return "".join(f"; {verb} {', '.join(names)}" for verb, names in groups if names)
 
 
 class LiveTable:
@@ -126,6 +148,7 @@ class LiveTable:
         self._since = 0
         self._before = 0
         self._last: dict[int, Segment] = {}
+        self._resting: frozenset[int] = frozenset()
         self._progress = progress.Progress(
             progress.TextColumn("{task.description}"),
             progress.BarColumn(bar_width=None),
@@ -136,7 +159,8 @@ class LiveTable:
             progress.TimeRemainingColumn(compact=True),
             expand=True,
         )
-        total = course.members * course.intervals
+        self._budget = course.budget
+        total = course.members * course.intervals if course.budget is None else course.budget
         self._bar = self._progress.add_task(
             course.start, total=total, completed=min(course.recorded, total)
         )
@@ -153,11 +177,17 @@ class LiveTable:
     def add_segment(self, segment: Segment) -> None:
         """Show a finished segment."""
         self._last[segment.member] = segment
-        self._progress.update(self._bar, advance=1, description=self._done(segment.interval))
+        advance = 1 if self._budget is None else segment.length
+        self._progress.update(self._bar, advance=advance, description=self._done(segment.interval))
 
     def add_interval(self, end: IntervalEnd) -> None:
         """Show a finished interval; some of its segments may have been recorded in an earlier session."""
         self._last |= {segment.member: segment for segment in end.segments}
+        if end.decision is not None:
+            self._resting = resting(end.decision.plan)
+        if self._budget is not None:
+            self._progress.update(self._bar, description=self._done(end.interval + 1))
+            return
         done = self._before + (end.interval + 1 - self._since) * self._members
         self._progress.update(self._bar, completed=done, description=self._done(end.interval + 1))
         if end.decision is not None and end.decision.size is not None:
@@ -171,6 +201,8 @@ class LiveTable:
         self._progress.update(self._bar, total=before + size * (self._intervals - since))
 
     def _done(self, intervals: int) -> str:
+        if self._budget is not None:
+            return f"{intervals} intervals"
         return f"{intervals}/{self._intervals} intervals"
 
     def render(self, console: Console) -> Group:
@@ -180,55 +212,13 @@ class LiveTable:
         if not self._last:
             return Group(bar)
 
-        # Segments finish in another thread than the one that draws, so a copy is sorted.
-        ranked = sorted(self._last.copy().values(), key=rank)
-        shown = ranked[: max(1, console.height - _OTHER_LINES)]
-        return Group(*self._fit(shown, len(ranked) - len(shown), console), bar)
-
-    def _fit(self, ranked: Sequence[Segment], more: int, console: Console) -> list[Table | Text]:
-        """Return the table with as many hyperparameters as fit, and a line on the hidden rest."""
-        names = list(searched(self._space))
-        unbounded = console.options.update_width(_UNBOUNDED)
-        for count in range(len(names), -1, -1):
-            table = self._table(ranked, names[:count])
-            if console.measure(table, options=unbounded).maximum <= console.width:
-                break
-        hidden = [_more(more, "member")] * (more > 0)
-        hidden += [_more(len(names) - count, "hyperparameter")] * (count < len(names))
-        line = Text(
-            f"and {', '.join(hidden)}", style="dim italic", no_wrap=True, overflow="ellipsis"
+        # Segments finish in another thread than the one that draws, so a copy is shown.
+        last = self._last.copy().values()
+        height = console.height - _OTHER_LINES
+        table = members_table(
+            last, self._score, self._space, console, height=height, resting=self._resting
         )
-        return [table, line] if hidden else [table]
-
-    def _table(self, ranked: Sequence[Segment], names: Sequence[str]) -> Table:
-        first = ("member", "", "interval", self._score.heading)
-        table = Table(box=None, header_style="bold", pad_edge=False)
-        for heading in (*first, *headings(names, first).values(), ""):
-            table.add_column(Text(heading), justify="right", no_wrap=True)
-        scores = numbers(self._score.shown(segment.score) for segment in ranked)
-        columns = [
-            [str(segment.member) for segment in ranked],
-            ["best", *[""] * (len(ranked) - 1)],
-            [str(segment.interval) for segment in ranked],
-            ["failed" if s.failed else text for s, text in zip(ranked, scores, strict=True)],
-            *(numbers(segment.hparams[name] for segment in ranked) for name in names),
-            [_origin(segment) for segment in ranked],
-        ]
-        for segment, *row in zip(ranked, *columns, strict=True):
-            best = segment is ranked[0]
-            table.add_row(*map(Text, row), style=style(segment, best=best))
-        return table
-
-
-def _more(count: int, noun: str) -> str:
-    return f"{count} more {noun}{'s' * (count > 1)}"
-
-
-def _origin(segment: Segment) -> str:
-    """Return the donor, if the segment continues from another member."""
-    if segment.source is None or segment.source[0] == segment.member:
-        return ""
-    return f"← m{segment.source[0]}"
+        return Group(*table, bar)
 
 
 class NotebookTable:
@@ -293,5 +283,5 @@ class NotebookTable:
         with self._console.capture() as capture:
             self._console.print(table)
         drawn = [line.rstrip() for line in capture.get().splitlines()]
-        text = "\n".join([*self._above, *drawn, *self._below])
+        text = escape("\n".join([*self._above, *drawn, *self._below]))
         return {"text/plain": text, "text/html": f"<pre>{escape_html(text)}</pre>"}

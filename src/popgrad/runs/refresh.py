@@ -15,13 +15,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from popgrad.core.errors import PopgradError
-from popgrad.core.population import Segment, SegmentId, Telemetry
+from popgrad.core.population import SegmentId
 from popgrad.core.score import Score
+from popgrad.core.segment import Segment, Telemetry
 from popgrad.engine.callbacks import Callbacks
 from popgrad.executors.interpreter import interpreter
 from popgrad.hardware import available_cores
 from popgrad.record.record import Record
-from popgrad.report.history import Row, write_csv
+from popgrad.reports.history import Row, write_csv
 from popgrad.runs.outputs import draw_record, tables
 from popgrad.store.directory import Directory
 from popgrad.tasks.base import Task

@@ -76,8 +76,13 @@ def check_given(
     The arguments are those of `reopen_task`.
 
     Raises:
-        UsageError: The task has to be passed again.
+        UsageError: The task has to be passed again, or the directory holds a study.
     """
+    if record.study is not None:
+        raise UsageError(
+            f"{function}: {directory} is a study, which has no task: its members are trained by the callers "
+            "of popgrad.Study.open(directory)"
+        )
     if task is not None:
         return
     if record.given_task:
@@ -151,6 +156,9 @@ def check_intervals(config: RunConfig, record: Record) -> None:
         UsageError: There are more on record.
     """
     recorded = 1 + max((segment.interval for segment in record.segments), default=-1)
+    if record.shared_budget:
+        # Members do not train alike, so the budget counts.
+        recorded = -(-record.spent // config.population)
     if config.intervals < recorded:
         raise UsageError(
             f"intervals: expected at least {recorded}, which are recorded, got {config.intervals}"
@@ -170,7 +178,7 @@ def describe_resize(config: RunConfig, record: Record, strategy: Strategy, *, gr
         UsageError: No decision is left that could change the size, or `grow` would have no effect.
     """
     size = record.size
-    wanted = config.population
+    wanted = strategy.started(config.population)
     if grow and wanted <= size:
         raise UsageError(
             f"grow: got {config.grow!r}, but the population has {size} members and does not grow; pass "
@@ -179,7 +187,9 @@ def describe_resize(config: RunConfig, record: Record, strategy: Strategy, *, gr
     if wanted == size:
         return ""
 
-    ahead = _intervals_ahead(record.progress, record)
+    if record.shared_budget:
+        _check_budget_left(config, record)
+    ahead = [] if record.shared_budget else _intervals_ahead(record.progress, record)
     if ahead and (min(ahead) + 1 >= config.intervals or max(ahead) >= config.intervals):
         raise UsageError(
             f"population: got {wanted}, but the {size} members have made the decisions of all "
@@ -191,6 +201,24 @@ def describe_resize(config: RunConfig, record: Record, strategy: Strategy, *, gr
     return (
         f"the population grows from {size} to {wanted} at the next decision: new members are {how}"
     )
+
+
+def _check_budget_left(config: RunConfig, record: Record) -> None:
+    """Refuse another population if the budget that it brings is spent: no decision would follow.
+
+    Raises:
+        UsageError: It is spent, with the segments that are decided but untrained.
+    """
+    newest = record.progress.newest.values()
+    pending = sum(start.length for start in newest if start.id not in record.by_id)
+    spent = record.spent + pending
+    budget = config.population * config.intervals
+    if spent >= budget:
+        raise UsageError(
+            f"population: got {config.population}, which makes a shared budget of {budget} intervals, but "
+            f"{spent} are spent or decided on; pass --intervals too, at least "
+            f"{spent // config.population + 1}"
+        )
 
 
 def _intervals_ahead(progress: Progress, record: Record) -> list[int]:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from popgrad.config import RunConfig, StrategyConfig, parse
 from popgrad.core.errors import UsageError
-from popgrad.core.population import Segment, SegmentId
+from popgrad.core.population import Hparams, SegmentId
 from popgrad.core.score import Score
+from popgrad.core.segment import Segment
 from popgrad.engine.callbacks import Callbacks
 from popgrad.engine.restore import compare
 from popgrad.executors.base import Executor
@@ -61,6 +62,7 @@ def replay(
     directory: str | Path,
     member: int | None = None,
     *,
+    interval: int | None = None,
     task: Task | None = None,
     data_dir: str | Path | None = None,
     device: str | None = None,
@@ -71,7 +73,8 @@ def replay(
 
     Args:
         directory: Directory of the run; it is not changed.
-        member: Member whose last state is wanted; None = the winner.
+        member: Member whose state is wanted; None = the winner.
+        interval: Interval of that member, from 0, whose final state is wanted; None = its last one.
         task: The task, if the run was given an instance.
         data_dir: Directory of the data, if it has moved.
         device: Another device; bits are promised on the recorded kind only.
@@ -79,7 +82,8 @@ def replay(
         on_segment: Called with each recorded segment once it is retrained.
 
     Raises:
-        UsageError: An argument is wrong, or the task has changed or has to be passed.
+        UsageError: An argument is wrong, the record has no such segment, or the task has changed or
+            has to be passed.
         RunError: There is no run, or a segment fails that did not before.
 
     Example:
@@ -89,14 +93,16 @@ def replay(
         ... )
         >>> popgrad.replay("runs/replayed").identical
         True
+        >>> popgrad.replay("runs/replayed", 1, interval=1).winner.segment.id
+        (1, 1)
     """
     task = task_instance(task)
-    record, config, task = _reopen(directory, task, data_dir, device, allow_changed_task)
-    lineage = record.lineage(member)
+    record, config, task = reopen(directory, task, data_dir, device, allow_changed_task)
+    lineage = record.lineage(record.leaf(member, interval))
     if lineage[-1].broke:
         raise UsageError(
             f"member {lineage[-1].member} crashed in interval {lineage[-1].interval} and has no last state; "
-            "choose another member"
+            "choose another member, or an earlier interval"
         )
 
     # The bits of `vectorised` are those of a stack; all other executors train like serial.
@@ -142,6 +148,7 @@ def replay_schedule(
     seed: int,
     member: int | None = None,
     *,
+    interval: int | None = None,
     keep: str | Path | None = None,
     task: Task | None = None,
     data_dir: str | Path | None = None,
@@ -158,6 +165,7 @@ def replay_schedule(
         directory: Directory of the run; it is not changed.
         seed: Seed of the new run, at least 0.
         member: Member whose schedule is used; None = the winner.
+        interval: Interval of that member, from 0, that the schedule ends with; None = its last one.
         keep: Directory of the new run; None = in memory only.
         task: The task, if the run was given an instance.
         data_dir: Directory of the data, if it has moved.
@@ -179,26 +187,13 @@ def replay_schedule(
         1
     """
     task = task_instance(task)
-    record, config, _ = _reopen(directory, task, data_dir, device, allow_changed_task)
-    lineage = record.lineage(member)
+    record, config, _ = reopen(directory, task, data_dir, device, allow_changed_task)
+    lineage = record.lineage(record.leaf(member, interval))
 
     # The first segment's values are the initial ones, so that the phases need not start at step 0.
-    phases = [{"step": segment.first_step, **segment.hparams} for segment in lineage[1:]]
-    config = config.model_copy(
-        update={
-            "population": 1,
-            "intervals": len(lineage),
-            "seed": seed,
-            "strategy": StrategyConfig(name="schedule", phases=phases),  # type: ignore[call-arg]
-            "initial": [dict(lineage[0].hparams)],
-            "executor": "serial",
-            "max_time": None,
-            "target_score": None,
-            "patience": None,
-        }
-    )
-
-    config = parse(config.model_dump(mode="json"))
+    changes = [(segment.first_step, segment.hparams) for segment in lineage[1:]]
+    intervals = sum(segment.length for segment in lineage)
+    config = alone(config, lineage[0].hparams, changes, intervals=intervals, seed=seed)
     path = Path(directory).absolute()
     with recorded_code(code_of(record, path, allow_changed=allow_changed_task)):
         components = build(config, task)
@@ -212,7 +207,41 @@ def replay_schedule(
     )
 
 
-def _reopen(
+def alone(
+    config: RunConfig,
+    hparams: Hparams,
+    changes: Sequence[tuple[int, Hparams]],
+    *,
+    intervals: int,
+    seed: int,
+) -> RunConfig:
+    """Return the configuration of a run that trains one model under a given schedule, to its end.
+
+    Args:
+        config: Configuration of the run that the schedule is from, as `reopen` returns it.
+        hparams: Hyperparameters from the first step on.
+        changes: (step, hyperparameters) of each later phase.
+        intervals: Intervals to train.
+        seed: Seed of the new run.
+    """
+    phases = [{"step": step, **values} for step, values in changes]
+    changed = config.model_copy(
+        update={
+            "population": 1,
+            "intervals": intervals,
+            "seed": seed,
+            "strategy": StrategyConfig(name="schedule", phases=phases),  # type: ignore[call-arg]
+            "initial": [dict(hparams)],
+            "executor": "serial",
+            "max_time": None,
+            "target_score": None,
+            "patience": None,
+        }
+    )
+    return parse(changed.model_dump(mode="json"))
+
+
+def reopen(
     directory: str | Path,
     task: Task | None,
     data_dir: str | Path | None,

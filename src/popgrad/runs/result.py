@@ -1,11 +1,12 @@
 """The result of a run: its record, its winner, and evaluations; from memory or from a directory."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,21 +14,30 @@ import torch
 
 from popgrad.config import RunConfig
 from popgrad.core.errors import AllMembersFailedError, RunError, UsageError
-from popgrad.core.population import Segment, SegmentId, Telemetry
+from popgrad.core.population import SegmentId
+from popgrad.core.score import parse_objectives
+from popgrad.core.segment import Segment, Telemetry
 from popgrad.core.space import Space
 from popgrad.hardware import resolve_devices
 from popgrad.record import lineage
-from popgrad.record.plain_table import html_table, text_table, value_text
+from popgrad.record.front import segment_front
+from popgrad.record.plain_table import text_table, value_text
 from popgrad.record.record import Record
 from popgrad.record.schedule import Schedule
-from popgrad.report.history import frame, rows
+from popgrad.reports.history import frame, rows
+from popgrad.runs.export import export as exported
+from popgrad.runs.export import write
+from popgrad.runs.notebook import result_html
+from popgrad.runs.plot import Plot
+from popgrad.runs.recipes import make_soup
 from popgrad.runs.reopen import reopen_task
+from popgrad.runs.soup import Soup
 from popgrad.runs.status import Status, run_status
 from popgrad.runs.winner import Winner
 from popgrad.state import State
 from popgrad.store.directory import Directory
 from popgrad.store.journal import Journal
-from popgrad.tasks.base import Context, Split, Task, network_bytes
+from popgrad.tasks.base import Context, Split, Task, network_bytes, reads_test_split
 from popgrad.tasks.evaluation import evaluate
 
 if TYPE_CHECKING:
@@ -79,8 +89,8 @@ class Result:
         return text_table(*self._table())
 
     def _repr_html_(self) -> str:
-        """Return the same description for a notebook."""
-        return html_table(*self._table())
+        """Return the same description for a notebook, with the winner's lineage and schedule."""
+        return result_html(*self._table(), self.record)
 
     def _table(self) -> tuple[str, list[list[str]]]:
         """Return the title and the rows of the description."""
@@ -160,6 +170,35 @@ class Result:
         return self.record.best_ever
 
     @property
+    def front(self) -> tuple[Segment, ...]:
+        """Last segments that no other present member dominates in the objectives of the strategy.
+
+        Those of "mo-pbt"; for any other strategy the score is the only objective, so these are the
+        segments with the best score, as a rule one. The best in the first objective comes first.
+        """
+        objectives = self.config.strategy.options().get("objectives")
+        return self.front_of(objectives or [self.score_name])
+
+    def front_of(self, objectives: Sequence[str]) -> tuple[Segment, ...]:
+        """Return the last segments that no other present member dominates in some metrics.
+
+        Args:
+            objectives: Metrics that the task evaluates, "-" before a name if lower is better:
+                ["accuracy", "-params"].
+
+        Raises:
+            UsageError: An objective is none of the metrics, or would be maximised although lower is
+                better, by its name.
+
+        Example:
+            >>> import popgrad
+            >>> result = popgrad.run("quadratic", population=4, intervals=3, executor="serial")
+            >>> result.front_of(["q"]) == result.front
+            True
+        """
+        return segment_front(self.last.values(), parse_objectives(objectives))
+
+    @property
     def history(self) -> list[dict[str, Any]]:
         """The record as a table, one row per segment: the content of `history.csv`."""
         return rows(self.record, self.telemetry)
@@ -175,8 +214,8 @@ class Result:
         """Return a figure of the run, a `matplotlib.figure.Figure`; a notebook shows it as it is.
 
         Args:
-            name: "schedule", the winner's schedule among all others, or "results", the region that was
-                searched.
+            name: Name of a method of `plot`, which takes options: "schedule", "lineage", "results",
+                "founders", "scores" or "timeline".
 
         Raises:
             UsageError: There is no such figure, or no segment is finished.
@@ -187,13 +226,40 @@ class Result:
             >>> result = popgrad.run("quadratic", population=4, intervals=3, executor="serial")
             >>> result.figure("schedule").savefig("schedule.pdf")
         """
-        # Imported here, since matplotlib takes its time to load.
-        from popgrad.report import figures
+        return self.plot.draw(name)
 
-        drawn = {"schedule": figures.schedule, "results": figures.results}
-        if name not in drawn:
-            raise UsageError(f"figure: expected {', '.join(drawn)}, got {name!r}")
-        return figures.shown_in_notebooks(drawn[name](self.record))
+    @property
+    def plot(self) -> Plot:
+        """Figures of the run: `plot.lineage()`, `plot.schedule()`, and so on, to style and to save."""
+        return Plot(self.record, self.telemetry)
+
+    def export(self, format: str, path: str | PathLike[str] | None = None) -> str | bytes:  # noqa: A002
+        """Return the record in a format of other programs, and write it to a file if a path is given.
+
+        Args:
+            format: "alife", the family tree in the ALife phylogeny data standard (CSV); "newick", with
+                branch lengths in steps; "dot", for Graphviz; "csv" or "parquet", a row for each
+                segment; or "json", what the dashboard draws.
+            path: File to write; an older one is replaced.
+
+        Returns:
+            Text, or the bytes of parquet.
+
+        Raises:
+            UsageError: There is no such format, no segment is finished, the file cannot be written, or
+                pandas or pyarrow is missing for parquet.
+
+        Example:
+            >>> import popgrad
+            >>> result = popgrad.run("quadratic", population=2, intervals=1, executor="serial")
+            >>> result.export("newick").count(":")
+            2
+        """
+        name = "" if self.directory is None else self.directory.name
+        content = exported(self.record, self.telemetry, self.status, name, format)
+        if path is not None:
+            write(content, Path(path))
+        return content
 
     def lineage(self, member: int | SegmentId) -> tuple[Segment, ...]:
         """Return the segments behind a member's weights, or behind (member, interval), root first.
@@ -281,6 +347,11 @@ class Result:
 
     # --- evaluation -------------------------------------------------------------------------------
 
+    @property
+    def has_test(self) -> bool:
+        """Whether the task can be evaluated on the test split."""
+        return reads_test_split(self.task)
+
     def test(self, member: int | None = None, *, reader: str = "Result.test") -> dict[str, float]:
         """Evaluate a member's final state on the test split, which selection never sees.
 
@@ -310,14 +381,60 @@ class Result:
         )
         metrics = evaluate(self.task, self.state(segment), recorded.hparams, split, ctx)
 
+        self._record_reading(reader, split, segment, metrics)
+        return metrics
+
+    def soup(
+        self,
+        *,
+        test: bool = False,
+        batches: Iterable[Any] | None = None,
+        reader: str = "Result.soup",
+    ) -> Soup:
+        """Return the last members as one model: averages of their weights, and their ensemble.
+
+        All choices are made on the validation split. The chosen average is written beside the
+        winner's weights, as soup.safetensors and soup.json for `popgrad.load_model`.
+
+        Args:
+            test: Whether to evaluate all on the test split too, for comparison; it is recorded.
+            batches: Training batches, inputs or (inputs, ...), for networks of a loop with BatchNorm
+                layers; None = those of the task.
+            reader: Name of the caller, for the record.
+
+        Raises:
+            AllMembersFailedError: No present member has a finite score.
+            UsageError: The run was in memory only, the task trains no networks that can be evaluated
+                or has no test split, or fewer than two members have networks of equal shapes.
+        """
+        if self.run_directory is None:
+            raise UsageError(
+                "soup: the run was in memory only, and kept the winner's state alone; give it a directory"
+            )
+        if test and not self.has_test:
+            raise UsageError("soup: test: the task has no evaluation on a test split; leave it out")
+        self.run_directory.check_own()
+        best = self.record.winner
+        ctx = Context(best.member, best.interval, best.last_step, self._device(), self.config.seed)
+        last = tuple(self.last.values())
+        ranking = self.record.ranking
+        soup = make_soup(self.task, last, self.state, ranking, ctx, test=test, batches=batches)
+
+        for what, metrics in soup.readings:
+            self._record_reading(f"{reader}: {what}", "test", best.id, metrics)
+        soup.save(self.run_directory.soup, self.made_by)
+        return soup
+
+    def _record_reading(
+        self, reader: str, split: Split, segment: SegmentId, metrics: Mapping[str, float]
+    ) -> None:
         try:
-            self._record_reading(reader, split, segment, metrics)
+            self._append_reading(reader, split, segment, metrics)
         except RunError as error:
             # The directory may not be writable; the metrics are right all the same.
             log.warning("the reading is not in the record: %s", error)
-        return metrics
 
-    def _record_reading(
+    def _append_reading(
         self, reader: str, split: Split, segment: SegmentId, metrics: Mapping[str, float]
     ) -> None:
         now = datetime.now(UTC).isoformat(timespec="seconds")

@@ -9,18 +9,27 @@ from functools import partial
 
 from popgrad import config as configuration
 from popgrad.core.errors import PopgradError, RunError
-from popgrad.core.population import Segment, SegmentId
+from popgrad.core.population import SegmentId
+from popgrad.core.segment import Segment
 from popgrad.engine.callbacks import Callbacks, IntervalEnd, combine
 from popgrad.engine.limits import Limits
 from popgrad.engine.loop import Engine
 from popgrad.executors.base import Executor
+from popgrad.record.record import Record
 from popgrad.runs.components import Components
 from popgrad.runs.display import Display
 from popgrad.runs.outline import outline
-from popgrad.runs.outputs import event_callbacks, write_figures, write_tables, write_winner
+from popgrad.runs.outputs import (
+    event_callbacks,
+    write_figures,
+    write_page,
+    write_tables,
+    write_winner,
+)
 from popgrad.runs.refresh import Refresher
 from popgrad.runs.result import Result
 from popgrad.runs.status import run_status
+from popgrad.runs.tracked import finish, tracked
 from popgrad.state import State
 from popgrad.store.atomic import leftovers, replacing
 from popgrad.store.directory import Directory
@@ -56,12 +65,13 @@ def run_session(
         components,
         None if directory is None else directory.path,
         size=record.size,
-        recorded=len(record.segments),
+        recorded=record.spent if record.shared_budget else len(record.segments),
         completed=run_status(record, {}, "").completed,
     )
-    with display.show(course, lines) as shown:
-        both = combine(shown, callbacks or Callbacks())
+    with display.show(course, lines) as shown, tracked(components, journal, directory) as tracking:
+        both = combine(combine(tracking.callbacks, shown), callbacks or Callbacks())
         result = _run_with_copy(components, journal, directory, both)
+        finish(tracking, result)
     display.finish(result)
     return result
 
@@ -109,7 +119,7 @@ def _run(
     _close(engine, directory, refresher)
 
     try:
-        return _write_outputs(components, journal, directory, final)
+        return write_outputs(components, journal, directory, final)
     except OSError as error:
         raise RunError(
             f"the winner, tables and figures cannot be written: {error}; the run is recorded to its end, and "
@@ -123,7 +133,8 @@ def _make_engine(
     config = components.config
     checkpoints = None if directory is None else directory.checkpoints
     save = None if checkpoints is None else checkpoints.write
-    if directory is not None and config.outputs and config.events:
+    events = config.events and "tensorboard" not in components.trackers
+    if directory is not None and config.outputs and events:
         callbacks = combine(
             event_callbacks(directory, components.task, components.ranking, journal.segments()),
             callbacks,
@@ -151,6 +162,7 @@ def _make_engine(
         fail_fast=config.fail_fast,
         callbacks=callbacks,
         ranking=components.ranking,
+        evaluations=config.evaluations,
     )
 
 
@@ -212,7 +224,7 @@ def _delete_leftovers(directory: Directory) -> None:
         path.unlink(missing_ok=True)
 
 
-def _write_outputs(
+def write_outputs(
     components: Components,
     journal: Journal,
     directory: Directory | None,
@@ -235,10 +247,23 @@ def _write_outputs(
         journal=journal if directory is None else None,
     )
     if directory is not None:
-        write_winner(result, directory)
+        if record.stopped != "unfinished" or _is_kept(record, directory, final):
+            write_winner(result, directory)
         if outputs:
             write_figures(result, directory, components.task)
+        if components.config.report:
+            write_page(result, directory)
     return result
+
+
+def _is_kept(record: Record, directory: Directory, final: Mapping[SegmentId, State]) -> bool:
+    """Return whether the winner's state exists: a run that is interrupted may have no checkpoint of it.
+
+    Raises:
+        AllMembersFailedError: There is no winner.
+    """
+    winner = record.winner
+    return winner.id in final or directory.checkpoints.has(winner.digest)
 
 
 def _write_partial_outputs(
@@ -251,7 +276,7 @@ def _write_partial_outputs(
     if directory is None:
         return
     try:
-        _write_outputs(components, journal, directory, {})
+        write_outputs(components, journal, directory, {})
     except PopgradError:
         # No member has a score yet.
         return

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from popgrad.config import RunConfig
 from popgrad.core.errors import UsageError
-from popgrad.core.population import Segment
+from popgrad.core.segment import Segment
 from popgrad.engine.callbacks import Callbacks, IntervalEnd, combine
 from popgrad.executors.interpreter import interpreter
-from popgrad.report.history import searched
+from popgrad.reports.history import searched
 from popgrad.runs.api import load, restart, start
 from popgrad.runs.components import Components
 from popgrad.runs.display import Display

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,8 +15,9 @@ from safetensors.torch import save as serialise
 from torch import nn
 
 from popgrad.core.errors import PopgradError, UsageError
-from popgrad.core.population import Hparams, Segment
+from popgrad.core.population import Hparams
 from popgrad.core.score import Score
+from popgrad.core.segment import Segment
 from popgrad.gates.code import RecordedCode, check_outside, recorded_code
 from popgrad.gates.files import read_bytes
 from popgrad.gates.sizes import TEXT, check_memory, parse_json, read_tensor_header
@@ -26,7 +27,7 @@ from popgrad.record.plain_table import html_table, text_table, value_text
 from popgrad.record.schedule import Schedule
 from popgrad.state import State
 from popgrad.store.atomic import replacing
-from popgrad.tasks.base import Context, Modular, Task, network_bytes
+from popgrad.tasks.base import Context, Task, is_modular, network_bytes
 from popgrad.tasks.evaluation import seeded
 from popgrad.tasks.reference import resolve_task, task_instance
 from popgrad.tasks.tensors import hparam_buffers
@@ -111,7 +112,7 @@ class Winner:
         Raises:
             UsageError: The states of the task are not networks.
         """
-        if not isinstance(self.task, Modular):
+        if not is_modular(self.task):
             raise UsageError(
                 f"a {type(self.task).__name__} trains no torch module; its result is `winner.state`"
             )
@@ -139,17 +140,32 @@ def save_winner(winner: Winner, path: Path, made_by: dict[str, Any]) -> None:
         "schedule": winner.schedule.merged().rows(),
     }
 
-    if isinstance(winner.task, Modular):
-        module = winner.module
-        description["module"] = str(module)
-        # With the buffers that hold hyperparameters, the file loads into the plain module too.
-        tensors = {**winner.state["model"], **hparam_buffers(module, winner.hparams)}
-        tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
-        # `save_file` would write a file that only its owner may read.
-        with replacing(path) as aside:
-            aside.write_bytes(serialise(tensors, metadata={"format": "pt"}))
+    if is_modular(winner.task):
+        description["module"] = str(winner.module)
+        write_weights(path, winner.state, winner.module, winner.hparams)
+    write_description(path.with_suffix(".json"), description)
 
-    with replacing(path.with_suffix(".json")) as aside:
+
+def write_weights(path: Path, state: State, module: nn.Module, hparams: Hparams) -> None:
+    """Write the weights of a network as a safetensors file.
+
+    Args:
+        path: Path of the file.
+        state: State of the network.
+        module: Network of the state.
+        hparams: Its hyperparameters.
+    """
+    # With the buffers that hold hyperparameters, the file loads into the plain module too.
+    tensors = {**state["model"], **hparam_buffers(module, hparams)}
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    # `save_file` would write a file that only its owner may read.
+    with replacing(path) as aside:
+        aside.write_bytes(serialise(tensors, metadata={"format": "pt"}))
+
+
+def write_description(path: Path, description: Mapping[str, Any]) -> None:
+    """Write the JSON beside weights, which describes how to rebuild their network."""
+    with replacing(path) as aside:
         aside.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
 
@@ -178,7 +194,7 @@ def load_model(
     path = Path(path)
     description = _read_description(path.with_suffix(".json"))
     task = task_instance(task) if task is not None else _task_of(description, path)
-    if not isinstance(task, Modular):
+    if not is_modular(task):
         raise UsageError(f"a {type(task).__name__} trains no torch module")
     _check_hparams(task, description["hparams"], path)
     hparams = description["hparams"]

@@ -1,5 +1,6 @@
 """Files that are written as a whole or not at all."""
 
+import errno
 import os
 import re
 from collections.abc import Iterator
@@ -15,7 +16,13 @@ def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path to write to, which replaces `path` if the block ends without an error.
 
     The file is not flushed to the disk: everything written here can be rebuilt from the record.
+
+    Raises:
+        OSError: The file cannot be written; a path without a name is a directory.
     """
+    if not path.name:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays, since it may name the format.
     aside = path.with_name(f".{os.getpid()}.{path.name}")

@@ -6,17 +6,19 @@ import shutil
 import sqlite3
 import stat
 import tempfile
-from collections.abc import Mapping
-from contextlib import closing
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from popgrad.core.errors import RunError
 from popgrad.gates.files import exists, open_regular
 from popgrad.gates.sizes import JOURNAL, has_holes
 from popgrad.store.atomic import flush
 
-FORMAT = 2
-"""Format of the tables; 1 was never released."""
+FORMAT = 3
+"""Format of the tables; 1 and 2 were never released."""
 
 _ABOUT = "CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL)"
 _PLAIN_ABOUT = re.compile(r"CREATE TABLE about ?\((?:(?!\bAS\b|\bGENERATED\b).)*\)", re.I | re.S)
@@ -31,10 +33,11 @@ _SEGMENTS = """CREATE TABLE segments (
 _DECISIONS = (
     "CREATE TABLE decisions (number INTEGER PRIMARY KEY, plan TEXT NOT NULL, memory TEXT NOT NULL)"
 )
+# A segment's row is written here in the same transaction, so that this numbers segments as they arrive.
 _TELEMETRY = """CREATE TABLE telemetry (
-    interval INTEGER NOT NULL, member INTEGER NOT NULL, seconds REAL NOT NULL, worker TEXT NOT NULL,
-    curve TEXT NOT NULL, PRIMARY KEY (interval, member)
-) WITHOUT ROWID"""
+    arrival INTEGER PRIMARY KEY, interval INTEGER NOT NULL, member INTEGER NOT NULL, seconds REAL NOT NULL,
+    worker TEXT NOT NULL, curve TEXT NOT NULL, began REAL, UNIQUE (interval, member)
+)"""
 _READINGS = (
     "CREATE TABLE readings (at TEXT NOT NULL, reader TEXT NOT NULL, split TEXT NOT NULL, "
     "member INTEGER NOT NULL,\n    interval INTEGER NOT NULL, metrics TEXT NOT NULL)"
@@ -45,6 +48,16 @@ _FAILURES = (
 )
 _TABLES = (_ABOUT, _SEGMENTS, _DECISIONS, _TELEMETRY, _READINGS, _FAILURES)
 
+_OPTIONAL = {
+    name: f"""{name} (
+    interval INTEGER NOT NULL, member INTEGER NOT NULL, {column} TEXT NOT NULL, PRIMARY KEY (interval, member)
+) WITHOUT ROWID"""
+    for name, column in (("paths", "path"), ("parts", "parts"))
+}
+"""Tables of some journals, by name: paths of states, of a study whose states lie elsewhere; and parts of
+segments that most have not."""
+_OPTIONAL_TABLES = tuple(f"CREATE TABLE {table}" for table in _OPTIONAL.values())
+
 _SUPER_JOURNAL = bytes.fromhex("d9d505f920a163d7")
 """End of a rollback journal that names a further file (https://sqlite.org/fileformat2.html)."""
 
@@ -53,6 +66,12 @@ _COPY_ATTEMPTS = 20
 
 Opening it takes milliseconds.
 """
+
+_CLOSE_ATTEMPTS = 5
+"""Attempts to remove the log of a journal that others read."""
+
+_READER_TIME = 0.01
+"""Seconds between two of them: a reader has the file open for some milliseconds."""
 
 
 def create(
@@ -145,9 +164,25 @@ def connect(path: Path, *, durable: bool = False) -> sqlite3.Connection:
     return database
 
 
+def remove_log(path: Path) -> None:
+    """Remove the log of a journal that is closed, if a reader had the file open at that moment.
+
+    The last connection that closes removes it; one that only reads cannot.
+    """
+    log = log_of(path)
+    # The next process that writes removes it too, so that an error here is none.
+    with suppress(OSError, sqlite3.Error):
+        for _ in range(_CLOSE_ATTEMPTS):
+            if not log.exists():
+                return
+            time.sleep(_READER_TIME)
+            with closing(sqlite3.connect(path, timeout=0.0)) as database:
+                database.execute("SELECT 1 FROM sqlite_master").fetchone()
+
+
 def copy(path: Path) -> sqlite3.Connection:
     """Copy a journal into memory; the file may lie in a read-only directory, or be in use."""
-    log = path.with_name(f"{path.name}-wal")
+    log = log_of(path)
     for _ in range(_COPY_ATTEMPTS):
         before = _stamp(path)
         try:
@@ -177,10 +212,22 @@ def _copy_by_file(path: Path, log: Path) -> sqlite3.Connection:
 
     A log is read with an index beside it, which cannot be written in a read-only directory.
     """
+    with copied_files(path, log) as copied:
+        return _read(copied, "mode=rw")
+
+
+@contextmanager
+def copied_files(path: Path, log: Path) -> Iterator[Path]:
+    """Give the path of a copy of a journal and its log, in the temporary directory."""
     with tempfile.TemporaryDirectory() as folder:
         for file in (path, log):
             shutil.copy(file, folder)
-        return _read(Path(folder) / path.name, "mode=rw")
+        yield Path(folder) / path.name
+
+
+def log_of(path: Path) -> Path:
+    """Return the path of a journal's write-ahead log: it exists while a process has the file open."""
+    return path.with_name(f"{path.name}-wal")
 
 
 def _read(path: Path, parameters: str) -> sqlite3.Connection:
@@ -218,7 +265,7 @@ def check(database: sqlite3.Connection, path: Path | None) -> None:
             f"{path} has format {version}, expected {FORMAT}: it was written by {writer}"
         )
 
-    if tables != sorted(_TABLES):
+    if sorted({*tables, *_OPTIONAL_TABLES}) != sorted((*_TABLES, *_OPTIONAL_TABLES)):
         raise _not_ours(path)
 
 
@@ -245,6 +292,35 @@ def content_size(database: sqlite3.Connection) -> int:
     return int(pages) * int(size)
 
 
+def bounded(
+    database: sqlite3.Connection, rows: Iterable[tuple[Any, ...]], path: Path | None
+) -> Iterator[tuple[Any, ...]]:
+    """Give the rows of a file of unknown origin, which may lead in circles.
+
+    Raises:
+        RunError: There are more rows than the file has room for.
+    """
+    left = content_size(database)
+    for row in rows:
+        left -= sum(len(cell) if isinstance(cell, str | bytes) else 1 for cell in row)
+        if left < 0:
+            raise RunError(f"the journal {path} is damaged: it has more rows than its size allows")
+        yield row
+
+
+@contextmanager
+def errors(path: Path | None) -> Iterator[None]:
+    """Turn the errors of SQLite and of the file system into a `RunError`."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"the journal {path} cannot be read or written: {error.strerror or error}"
+        ) from error
+    except sqlite3.Error as error:
+        raise RunError(f"the journal {path} cannot be read or written: {error}") from error
+
+
 def _format(database: sqlite3.Connection, path: Path | None) -> int:
     try:
         rows = database.execute("SELECT value FROM about WHERE key = 'format'").fetchall()
@@ -258,6 +334,23 @@ def _format(database: sqlite3.Connection, path: Path | None) -> int:
 def _schema(database: sqlite3.Connection) -> list[str]:
     """Return the statements that created the file's content: triggers and views, if it has any, too."""
     rows = database.execute(
-        "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL LIMIT ?", (len(_TABLES) + 1,)
+        "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL LIMIT ?",
+        (len(_TABLES) + len(_OPTIONAL_TABLES) + 1,),
     )
     return sorted(str(sql) for (sql,) in rows)
+
+
+def has_table(database: sqlite3.Connection, name: str) -> bool:
+    """Return whether a journal has an optional table: "paths" or "parts"."""
+    return f"CREATE TABLE {_OPTIONAL[name]}" in _schema(database)
+
+
+def add(database: sqlite3.Connection, name: str, interval: int, member: int, text: str) -> None:
+    """Write the text of a segment to an optional table, in the transaction of the caller."""
+    database.execute(f"CREATE TABLE IF NOT EXISTS {_OPTIONAL[name]}")
+    database.execute(f"INSERT OR REPLACE INTO {name} VALUES (?, ?, ?)", (interval, member, text))
+
+
+def version(database: sqlite3.Connection) -> int:
+    """Return a number that changes when another connection has written to the file."""
+    return int(database.execute("PRAGMA data_version").fetchone()[0])

@@ -1,6 +1,7 @@
 """The directory of a run: paths of its files, the lock, and the one way to open a run for reading."""
 
 import fcntl
+import itertools
 import os
 import time
 from collections.abc import Iterator
@@ -116,6 +117,21 @@ class Directory:
         return self.path / "events"
 
     @property
+    def ablation(self) -> Path:
+        """Folder of the models that an ablation of the run has trained."""
+        return self.path / "ablation"
+
+    @property
+    def report(self) -> Path:
+        """The run as one page."""
+        return self.path / "report.html"
+
+    @property
+    def trackers(self) -> Path:
+        """Accounts of the trackers: the intervals that each has logged; no part of the record."""
+        return self.path / "trackers.json"
+
+    @property
     def index(self) -> Path:
         """Digests of each member's last and best checkpoint."""
         return self.path / "checkpoints.json"
@@ -124,6 +140,15 @@ class Directory:
     def weights(self) -> Path:
         """Weights of the winner's network."""
         return self.path / "best.safetensors"
+
+    @property
+    def soup(self) -> Path:
+        """Weights of an average of the last members' networks."""
+        return self.path / "soup.safetensors"
+
+    def kept_digests(self) -> frozenset[str]:
+        """Return the digests of the states that lie in checkpoints; needs no torch."""
+        return frozenset(path.stem for path in (self.path / "checkpoints").glob("*.safetensors"))
 
     def figure(self, name: str) -> Path:
         """Return the path of a figure."""
@@ -135,7 +160,11 @@ class Directory:
         Raises:
             RunError: Something in it is a link, or not a regular file; names it.
         """
-        check_own(self.path, folders=("checkpoints", "events"), files=_FILES)
+        check_own(
+            self.path,
+            folders=("ablation", "checkpoints", "events", "leases", "mlflow", "wandb"),
+            files=_FILES,
+        )
         if exists(self.events):
             check_own(self.events, folders=os.listdir(self.events))
 
@@ -171,8 +200,11 @@ class Directory:
             raise RunError(f"the lock of {self.path} cannot be opened: {error.strerror}") from None
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, seconds: float = 0.0) -> Iterator[None]:
         """Hold the lock of the run; it is released however the process ends.
+
+        Args:
+            seconds: Seconds to wait while another process holds it.
 
         Raises:
             RunError: Another process holds the lock, the run lies on a network file system, or a file in
@@ -181,7 +213,7 @@ class Directory:
         check_local(self.path)
         self.check_own()
         with self._open_lock() as file:
-            if not _acquire(file):
+            if not _acquire(file, seconds):
                 file.seek(0)
                 holder = file.read(_PROCESS_DIGITS) or "?"
                 raise RunError(
@@ -195,17 +227,19 @@ class Directory:
             file.truncate(0)
 
 
-def _acquire(file: TextIO) -> bool:
+def _acquire(file: TextIO, seconds: float) -> bool:
     """Lock a file, and return whether no other process holds its lock.
 
     A reader that asks whether a process works on the run has the lock for some microseconds.
     """
-    for attempt in range(_ATTEMPTS):
+    end = time.monotonic() + seconds
+    for attempt in itertools.count(1):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            if attempt + 1 < _ATTEMPTS:
-                time.sleep(_READER_TIME)
+            if attempt >= _ATTEMPTS and time.monotonic() >= end:
+                break
+            time.sleep(_READER_TIME)
         else:
             return True
     return False

@@ -5,24 +5,31 @@ tables.
 """
 
 import json
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from popgrad.core.errors import RunError, UsageError
-from popgrad.core.population import Decision, Segment, SegmentId, Telemetry
-from popgrad.core.space import Space
+from popgrad.core.errors import RunError
+from popgrad.core.plan import Decision, resting
+from popgrad.core.population import SegmentId
+from popgrad.core.segment import Segment, Telemetry
 from popgrad.gates.files import exists
 from popgrad.gates.sizes import CELL
 from popgrad.record.check import check_facts
 from popgrad.record.record import Record
 from popgrad.store import database, rows
+from popgrad.store.facts import facts_of, record_of
+from popgrad.store.parts import segment_parts
 
 _INSERT = (
     f"INSERT INTO segments VALUES ({', '.join('?' * len(rows.COLUMNS))}) ON CONFLICT DO NOTHING"
+)
+_TELEMETRY = ("interval", "member", "seconds", "worker", "curve", "began")
+_INSERT_TELEMETRY = (
+    f"INSERT INTO telemetry ({', '.join(_TELEMETRY)}) VALUES ({', '.join('?' * len(_TELEMETRY))})"
 )
 _PLAN_PER_MEMBER = 16 << 10
 """Most bytes of a plan for a member: values, and what was done to each."""
@@ -91,37 +98,15 @@ class Journal:
         except OSError as error:
             raise RunError(f"the journal {path} cannot be read now: {error.strerror}") from error
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        """Turn the errors of SQLite and of the file system into a `RunError`."""
-        try:
-            yield
-        except OSError as error:
-            raise RunError(
-                f"the journal {self._path} cannot be read or written: {error.strerror or error}"
-            ) from error
-        except sqlite3.Error as error:
-            raise RunError(
-                f"the journal {self._path} cannot be read or written: {error}"
-            ) from error
+    def _errors(self) -> AbstractContextManager[None]:
+        return database.errors(self._path)
 
     def _rows(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         with self._errors():
             cursor = self._db.execute(query, parameters)
-            return self._bounded(cursor) if self._readonly else cursor.fetchall()
-
-    def _bounded(self, cursor: sqlite3.Cursor) -> list[tuple[Any, ...]]:
-        """Return the rows of a file of unknown origin, which may lead in circles."""
-        left = database.content_size(self._db)
-        found = []
-        for row in cursor:
-            left -= sum(len(cell) if isinstance(cell, str | bytes) else 1 for cell in row)
-            if left < 0:
-                raise RunError(
-                    f"the journal {self._path} is damaged: it has more rows than its size allows"
-                )
-            found.append(row)
-        return found
+            if not self._readonly:
+                return cursor.fetchall()
+            return list(database.bounded(self._db, cursor, self._path))
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -131,14 +116,12 @@ class Journal:
     def close(self) -> None:
         """Close the file; no write-ahead log stays behind."""
         self._db.close()
+        if self._path is not None and not self._readonly:
+            database.remove_log(self._path)
 
     def about(self) -> dict[str, Any]:
         """Return the facts about the run, by key: configuration, space, fingerprint, and others."""
-        facts = self._rows("SELECT key, value FROM about")
-        try:
-            return {key: json.loads(value) for key, value in facts}
-        except (ValueError, TypeError, RecursionError) as error:
-            raise RunError(f"the journal {self._path} is damaged: {error}") from None
+        return facts_of(self._rows("SELECT key, value FROM about"), self._path)
 
     def set_about(self, **facts: object) -> None:
         """Write JSON-able facts about the run, in one transaction."""
@@ -166,26 +149,9 @@ class Journal:
         """
         facts = self.about()
         check_facts(facts)
-        try:
-            space = Space.from_spec(facts["space"])
-        except (UsageError, AttributeError, TypeError) as error:
-            raise RunError(f"the journal {self._path} is damaged: {error}") from None
-
         resized = len(facts["sizes"]) > 1
-        return Record(
-            space=space,
-            score_name=facts["score"],
-            segments=tuple(self.segments()),
-            decisions=tuple(self.decisions()) if all_decisions or resized else (),
-            sizes=tuple(facts["sizes"]),
-            config=facts["config"],
-            given_task=facts["given_task"],
-            task_digest=facts["task_digest"],
-            code=facts.get("code", {}),
-            run_id=facts.get("run_id", ""),
-            fingerprint=facts.get("fingerprint", {}),
-            stopped=facts["stopped"],
-        )
+        decisions = self.decisions() if all_decisions or resized else ()
+        return record_of(facts, self.segments(), decisions, self._path, resting=self.resting())
 
     def append_segments(self, segments: Sequence[Segment], telemetry: Sequence[Telemetry]) -> None:
         """Append finished segments in one transaction.
@@ -205,19 +171,25 @@ class Journal:
 
     def _append(self, segment: Segment, telemetry: Telemetry) -> None:
         row = rows.segment_row(segment)
+        parts = segment_parts(segment)
         key = (segment.interval, segment.member)
 
         # The insertion does nothing if the segment is recorded already.
         if self._db.execute(_INSERT, row).rowcount:
             curve = rows.curve_text(telemetry)
-            telemetry_row = (*key, telemetry.seconds, telemetry.worker, curve)
-            self._db.execute("INSERT INTO telemetry VALUES (?, ?, ?, ?, ?)", telemetry_row)
+            telemetry_row = (*key, telemetry.seconds, telemetry.worker, curve, telemetry.began)
+            self._db.execute(_INSERT_TELEMETRY, telemetry_row)
+            if telemetry.path:
+                database.add(self._db, "paths", *key, telemetry.path)
+            if parts:
+                database.add(self._db, "parts", *key, parts)
             return
 
         # Computed again after a kill: equal seeds have to give equal bits.
         recorded = self._rows(f"{_SELECT} WHERE interval = ? AND member = ?", key)[0]
+        recorded_parts = self._parts("WHERE interval = ? AND member = ?", key).get(segment.id, "")
         # The last column is the error, which is not compared: it may name memory addresses.
-        if recorded[:-1] != row[:-1]:
+        if recorded[:-1] != row[:-1] or recorded_parts != parts:
             digest = rows.segment_of(recorded).digest[:12]
             raise RunError(
                 f"member {segment.member}, interval {segment.interval} was computed again and differs "
@@ -267,20 +239,73 @@ class Journal:
 
     def segments(self) -> list[Segment]:
         """Return every segment, ordered by (interval, member)."""
-        return [rows.segment_of(row) for row in self._rows(f"{_SELECT} ORDER BY interval, member")]
+        parts = self._parts()
+        found = self._rows(f"{_SELECT} ORDER BY interval, member")
+        return [rows.segment_of(row, parts.get((row[1], row[0]), "")) for row in found]
+
+    def _parts(self, condition: str = "", key: Sequence[int] = ()) -> dict[SegmentId, str]:
+        """Return the texts of the parts of segments, by segment, of those that have any."""
+        texts = self._optional("parts", condition, key)
+        return {(member, interval): str(text) for member, interval, text in texts}
 
     def decisions(self) -> list[Decision]:
         """Return every decision, in order."""
         query = "SELECT number, plan, memory FROM decisions ORDER BY number"
+        self._bound_plans()
+        return [rows.decision_of(row) for row in self._rows(query)]
+
+    def resting(self) -> frozenset[int]:
+        """Return the members that rest since the last decision. Each decision names all that rest."""
+        query = "SELECT number, plan, '{}' FROM decisions ORDER BY number DESC LIMIT 1"
+        self._bound_plans()
+        found = [rows.decision_of(row) for row in self._rows(query)]
+        return resting(found[-1].plan) if found else frozenset()
+
+    def _bound_plans(self) -> None:
+        """Refuse longer cells than plans from now on, which may be longer than others."""
         if self._readonly:
             members = max(self.sizes(), default=0)
             database.bound(self._db, CELL + members * _PLAN_PER_MEMBER)
-        return [rows.decision_of(row) for row in self._rows(query)]
 
     def telemetry(self) -> dict[SegmentId, Telemetry]:
         """Return the telemetry of each segment."""
-        query = "SELECT member, interval, seconds, worker, curve FROM telemetry"
-        return {(row[0], row[1]): rows.telemetry_of(*row[2:]) for row in self._rows(query)}
+        query = (
+            "SELECT member, interval, seconds, worker, curve, began FROM telemetry "
+            "ORDER BY interval, member"
+        )
+        telemetry = {(row[0], row[1]): rows.telemetry_of(*row[2:]) for row in self._rows(query)}
+        for member, interval, path in self._optional("paths"):
+            if (member, interval) in telemetry:
+                found = telemetry[member, interval]
+                telemetry[member, interval] = replace(found, path=str(path))
+        return telemetry
+
+    def _optional(
+        self, name: str, condition: str = "", key: Sequence[int] = ()
+    ) -> list[tuple[Any, ...]]:
+        """Return (member, interval, text) of an optional table; empty if the journal has none."""
+        with self._errors():
+            exists = database.has_table(self._db, name)
+        column = "path" if name == "paths" else name
+        query = f"SELECT member, interval, {column} FROM {name} {condition}"
+        return self._rows(query, key) if exists else []
+
+    def path(self, segment: SegmentId) -> str:
+        """Return the path that was given in place of a segment's final state; "" = none was."""
+        found = self._optional("paths", "WHERE member = ? AND interval = ?", segment)
+        return str(found[0][2]) if found else ""
+
+    def segment(self, segment: SegmentId) -> Segment | None:
+        """Return the row of a segment; None = it is not recorded."""
+        condition = "WHERE member = ? AND interval = ?"
+        found = self._rows(f"{_SELECT} {condition}", segment)
+        parts = self._parts(condition, segment).get(segment, "")
+        return rows.segment_of(found[0], parts) if found else None
+
+    def version(self) -> int:
+        """Return a number that changes when another process has written to the journal."""
+        with self._errors():
+            return database.version(self._db)
 
     def readings(self) -> list[dict[str, Any]]:
         """Return every reading of a split outside of training, in order."""
@@ -314,6 +339,10 @@ class Journal:
                 self._db.execute(
                     "DELETE FROM telemetry WHERE interval = ? AND member = ?", (interval, member)
                 )
+                if database.has_table(self._db, "parts"):
+                    self._db.execute(
+                        "DELETE FROM parts WHERE interval = ? AND member = ?", (interval, member)
+                    )
 
     def failures(self) -> list[tuple[SegmentId, str, str]]:
         """Return the failures that were set aside, in order: segment, time, error."""

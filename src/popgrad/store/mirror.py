@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from popgrad.core.errors import UsageError
-from popgrad.core.population import Segment
+from popgrad.core.segment import Segment
 from popgrad.store import database
 from popgrad.store.checkpoints import SUFFIX
 from popgrad.store.directory import Directory, open_record
@@ -46,7 +46,7 @@ class Mirror:
             RunError: The storage cannot be written; the previous copy stays whole.
         """
         checkpoints = self.directory.checkpoints
-        record = open_record(self.directory.path)
+        record = open_record(self.directory.path, all_decisions=True)
         written = (
             segment.digest
             for segment in record.last.values()

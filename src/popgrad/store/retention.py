@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from popgrad.core.errors import AllMembersFailedError, RunError
-from popgrad.core.population import Segment, SegmentId
+from popgrad.core.errors import AllMembersFailedError, RunError, UsageError
+from popgrad.core.population import SegmentId
+from popgrad.core.segment import Segment
 from popgrad.record import lineage
 from popgrad.record.record import Record
 from popgrad.store.checkpoints import Checkpoints
@@ -61,13 +62,17 @@ def needed(record: Record, checkpoints: Checkpoints) -> set[str]:
     """Return digests of the checkpoints that a run needs: to continue, and each member's last and best state.
 
     Args:
-        record: The record.
+        record: The record, with all decisions.
         checkpoints: Checkpoints of the run.
     """
     best = lineage.best_segments(
         segment for segment in record.segments if segment.member in record.last
     )
-    wanted = [*record.last.values(), *(record.by_id[source] for source in record.ahead)]
+    wanted = [
+        *record.last.values(),
+        # A member that has trained on may be the donor of one that has yet to start.
+        *(record.by_id[source] for source in (*record.ahead, *record.archive)),
+    ]
     digests = restorable_from(record.by_id, checkpoints, wanted)
     return digests | {segment.digest for segment in best.values()}
 
@@ -83,10 +88,16 @@ def collect(path: Path, *, only_winner: bool = False, dry_run: bool = False) -> 
 
     Raises:
         RunError: There is no run, or another process works on it.
+        UsageError: Only the winner is to be kept of a study that has not ended.
     """
     directory = Directory(path.absolute())
-    record = open_record(path)
+    open_record(path)  # before a lock is created in what is not a run
     with directory.locked():
+        record = open_record(path, all_decisions=True)
+        if only_winner and record.study is not None and record.stopped == "unfinished":
+            raise UsageError(
+                "--only-winner: expected a study that has ended, since its other states cannot be retrained"
+            )
         checkpoints = directory.checkpoints
         wanted = needed(record, checkpoints)
         winner = _winner_digest(record)

@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from popgrad.core.errors import RunError
-from popgrad.core.population import Decision, Plan, Segment, Telemetry
+from popgrad.core.plan import Decision, Plan
+from popgrad.core.segment import Segment, Telemetry
+from popgrad.store.parts import plan_parts, plan_parts_of, segment_parts_of
 
 COLUMNS = (
     *("interval", "member", "source_member", "source_interval", "seed", "first_step", "steps"),
@@ -22,6 +24,7 @@ _LONGEST_ERROR = 100_000
 _MOST_POINTS = 100_000
 """Most points of a training curve that are recorded; a longer curve is thinned out."""
 
+_SCALARS = (bool, int, float, str)
 _INTEGERS = ("interval", "member", "seed", "first_step", "steps", "samples")
 _Value = TypeVar("_Value")
 
@@ -58,15 +61,16 @@ def _shortened(error: str) -> str:
     return error.encode(errors="backslashreplace").decode()  # SQLite takes no lone surrogates
 
 
-def segment_of(row: Sequence[Any]) -> Segment:
-    """Return the segment of a row. Raises `RunError` if the row holds none."""
-    return _read(_segment, row)
+def segment_of(row: Sequence[Any], parts: str = "") -> Segment:
+    """Return the segment of a row and of the text of its parts. Raises `RunError` if they hold none."""
+    return _read(_segment, (*row, parts))
 
 
 def _segment(row: Sequence[Any]) -> Segment:
-    values = dict(zip(COLUMNS, row, strict=True))
+    values = dict(zip(COLUMNS, row[:-1], strict=True))
     for name in _INTEGERS:
-        _check(isinstance(values[name], int), name)
+        if not isinstance(values[name], int):
+            raise _impossible(name)
 
     member = values.pop("source_member")
     interval = values.pop("source_interval")
@@ -75,8 +79,8 @@ def _segment(row: Sequence[Any]) -> Segment:
 
     _check(isinstance(values["score"], float | None), "score")
     values["score"] = math.nan if values["score"] is None else values["score"]
-    values["hparams"] = _scalars(json.loads(values["hparams"]))
-    values["changes"] = _scalars(json.loads(values["changes"]))
+    values["hparams"] = _scalars(_parse(values["hparams"]))
+    values["changes"] = _scalars(_parse(values["changes"]))
     values["metrics"] = numbers(values["metrics"])
 
     # A digest names a file: nothing but a digest may reach a path.
@@ -84,7 +88,8 @@ def _segment(row: Sequence[Any]) -> Segment:
     _check(isinstance(values["status"], str) and isinstance(values["error"], str), "status")
     # The longest that is recorded, with each character escaped.
     _check(len(values["error"]) <= 8 * _LONGEST_ERROR, "error")
-    return Segment(**values)
+    parts = segment_parts_of(row[-1]) if row[-1] else {}
+    return Segment(**values, **parts)
 
 
 # --- decisions ------------------------------------------------------------------------------------
@@ -102,6 +107,7 @@ def decision_row(decision: Decision) -> tuple[int, str, str]:
         plan["starts"] = decision.starts
     if decision.size is not None:
         plan["size"] = decision.size
+    plan |= plan_parts(decision)
     return decision.number, json.dumps(plan), json.dumps(decision.memory)
 
 
@@ -131,7 +137,9 @@ def _decision(row: Sequence[Any]) -> Decision:
 
     size = plan.get("size")
     _check(size is None or members == tuple(range(size)) != (), "size")
-    return Decision(number, Plan(members, sources, hparams, changes), memory, starts, size)
+    parts, archived = plan_parts_of(plan, len(members))
+    obeyed = Plan(members, sources, hparams, changes, **parts)
+    return Decision(number, obeyed, memory, starts, size, archived)
 
 
 # --- telemetry and metrics ------------------------------------------------------------------------
@@ -144,15 +152,16 @@ def curve_text(telemetry: Telemetry) -> str:
     return json.dumps([[step, name, _plain(value)] for step, name, value in points])
 
 
-def telemetry_of(seconds: Any, worker: Any, curve: Any) -> Telemetry:
+def telemetry_of(seconds: Any, worker: Any, curve: Any, began: Any) -> Telemetry:
     """Return the telemetry of a row. Raises `RunError` if the row holds none."""
-    return _read(_telemetry, (seconds, worker, curve))
+    return _read(_telemetry, (seconds, worker, curve, began))
 
 
 def _telemetry(row: Sequence[Any]) -> Telemetry:
-    points = json.loads(row[2])
-    curve = tuple((int(step), str(name), float(value)) for step, name, value in points)
-    return Telemetry(float(row[0]), str(row[1]), curve)
+    points = json.loads(row[2]) if row[2] != "[]" else ()
+    curve = tuple([(int(step), str(name), float(value)) for step, name, value in points])
+    began = None if row[3] is None else float(row[3])
+    return Telemetry(float(row[0]), str(row[1]), curve, began=began)
 
 
 def numbers_text(values: Mapping[str, float]) -> str:
@@ -166,7 +175,7 @@ def numbers(text: str) -> dict[str, float]:
 
 
 def _numbers(text: str) -> dict[str, float]:
-    return {name: float(value) for name, value in json.loads(text).items()}
+    return {name: float(value) for name, value in _parse(text).items()}
 
 
 def _plain(value: float) -> float | str:
@@ -179,14 +188,23 @@ def _plain(value: float) -> float | str:
 def _scalars(values: Any) -> dict[str, Any]:
     """Return the values, which have to be plain scalars by name."""
     _check(isinstance(values, dict), "hparams")
-    scalars = all(isinstance(value, bool | int | float | str) for value in values.values())
-    _check(scalars, "hparams")
+    _check(all(isinstance(value, _SCALARS) for value in values.values()), "hparams")
     return values  # type: ignore[no-any-return]
+
+
+def _parse(text: Any) -> Any:
+    """Return the value of a JSON string."""
+    # Of a hundred thousand rows, the empty ones then cost nothing.
+    return {} if text == "{}" else json.loads(text)
 
 
 def _check(holds: bool, name: str) -> None:
     if not holds:
-        raise ValueError(f"its {name} cannot be")
+        raise _impossible(name)
+
+
+def _impossible(name: str) -> ValueError:
+    return ValueError(f"its {name} cannot be")
 
 
 def _read(parse: Callable[[Any], _Value], row: Any) -> _Value:

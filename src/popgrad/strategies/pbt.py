@@ -1,16 +1,17 @@
 """Population Based Training: Jaderberg et al. 2017, arXiv 1711.09846, with truncation selection."""
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from popgrad.core.errors import UsageError
 from popgrad.core.exploit import check_fraction, check_survivors, truncation
-from popgrad.core.explore import check_factors, check_probability, perturb
+from popgrad.core.explore import FACTORS, perturbation
 from popgrad.core.generation import generation
-from popgrad.core.population import Plan, Population
+from popgrad.core.plan import Plan
+from popgrad.core.population import Population
 from popgrad.core.seeding import Index, Rng
+from popgrad.core.settings import check_count
 from popgrad.core.space import Space
 from popgrad.strategies.base import Memory, Strategy
 
@@ -19,7 +20,7 @@ def pbt(
     space: Space,
     *,
     fraction: float = 0.2,
-    factors: Sequence[float] = (0.8, 1.25),
+    factors: Sequence[float] | Mapping[str, Sequence[float]] = FACTORS,
     resample_probability: float = 0.0,
     burn_in: int = 0,
     same_age: bool = False,
@@ -33,7 +34,8 @@ def pbt(
             0.2.
         factors: Factors of a hyperparameter; one is drawn for each. The paper's 0.8 and 1.2 shrink
             values in the long run (their logarithms average -0.0204); 0.8 and 1.25 cancel, hence
-            the default.
+            the default. Or a table of factors by name of the hyperparameter, with those of all
+            others under "default".
         resample_probability: Probability in [0, 1] that a hyperparameter is resampled instead.
         burn_in: Completed intervals before a member can be replaced; a failed one is replaced at
             any time.
@@ -59,16 +61,15 @@ def pbt(
         (0, 0, 2)
         >>> plan.hparams
         ({'lr': 0.1}, {'lr': 0.05}, {'lr': 0.01})
+
+        Each hyperparameter may have its own factors.
+
+        >>> strategy = pbt(space, factors={"lr": [0.5, 2.0], "default": [0.8, 1.25]})
     """
     fraction = check_fraction(fraction)
-    explore = partial(
-        perturb,
-        space=space,
-        factors=check_factors(factors),
-        resample_probability=check_probability("resample_probability", resample_probability),
-    )
-    _check_count("burn_in", burn_in, "intervals")
-    _check_count("min_donor_steps", min_donor_steps, "steps")
+    explore = perturbation(space, factors, resample_probability)
+    burn_in = check_count("burn_in", burn_in, "intervals")
+    min_donor_steps = check_count("min_donor_steps", min_donor_steps, "steps")
     if not isinstance(same_age, bool):
         raise UsageError(f"same_age: expected true or false, got {same_age!r}")
 
@@ -93,8 +94,3 @@ def pbt(
         return generation(rng, population, ready, exploit=exploit, explore=explore), memory
 
     return Strategy(init=dict, step=step)
-
-
-def _check_count(name: str, count: object, unit: str) -> None:
-    if isinstance(count, bool) or not isinstance(count, int) or count < 0:
-        raise UsageError(f"{name}: expected a number of {unit}, 0 or more, got {count!r}")

@@ -2,7 +2,8 @@
 
 from popgrad.core.exploit import keep
 from popgrad.core.generation import generation
-from popgrad.core.population import Plan, Population
+from popgrad.core.plan import Plan
+from popgrad.core.population import Population
 from popgrad.core.seeding import Index, Rng
 from popgrad.core.space import Space
 from popgrad.strategies.base import Memory, Strategy

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from popgrad.core.errors import UsageError
 from popgrad.core.exploit import check_survivors
-from popgrad.core.population import Changes, Hparams, Plan, Population, Value
+from popgrad.core.plan import Plan
+from popgrad.core.population import Changes, Hparams, Population, Value
 from popgrad.core.seeding import Index, Rng
 from popgrad.core.space import Space
 from popgrad.core.spelling import did_you_mean

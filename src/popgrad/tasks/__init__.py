@@ -6,6 +6,7 @@ from popgrad.tasks.base import Context, Split, Task
 from popgrad.tasks.digits import digits
 from popgrad.tasks.mnist import mnist_conv, mnist_fc
 from popgrad.tasks.torch_task import TorchTask
+from popgrad.tasks.toy_schedules import ToyDrifting, ToyPlain, ToyTimeLinked, ToyTriangle
 from popgrad.tasks.toys import Quadratic
 
 TASKS: Mapping[str, Callable[..., Task]] = {
@@ -13,6 +14,10 @@ TASKS: Mapping[str, Callable[..., Task]] = {
     "mnist-fc": mnist_fc,
     "mnist-conv": mnist_conv,
     "quadratic": Quadratic,
+    "toy-plain": ToyPlain,
+    "toy-time-linked": ToyTimeLinked,
+    "toy-drifting": ToyDrifting,
+    "toy-triangle": ToyTriangle,
 }
 """Factories of the built-in tasks, by the names that a configuration uses."""
 
@@ -23,6 +28,10 @@ __all__ = [
     "Split",
     "Task",
     "TorchTask",
+    "ToyDrifting",
+    "ToyPlain",
+    "ToyTimeLinked",
+    "ToyTriangle",
     "digits",
     "mnist_conv",
     "mnist_fc",

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, TypeGuard, runtime_checkable
 
 import torch
 from torch import nn
 
 from popgrad.core.errors import UsageError
+from popgrad.core.plan import Transform
 from popgrad.core.population import Hparams
 from popgrad.core.seeding import derive
 from popgrad.core.space import Space
@@ -40,6 +41,7 @@ class Context:
         run_seed: Seed of the run; all other seeds are derived from it.
         log: Called as `log(step, **numbers)`, it keeps a point of a training curve. This is
             telemetry: it never enters the record.
+        part: Part of the segment, from 0, if it is evaluated within; each has streams of its own.
 
     Example:
         >>> first = Context(member=0, interval=3, run_seed=7)
@@ -56,19 +58,22 @@ class Context:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     run_seed: int = 0
     log: Callable[..., None] = _ignore
+    part: int = 0
 
     def seed(self, purpose: str) -> int:
         """Return a seed in [0, 2**63) that depends on purpose, member, interval and run.
 
         No purpose gives a stream that popgrad itself draws from.
         """
-        return derive(self.run_seed, f"task: {purpose}", self.member, self.interval)
+        return self.library_seed(f"task: {purpose}")
 
     def library_seed(self, purpose: str) -> int:
         """Return a seed of popgrad's own streams of this segment ("train", "dropout").
 
         Tasks of users draw from `seed` instead.
         """
+        if self.part:
+            purpose = f"{purpose}, part {self.part}"
         return derive(self.run_seed, purpose, self.member, self.interval)
 
     def epoch_seed(self, epoch: int, *, shared: bool = False) -> int:
@@ -134,8 +139,12 @@ class Task(Protocol):
 
     def evaluate(
         self, state: State, hparams: UserHparams, split: Split, ctx: Context
-    ) -> Mapping[str, float]:
-        """Return the metrics of a state on a split, without a change of the state."""
+    ) -> Mapping[str, Any]:
+        """Return the metrics of a state on a split, without a change of the state.
+
+        A metric is a number, or a vector of samples, such as the returns of episodes; then its mean
+        counts, and the samples are recorded.
+        """
 
 
 @runtime_checkable
@@ -157,6 +166,56 @@ class Modular(Protocol):
 
         It reads only `state["model"]`, tensors by name.
         """
+
+
+class ModularTask(Task, Modular, Protocol):
+    """A task whose states are networks, with all its methods."""
+
+
+def is_modular(task: Task) -> TypeGuard[ModularTask]:
+    """Return whether the states of a task are networks; if that depends, it is in `has_module`."""
+    return isinstance(task, Modular) and bool(getattr(task, "has_module", True))
+
+
+def reads_test_split(task: Task) -> bool:
+    """Return whether a task can be evaluated on a test split; if that depends, it is in `has_test`."""
+    return bool(getattr(task, "has_test", True))
+
+
+@runtime_checkable
+class Reporting(Protocol):
+    """A training loop, whose intervals are counted in its own reports, or in batches."""
+
+    def in_unit(self, unit: Literal["reports", "batches"]) -> "Task":
+        """Return the task with intervals in another unit."""
+
+
+@runtime_checkable
+class Sourced(Protocol):
+    """A task that knows the source that it depends on."""
+
+    def source(self) -> str:
+        """Return the text whose digest is compared when a run is resumed or replayed."""
+
+
+@runtime_checkable
+class Closing(Protocol):
+    """A task that holds something between segments, such as processes."""
+
+    def close(self) -> None:
+        """Release it.
+
+        The serial executor calls this when it closes. Others end the processes that train, with all
+        that these have started.
+        """
+
+
+@runtime_checkable
+class Transformable(Protocol):
+    """A task that knows how a transform changes its states, which need not be networks."""
+
+    def transform(self, state: State, fresh: State, transform: Transform) -> State:
+        """Return the state that a transform makes of an inherited and a fresh one."""
 
 
 @runtime_checkable
@@ -206,6 +265,11 @@ def epoch_steps(task: Task, hparams: Hparams) -> int:
     Raises:
         UsageError: The task counts no epochs.
     """
+    if isinstance(task, Reporting):
+        raise UsageError(
+            "interval: a training loop counts no epochs; give its reports, such as 1 report, or a number of "
+            "batches that it takes from m.batches(loader)"
+        )
     if not isinstance(task, Epochal):
         raise UsageError(
             f"interval: a {type(task).__name__} counts no epochs; give a number of steps"

@@ -5,7 +5,7 @@ overwrites, and one that reaches nothing. So a name is written wherever it lives
 compared with the recorded one, and a name that is neither written nor read is an error.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -214,6 +214,51 @@ class Bindings:
                 _compare(name, _held(hparams[name], buffer), buffer.item())
 
         return {name for name in self._places if self._places[name] or self._buffers[name]}
+
+    def written(self) -> set[str]:
+        """Return the names that live somewhere, all of whose places are written."""
+        return {
+            name
+            for name, places in self._places.items()
+            if (places or self._buffers[name]) and all(p.factor is not None for p in places)
+        }
+
+    def live(
+        self, hparams: Hparams, read: Callable[[Mapping[str, Any], str], Any] = get_option
+    ) -> Iterator["LiveValue"]:
+        """Yield each live value beside the one that it should be.
+
+        Args:
+            hparams: Recorded hyperparameters.
+            read: (parameter group, key) -> its option.
+        """
+        for name, places in self._places.items():
+            for place in places:
+                expected = place.expected(hparams[name])
+                yield LiveValue(
+                    name, place.key, place.group, expected, read(place.group, place.key)
+                )
+            for buffer in self._buffers[name]:
+                yield LiveValue(name, "", {}, _held(hparams[name], buffer), buffer.item())
+
+
+@dataclass(frozen=True)
+class LiveValue:
+    """A value that is live in an optimizer or a buffer.
+
+    Attributes:
+        name: Name of the hyperparameter.
+        key: Option of the parameter group; "" for a buffer.
+        group: The parameter group; empty for a buffer.
+        expected: Value that the record demands.
+        live: Live value.
+    """
+
+    name: str
+    key: str
+    group: Mapping[str, Any]
+    expected: object
+    live: object
 
 
 def _places(optimizers: Mapping[str, Optimizer], name: str, reads: Reads) -> list[_Place]:

@@ -64,6 +64,18 @@ def seeded(ctx: Context) -> Iterator[None]:
         torch.set_grad_enabled(grad)
 
 
+@contextmanager
+def single_threaded(ctx: Context) -> Iterator[None]:
+    """Seed all global generators, and compute on one thread, as in an executor, for equal bits."""
+    threads = torch.get_num_threads()
+    with threadpool_limits(1), seeded(ctx):
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+
+
 def evaluate(
     task: Task, state: State, hparams: Hparams, split: Split, ctx: Context
 ) -> dict[str, float]:
@@ -71,10 +83,5 @@ def evaluate(
 
     It is seeded and runs on one thread, as in an executor, for equal bits.
     """
-    threads = torch.get_num_threads()
-    with threadpool_limits(1), seeded(ctx):
-        torch.set_num_threads(1)
-        try:
-            return as_numbers(task.evaluate(state, hparams, split, ctx))
-        finally:
-            torch.set_num_threads(threads)
+    with single_threaded(ctx):
+        return as_numbers(task.evaluate(state, hparams, split, ctx))

@@ -99,6 +99,16 @@ def get_option(group: Mapping[str, Any], key: str) -> Any:
     return value
 
 
+def default_argument(kind: Callable[..., Any], name: str) -> Any:
+    """Return the default of an argument of a class; `MISSING` if it has none.
+
+    Example:
+        >>> default_argument(torch.optim.SGD, "momentum")
+        0
+    """
+    return _signature(kind).get(name, MISSING)
+
+
 @cache
 def _signature(kind: Callable[..., Any]) -> dict[str, Any]:
     """Return the defaults of the arguments of a class."""

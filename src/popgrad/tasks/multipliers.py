@@ -22,10 +22,13 @@ class Reads:
     Attributes:
         optimizer: Names that `optimizer` has read one by one.
         all_by_optimizer: Whether `optimizer` has read all of them at once, as `dict(hparams)` does.
+        elsewhere: Names among these whose options hold another value, so that they are meant for
+            something else, or something is computed from them.
     """
 
     optimizer: Collection[str] = ()
     all_by_optimizer: bool = False
+    elsewhere: Collection[str] = ()
 
 
 def multipliers(
@@ -44,6 +47,8 @@ def multipliers(
         UsageError: The ratios of the groups are unknown.
     """
     made = [get_option(group, key) for group in groups]
+    if name in reads.elsewhere:
+        return [None for _ in made]
     class_default, default = default_values(optimizer, key)
     if all(value == class_default for value in made):
         return [1.0 for _ in made]

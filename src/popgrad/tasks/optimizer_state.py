@@ -170,10 +170,14 @@ class OptimizerState:
                 f"({type(error).__name__}: {reason}); {_INIT_ONLY}"
             ) from error
         for each in inner:
-            _restore_identity(*each)
+            restore_identity(*each)
         if inner:
-            _restore_identity(self._optimizer, groups, None)
+            restore_identity(self._optimizer, groups, None)
         self._restore_options(state.get("numbers", {}).get(self._owner))
+
+    def reset_options(self) -> None:
+        """Reset the options of all groups to those that the optimizer was made with."""
+        self._restore_options(None)
 
     def _restore_options(self, numbers: Sequence[Options] | None) -> None:
         """Reset the options to those that were made, and set the running numbers."""
@@ -285,7 +289,7 @@ _SCHEDULED = {"initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum"}
 """Options that torch's schedulers add to groups. A wrapper's state brings them from the donor."""
 
 
-def _restore_identity(optimizer: Any, groups: list[dict[str, Any]], state: Any) -> None:
+def restore_identity(optimizer: Any, groups: list[dict[str, Any]], state: Any) -> None:
     """Make groups and moments the objects again that they were, since wrappers share them."""
     loaded = optimizer.param_groups
     if loaded is not groups and len(loaded) == len(groups):

@@ -18,7 +18,7 @@ from popgrad.gates.files import file_digest
 from popgrad.gates.sizes import SOURCE
 from popgrad.lookup import import_object, load_module, one_line
 from popgrad.tasks import TASKS
-from popgrad.tasks.base import Task
+from popgrad.tasks.base import Sourced, Task
 from popgrad.tasks.expectation import expectation
 
 Given = TypeVar("Given")
@@ -61,6 +61,12 @@ def resolve_task(
         raise UsageError(
             f"task {reference} makes no task: expected a class with init, train and evaluate, a task, "
             "or a function of your own (an installed one has to declare that it returns a task)"
+        )
+
+    if _takes_member(factory):
+        raise UsageError(
+            f"task {reference} is a plain function that takes a member; make a task of it: put "
+            "@popgrad.loop(space=..., score=...) above it"
         )
 
     arguments = dict(options)
@@ -165,6 +171,16 @@ def _makes_tasks(factory: Callable[..., Any]) -> bool:
         # Its own loaders of tasks return tasks too.
         return any(factory is known for known in TASKS.values())
     return is_own(function) or _is_task(_hints(function).get("return"))
+
+
+def _takes_member(factory: Callable[..., Any]) -> bool:
+    """Whether a function is a training loop that no task was made of."""
+    if not inspect.isfunction(factory):
+        return False
+    parameters = [p for p in inspect.signature(factory).parameters.values() if p.default is p.empty]
+    if len(parameters) != 1:
+        return False
+    return parameters[0].name in ("m", "member") or "Member" in str(parameters[0].annotation)
 
 
 def _is_task(candidate: Any) -> bool:
@@ -286,6 +302,10 @@ def source_digest(task: Task, reference: str | None) -> str:
         in_file = source.endswith(".py")
         file = source if in_file else getattr(sys.modules.get(source), "__file__", None)
         return file_digest(file, SOURCE) if file else ""
+
+    if isinstance(task, Sourced):
+        text = task.source()
+        return hashlib.sha256(text.encode()).hexdigest() if text else ""
 
     values = sorted(vars(task).items())
     functions = [value for _, value in values if inspect.isfunction(value)]

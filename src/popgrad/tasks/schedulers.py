@@ -8,6 +8,7 @@ would have given with the heir's options.
 
 import contextlib
 import inspect
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -101,7 +102,11 @@ class Schedule:
         if saved is None or "state" not in saved or not self._fits(saved.get("bases")):
             self._step_from_start(steps)
             return
+        counters = list(_counters(self.scheduler))
         self.scheduler.load_state_dict(clone(saved["state"]))
+        for part, name in counters:
+            # A state holds them as plain dictionaries.
+            setattr(part, name, Counter(getattr(part, name)))
         for group, values in zip(self._optimizer.param_groups, saved["groups"], strict=True):
             self.changed |= values.keys()
             for key, value in values.items():
@@ -217,6 +222,14 @@ def parts(scheduler: Any) -> Iterator[Any]:
         return
     for part in inner:
         yield from parts(part)
+
+
+def _counters(scheduler: Any) -> Iterator[tuple[Any, str]]:
+    """Yield the attributes that are counters, such as the milestones of `MultiStepLR`, with their owners."""
+    for part in parts(scheduler):
+        for name, value in vars(part).items():
+            if isinstance(value, Counter):
+                yield part, name
 
 
 def _steps_alone(scheduler: Any) -> bool:

@@ -19,7 +19,7 @@ from popgrad.core.score import Score, named_score
 from popgrad.core.space import Space
 from popgrad.core.spelling import did_you_mean
 from popgrad.data.splits import Splits
-from popgrad.metrics import as_numbers, classification
+from popgrad.metrics import as_metrics, classification
 from popgrad.state import State
 from popgrad.tasks import binding
 from popgrad.tasks.base import Context, Split, UserHparams
@@ -237,14 +237,14 @@ class TorchTask:
     @torch.no_grad()
     def evaluate(
         self, state: State, hparams: Hparams, split: Split, ctx: Context
-    ) -> Mapping[str, float]:
+    ) -> Mapping[str, Any]:
         """Return the metrics of a state on a split: evaluation mode, batches of a fixed size."""
         module = self.module(state, hparams, ctx.device)
         tensors = self.split(split, ctx.device)
         parts = [
             self.predict(module, batch) for batch in batches(tensors, self.evaluation_batch_size)
         ]
-        return as_numbers(self.metrics(torch.cat(parts), tensors[-1]))
+        return as_metrics(self.metrics(torch.cat(parts), tensors[-1]))
 
     def module(
         self, state: State, hparams: Hparams, device: torch.device | str = "cpu"

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from popgrad.core.plan import Transform
 from popgrad.core.population import Hparams
 from popgrad.core.space import Space, Uniform
 from popgrad.state import State
@@ -55,6 +56,13 @@ class Quadratic:
         del hparams, split, ctx
         a, b = state["theta"]
         return {"q": 1.2 - (a * a + b * b)}
+
+    def transform(self, state: State, fresh: State, transform: Transform) -> State:
+        """Shrink both coordinates, and add a share of the start."""
+        keep = transform.settings["keep"]
+        noise = transform.settings["noise"]
+        pairs = zip(state["theta"], fresh["theta"], strict=True)
+        return {"theta": [keep * inherited + noise * start for inherited, start in pairs]}
 
     def network_bytes(self, hparams: Hparams) -> int:
         """Return 0: there is no network."""

@@ -24,7 +24,8 @@ import torch
 
 import popgrad
 from popgrad.core.errors import RunError, UsageError
-from popgrad.core.population import Assignment, Hparams, Outcome
+from popgrad.core.population import Hparams
+from popgrad.core.segment import Assignment, Outcome
 from popgrad.core.space import LogUniform, Space
 from popgrad.data import Splits
 from popgrad.executors import Serial, clocks
@@ -269,7 +270,7 @@ def test_what_a_task_prints_reaches_standard_error_also_without_a_flush(
 
 CONTROLLER = """
 import subprocess, sys, torch
-from popgrad.core.population import Assignment
+from popgrad.core.segment import Assignment
 from popgrad.executors import Processes
 from popgrad.tasks import Quadratic
 

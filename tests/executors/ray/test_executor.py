@@ -18,7 +18,8 @@ import torch
 
 import popgrad
 from popgrad.core.errors import RunError, UsageError
-from popgrad.core.population import Assignment, Hparams
+from popgrad.core.population import Hparams
+from popgrad.core.segment import Assignment
 from popgrad.core.space import Space
 from popgrad.data import Splits
 from popgrad.executors import EXECUTORS, Serial
@@ -283,6 +284,7 @@ def test_a_run_on_ray_is_the_serial_one_and_asks_for_a_gpu_only_where_members_ta
         popgrad.run("digits", executor="ray", device="cuda")
 
 
+@pytest.mark.long  # two minutes; tests/engine/test_resize.py has the other executors
 def test_a_population_grows_and_shrinks_on_ray_as_in_one_process(tmp_path: Path) -> None:
     def changed(name: str) -> list[str]:
         place = tmp_path / name

@@ -17,7 +17,8 @@ from torch.nn import functional
 
 import popgrad
 from popgrad.core.errors import RunError, UsageError
-from popgrad.core.population import Assignment, Hparams, Outcome, SegmentId
+from popgrad.core.population import Hparams, SegmentId
+from popgrad.core.segment import Assignment, Outcome
 from popgrad.core.space import Integer, LogUniform, Space, Uniform
 from popgrad.data import Splits
 from popgrad.executors import EXECUTORS, Serial, Vectorised

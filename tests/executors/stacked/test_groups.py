@@ -9,7 +9,8 @@ from torch import nn
 from torch.optim import SGD, Adam
 
 from popgrad.core.errors import UsageError
-from popgrad.core.population import Assignment, Hparams
+from popgrad.core.population import Hparams
+from popgrad.core.segment import Assignment
 from popgrad.core.space import Space
 from popgrad.data import Splits
 from popgrad.executors import Executor, Serial, Vectorised

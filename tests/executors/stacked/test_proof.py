@@ -11,7 +11,8 @@ from torch.nn import functional
 
 import popgrad
 from popgrad import Space, Splits, TorchTask, UsageError
-from popgrad.core.population import Assignment, Hparams
+from popgrad.core.population import Hparams
+from popgrad.core.segment import Assignment
 from popgrad.executors import Vectorised
 from popgrad.executors.stacked import executor as stacked_executor
 from popgrad.executors.stacked import proof

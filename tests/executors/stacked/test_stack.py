@@ -13,7 +13,8 @@ from torch.optim import SGD, Adam, AdamW, RMSprop
 
 import popgrad.nn
 from popgrad.core.errors import PopgradError
-from popgrad.core.population import Assignment, Hparams, Outcome
+from popgrad.core.population import Hparams
+from popgrad.core.segment import Assignment, Outcome
 from popgrad.core.space import Space
 from popgrad.data import Splits
 from popgrad.data.augment import Augment

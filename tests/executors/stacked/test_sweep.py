@@ -19,7 +19,8 @@ from torch.utils.checkpoint import checkpoint
 
 import popgrad.nn
 from popgrad.core.errors import UsageError
-from popgrad.core.population import Assignment, Hparams, Outcome
+from popgrad.core.population import Hparams
+from popgrad.core.segment import Assignment, Outcome
 from popgrad.core.space import Space
 from popgrad.data import Splits
 from popgrad.executors import Executor, Serial, Vectorised

@@ -11,7 +11,8 @@ import cloudpickle
 import torch
 
 from popgrad.core.errors import RunError, UsageError
-from popgrad.core.population import Assignment, Outcome, SegmentId, Telemetry
+from popgrad.core.population import SegmentId
+from popgrad.core.segment import Assignment, Outcome, Telemetry
 from popgrad.executors.base import Attempt, Save, late_outcome
 from popgrad.executors.clocks import StartClock, TrainingClock
 from popgrad.executors.fingerprint import fingerprint_with
@@ -263,7 +264,8 @@ class Processes:
         self._dispatch()
 
         seconds = time.monotonic() - worker.started
-        return late_outcome(assignment.id, self._deadline, Telemetry(seconds, "given up"))
+        late = Telemetry(seconds, "given up", began=time.time() - seconds)
+        return late_outcome(assignment.id, self._deadline, late)
 
     def _receive(self, worker: Process) -> tuple[Attempt, SegmentDone | WorkerError]:
         """Return a worker's answer; if the worker has died, a failure."""

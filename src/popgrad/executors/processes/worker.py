@@ -16,7 +16,7 @@ from pathlib import Path
 import cloudpickle
 import torch
 
-from popgrad.core.population import Assignment, Outcome
+from popgrad.core.segment import Assignment, Outcome
 from popgrad.executors.allocator import keep_memory
 from popgrad.executors.base import train_segment
 from popgrad.executors.fingerprint import fingerprint

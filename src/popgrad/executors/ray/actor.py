@@ -14,7 +14,7 @@ import torch
 from ray.exceptions import RayError
 
 from popgrad.core.errors import RunError
-from popgrad.core.population import Assignment, Outcome
+from popgrad.core.segment import Assignment, Outcome
 from popgrad.executors.allocator import keep_memory
 from popgrad.executors.base import Attempt, train_segment
 from popgrad.executors.clocks import StartClock

@@ -16,7 +16,8 @@ import torch
 from ray.exceptions import ObjectStoreFullError, OutOfDiskError, RayError
 
 from popgrad.core.errors import PopgradError, RunError, UsageError
-from popgrad.core.population import Assignment, Outcome, SegmentId, Telemetry
+from popgrad.core.population import SegmentId
+from popgrad.core.segment import Assignment, Outcome, Telemetry
 from popgrad.executors.base import Attempt, Save, late_outcome
 from popgrad.executors.clocks import StartClock, TrainingClock
 from popgrad.executors.queue import TrainingQueue
@@ -215,7 +216,8 @@ class Ray:
         self._actors.end(actor)
         self._dispatch()
         segment = actor.attempt.assignment.id
-        return late_outcome(segment, self._deadline, Telemetry(seconds, "given up"))
+        late = Telemetry(seconds, "given up", began=time.time() - seconds)
+        return late_outcome(segment, self._deadline, late)
 
     def _receive(self, actor: Actor) -> Outcome | None:
         """Take an actor's answer; return the outcome, or None if the segment is retrained."""
@@ -253,7 +255,8 @@ class Ray:
         """Drop an actor that is lost, and return the failure of its segment."""
         self._actors.drop(actor)
         self._store_again(assignment.source)
-        telemetry = Telemetry(time.monotonic() - actor.started, actor.name)
+        seconds = time.monotonic() - actor.started
+        telemetry = Telemetry(seconds, actor.name, began=time.time() - seconds)
         reason = f"{actor.name} was lost: {type(error).__name__}: {error_lines(error)[0]}"
         return Outcome(assignment.id, error=reason, telemetry=telemetry)
 

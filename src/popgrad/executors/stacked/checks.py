@@ -74,6 +74,20 @@ def find_shared_memory(tensors: Mapping[str, torch.Tensor]) -> tuple[str, str] |
     return None
 
 
+def plain_tensors(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Return the tensors that are plain attributes of a module or of its parts, by name.
+
+    One that is a view of a parameter would not follow the stack's parameter. A proof may miss it, since
+    its memory may happen to hold the right numbers.
+    """
+    return {
+        f"{prefix}.{name}" if prefix else name: value
+        for prefix, part in module.named_modules()
+        for name, value in vars(part).items()
+        if isinstance(value, torch.Tensor)
+    }
+
+
 def _spans(tensors: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, int, int, str]]:
     """Yield the device, the first and the last address of each tensor that has any, and its name."""
     for name, x in tensors.items():

@@ -10,19 +10,27 @@ from dataclasses import dataclass, replace
 import torch
 
 from popgrad.core.errors import PopgradError, RunError
-from popgrad.core.population import Assignment, Outcome, SegmentId, Telemetry
-from popgrad.core.seeding import derive
+from popgrad.core.population import SegmentId
+from popgrad.core.segment import Assignment, Evaluation, Outcome, Telemetry
 from popgrad.executors.allocator import keep_memory
-from popgrad.executors.base import Attempt, Save, train_segment
+from popgrad.executors.base import (
+    Attempt,
+    Save,
+    parts_of,
+    start_evaluation,
+    starting_state,
+    train_segment,
+)
 from popgrad.executors.fingerprint import fingerprint
 from popgrad.executors.stacked.proof import prove, prove_on_cpu
-from popgrad.executors.stacked.stack import Stack, StepCaches
+from popgrad.executors.stacked.stack import Point, Stack, StepCaches
 from popgrad.executors.stacked.template import RowStart, refusal, stackable
 from popgrad.executors.writer import Writer
 from popgrad.hardware import available_cores
+from popgrad.metrics import as_numbers, samples_of
 from popgrad.state import State, clone, digest_leaves, flatten
 from popgrad.tasks.base import Context, Task
-from popgrad.tasks.evaluation import seed_generators, seeded
+from popgrad.tasks.evaluation import seeded
 
 log = logging.getLogger("popgrad")
 
@@ -140,7 +148,11 @@ class Vectorised:
 
         for assignment in self._queue:
             stack, row = divmod(assignment.member, self._width)
-            kind = (stack, assignment.seed, assignment.steps, *self._position(assignment))
+            within = (assignment.evaluations, assignment.evaluate_start)
+            kind = (
+                *(stack, assignment.seed, assignment.steps, within),
+                *self._position(assignment),
+            )
             first_kind = first_kind or kind
             if kind == first_kind and row not in wave:
                 wave[row] = assignment
@@ -205,6 +217,7 @@ class Vectorised:
     def _train_stack(self, wave: Sequence[Assignment]) -> list[TrainedSegment]:
         assert self._width is not None
         width = self._width
+        began = time.time()
         begin = time.perf_counter()
         first = wave[0]
         device = self._devices[first.member // width % len(self._devices)]
@@ -214,18 +227,35 @@ class Vectorised:
             filler = next(iter(starts.values()))
             rows = [starts.get(row, filler) for row in range(width)]
 
-            stack = self._proven_stack(rows, device)
-            stack.train()
-            metrics = stack.evaluate()
-            states = stack.states()
+            evaluations: list[list[Evaluation]] = [[] for _ in rows]
+            if first.evaluate_start:
+                found = self._proven_stack(rows, device).evaluate()
+                evaluations = [start_evaluation(metrics) for metrics in found]
+            points: list[tuple[Point, ...]] = [()] * width
+
+            for part in parts_of(first):
+                stack = self._proven_stack([start.part(part) for start in rows], device)
+                stack.train()
+                metrics = stack.evaluate()
+                states = stack.states()
+                rows = [replace(start, state=own) for start, own in zip(rows, states, strict=True)]
+                for row in range(width):
+                    evaluations[row].append(Evaluation(part.end, as_numbers(metrics[row])))
+                    points[row] += stack.curve(row)
 
         seconds = (time.perf_counter() - begin) / len(wave)
         trained = []
-        for assignment in wave:
+        for place, assignment in enumerate(wave):
             row = assignment.member % width
-            telemetry = Telemetry(seconds, "stack", stack.curve(row))
-            samples = states[row]["position"]
-            outcome = Outcome(assignment.id, metrics[row], "", samples, telemetry=telemetry)
+            within = tuple(evaluations[row]) if len(evaluations[row]) > 1 else ()
+            outcome = Outcome(
+                assignment.id,
+                as_numbers(metrics[row]),
+                samples=states[row]["position"],
+                telemetry=Telemetry(seconds, "stack", points[row], began=began + place * seconds),
+                metric_samples=samples_of(metrics[row]),
+                evaluations=within,
+            )
             trained.append(TrainedSegment(assignment, states[row], outcome))
         return trained
 
@@ -254,10 +284,10 @@ class Vectorised:
 
     def _start(self, assignment: Assignment, device: torch.device) -> RowStart:
         ctx = self._context(assignment, device)
-        if assignment.source is not None:
-            return RowStart(assignment, self._states[assignment.source], ctx)
-        seed_generators(derive(ctx.run_seed, "init", ctx.member, ctx.interval))
-        return RowStart(assignment, self._task.init(assignment.hparams, ctx), ctx)
+        source = None if assignment.source is None else self._states[assignment.source]
+        if source is not None and assignment.transform is not None:
+            source = clone(source)
+        return RowStart(assignment, starting_state(self._task, assignment, source, ctx), ctx)
 
     def _train_alone(self, assignment: Assignment) -> Outcome:
         """Train a segment without a stack, again if it fails; its state is not kept."""

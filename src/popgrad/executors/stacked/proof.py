@@ -9,6 +9,7 @@ from popgrad.core.errors import PopgradError
 from popgrad.executors.stacked.difference import StepStates, Tolerance, find_difference, moved
 from popgrad.executors.stacked.stack import Claim, Stack, StepCaches
 from popgrad.executors.stacked.template import RowStart, refusal
+from popgrad.metrics import as_numbers
 from popgrad.state import State, digest
 from popgrad.tasks.evaluation import seeded
 from popgrad.tasks.torch_task import TorchTask
@@ -79,7 +80,7 @@ def prove(
 
     finite = [row for row, state in enumerate(states) if _finite(state)]
     rows = _witnesses(starts, finite, claim)
-    metrics = stack.evaluate(rows)
+    metrics = [as_numbers(row) for row in stack.evaluate(rows)]
     for row, numbers in zip(rows, metrics, strict=True):
         for segment in segments:
             _check_segment(task, segment, row, first=rows[0])
@@ -173,7 +174,7 @@ def _train_alone(task: TorchTask, start: RowStart, state: State) -> tuple[State,
 
 def _evaluate_alone(task: TorchTask, start: RowStart, state: State) -> Mapping[str, float]:
     with seeded(start.ctx):
-        metrics = task.evaluate(state, start.hparams, "validation", start.ctx)
+        metrics = as_numbers(task.evaluate(state, start.hparams, "validation", start.ctx))
     return {str(name): float(value) for name, value in metrics.items()}
 
 

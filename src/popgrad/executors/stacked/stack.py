@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,7 +14,7 @@ from popgrad.executors.stacked.draws import Draw, Fill, Noise, Streams
 from popgrad.executors.stacked.model import Losses, Outputs, StepProfile, Tensors
 from popgrad.executors.stacked.step import Step, StepCache
 from popgrad.executors.stacked.template import RowStart, make_template, refusal
-from popgrad.metrics import as_numbers
+from popgrad.metrics import as_metrics
 from popgrad.nn import dropouts, stream
 from popgrad.state import State
 from popgrad.tasks import binding
@@ -343,7 +344,7 @@ class Stack:
     # --- results ----------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def evaluate(self, rows: Sequence[int] | None = None) -> list[Mapping[str, float]]:
+    def evaluate(self, rows: Sequence[int] | None = None) -> list[Mapping[str, Any]]:
         """Return metrics of rows on the validation split.
 
         No more samples are processed at once than in a step of training, but at least one row and a
@@ -366,11 +367,11 @@ class Stack:
             chosen = {name: x[list(rows)] for name, x in chosen.items()}
             count = len(rows)
 
-        metrics: list[Mapping[str, float]] = []
+        metrics: list[Mapping[str, Any]] = []
         for begin in range(0, count, at_once):
             tensors = {name: x[begin : begin + at_once] for name, x in chosen.items()}
             for row in torch.cat([outputs(tensors, batch) for batch in batches], 1):
-                metrics.append(as_numbers(task.metrics(row, data[-1])))
+                metrics.append(as_metrics(task.metrics(row, data[-1])))
         if versions != [x._version for x in self._tensors.values()]:
             raise refusal("the evaluation changes weights or buffers in place")
         return metrics

@@ -1,20 +1,23 @@
 """The shared part of the members of a stack, a module and its optimizers, and each member's own options."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
 
 from popgrad.core.errors import UsageError
-from popgrad.core.population import Assignment, Hparams
+from popgrad.core.population import Hparams
+from popgrad.core.segment import Assignment
+from popgrad.executors.base import Part
 from popgrad.executors.stacked.block import OptimizedParameter
 from popgrad.executors.stacked.checks import (
     find_hook,
     find_override,
     find_shared_memory,
     find_unlike_optimizers,
+    plain_tensors,
 )
 from popgrad.executors.stacked.optimizers import FLAGS, RULES, Options
 from popgrad.executors.stacked.rates import Rates, find_rates
@@ -52,6 +55,16 @@ class RowStart:
     def hparams(self) -> Hparams:
         """Hyperparameters of the assignment."""
         return self.assignment.hparams
+
+    def part(self, part: Part) -> "RowStart":
+        """Return the start of a part of the segment."""
+        first_step = self.ctx.first_step + part.begin
+        steps = part.end - part.begin
+        return RowStart(
+            replace(self.assignment, first_step=first_step, steps=steps),
+            self.state,
+            replace(self.ctx, first_step=first_step, part=part.number),
+        )
 
 
 def stackable(task: Task) -> TorchTask:
@@ -226,7 +239,8 @@ def _check_parts(module: nn.Module, optimizers: Optimizers) -> None:
     hook = find_hook(module, optimizers)
     if hook is not None:
         raise refusal(f"there is {hook}, which a stack does not call")
-    shared = find_shared_memory(dict([*module.named_parameters(), *module.named_buffers()]))
+    tensors = dict([*module.named_parameters(), *module.named_buffers()])
+    shared = find_shared_memory(tensors | plain_tensors(module))
     if shared is not None:
         raise refusal(
             f"{shared[0]!r} and {shared[1]!r} share memory, and would come apart (one parameter "
