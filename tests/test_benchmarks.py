@@ -28,10 +28,14 @@ def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
     """name -> the benchmark's module, which writes nothing outside of the test's folder."""
     monkeypatch.syspath_prepend(str(FOLDER))
     before = set(sys.modules)
+    found = {"measure", "clocked"}
 
     def load(name: str) -> ModuleType:
         for user in ("measure", "clocked"):
             monkeypatch.setattr(importlib.import_module(user), "RUNS", tmp_path / "runs")
+        if name not in found:  # a folder of tests may have the same name
+            monkeypatch.delitem(sys.modules, name, raising=False)
+            found.add(name)
         return importlib.import_module(name)
 
     yield load
