@@ -4,9 +4,11 @@ They lie in a module of their own, so that worker processes can import them.
 """
 
 import random
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,16 @@ from popgrad import Choice, Context, Integer, LogUniform, Segment, Space, Splits
 from popgrad.core.plan import Decision
 from popgrad.state import digest
 from popgrad.store.journal import Journal
+
+
+
+def time_with(**functions: Callable[..., object]) -> SimpleNamespace:
+    """Return the module `time` with other functions, for one module under test.
+
+    Were the module itself changed, then an event loop in a thread would wait by the wrong clock, for ever.
+    """
+    return SimpleNamespace(**{**vars(time), **functions})
+
 
 SPACE = Space({"lr": LogUniform(1e-3, 1.0), "mix": Uniform(0.0, 1.0), "width": Integer(1, 8, init_only=True),
                "kind": Choice(("a", "b", "c"))})  # fmt: skip

@@ -19,6 +19,7 @@ from popgrad.cli import watch
 from popgrad.cli.arguments import RecordedRun, read_run
 from popgrad.core.errors import RunError
 from program import SMALL, SRC, popgrad, refused, start_program
+from spies import time_with
 
 
 def stages(finished: Path, *counts: int) -> Callable[[], RecordedRun]:
@@ -41,7 +42,7 @@ def stages(finished: Path, *counts: int) -> Callable[[], RecordedRun]:
 def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Seconds that were waited between two views; no time passes."""
     waited: list[float] = []
-    monkeypatch.setattr(time, "sleep", waited.append)
+    monkeypatch.setattr(watch, "time", time_with(sleep=waited.append))
     return waited
 
 
@@ -73,7 +74,7 @@ def test_a_long_record_is_read_less_often(finished: Path, naps: list[float]) -> 
         return opened()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(time, "monotonic", lambda: next(clock))
+        patch.setattr(watch, "time", time_with(sleep=naps.append, monotonic=lambda: next(clock)))
         watch.follow(slow, plain=True)
     assert naps == [40]
 

@@ -12,6 +12,7 @@ from popgrad.dashboard.summary import Summary
 from popgrad.dashboard.whole import whole_run
 from popgrad.store.directory import Directory
 from popgrad.store.tail import Tail
+from spies import time_with
 
 KEYS: dict[str, Any] = {"interval": 2, "executor": "serial", "progress": False, "outputs": False}
 
@@ -72,7 +73,7 @@ def test_the_head_of_a_population_that_was_resized_catches_up(
     """The whole record is read again only after a while, and then even if nothing has changed since."""
     resized(tmp_path / "run")
     now = [100.0]
-    monkeypatch.setattr("popgrad.dashboard.standing.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("popgrad.dashboard.standing.time", time_with(monotonic=lambda: now[0]))
     monkeypatch.setattr("popgrad.dashboard.standing._PATIENCE", 0)
     feed = Feed(tmp_path / "run", "x")
     feed.poll()

@@ -19,7 +19,7 @@ from popgrad.executors.interpreter import interpreter
 from popgrad.runs import refresh
 from popgrad.runs.refresh import Refresher
 from popgrad.store.directory import Directory
-from spies import Spy
+from spies import Spy, time_with
 
 GIVEN: dict[str, Any] = {
     "population": 3,
@@ -142,7 +142,7 @@ def test_a_pause_is_a_hundred_times_as_long_as_the_refresh(
         now[0] += 0.3
 
     monkeypatch.setattr(Refresher, "_write_tables", write)
-    monkeypatch.setattr(refresh.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(refresh, "time", time_with(monotonic=lambda: now[0]))
     monkeypatch.setattr(refresh, "_FIGURES_CPU", 1e9)
     refresher = Refresher(Directory(tmp_path), Spy(), Score("q"))
     segment = popgrad.run(Spy(), **GIVEN).segments[0]
