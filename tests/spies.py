@@ -22,7 +22,6 @@ from popgrad.state import digest
 from popgrad.store.journal import Journal
 
 
-
 def time_with(**functions: Callable[..., object]) -> SimpleNamespace:
     """Return the module `time` with other functions, for one module under test.
 
