@@ -32,6 +32,21 @@ def test_the_tree_has_every_member_as_text_and_as_json(finished: Path) -> None:
     assert "--watch, --json: given both" in refused("show", str(finished), "--watch", "--json")
 
 
+def test_timings_say_where_the_time_went(finished: Path) -> None:
+    done = popgrad("show", str(finished), "--timings")
+    assert done.code == 0
+    assert done.out.startswith("finished 3 of 3 intervals\n1 worker ")
+    assert "in the task: starting, training, evaluating" in done.out
+    assert "training, or waiting for workers" in done.out
+    data = popgrad("show", str(finished), "--timings", "--json").json
+    assert (data["directory"], data["workers"]) == (str(finished), 1)
+    assert 0 < data["task"] < data["controller"]["training"]
+    assert "--watch, --timings: given both" in refused(
+        "show", str(finished), "--timings", "--watch"
+    )
+    assert "--tree, --timings: given both" in refused("show", str(finished), "--timings", "--tree")
+
+
 def test_members_that_rest_are_marked() -> None:
     small = ("--population", "9", "--intervals", "4", "--interval", "1", "--executor", "serial")
     popgrad("run", "quadratic", *small, "--strategy", "successive-halving", "--dir", "here")

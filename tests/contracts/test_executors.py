@@ -488,6 +488,8 @@ def test_curves_and_times_are_telemetry(executor: Executor) -> None:
     assert outcome.telemetry.began is not None  # the simulated clock begins at 0
     assert outcome.telemetry.ended == outcome.telemetry.began + outcome.telemetry.seconds
     assert outcome.telemetry.worker
+    if outcome.telemetry.task is not None:  # the caller of a study may not say
+        assert 0 < outcome.telemetry.task <= outcome.telemetry.seconds
 
 
 def test_heirs_are_given_the_state_that_the_decision_saw(executor: Executor) -> None:

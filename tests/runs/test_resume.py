@@ -328,6 +328,18 @@ def test_a_run_that_is_killed_twice_gives_the_record_of_one_that_was_not(tmp_pat
     )
 
 
+def test_the_controllers_time_is_summed_over_sessions(tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        popgrad.run(odd(), directory=directory, on_interval=stop_at(1), **GIVEN)
+    first = popgrad.load(directory).timings.controller
+    assert min(first.values()) > 0
+    popgrad.resume(directory, task=odd())
+    second = popgrad.load(directory).timings.controller
+    assert second.keys() == first.keys()
+    assert all(second[activity] > first[activity] for activity in first)
+
+
 def test_an_interrupted_run_without_a_checkpoint_of_its_winner_has_its_figures_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -210,7 +210,11 @@ def test_the_sizes_of_the_population_are_those_that_are_recorded(
 def test_telemetry_and_readings_come_back(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal.db", create=True)
     facts = Telemetry(
-        1.5, "worker 1", ((1, "loss", 0.5), (2, "loss", math.inf), (2, "Größe", -0.0))
+        1.5,
+        "worker 1",
+        ((1, "loss", 0.5), (2, "loss", math.inf), (2, "Größe", -0.0)),
+        began=1e9,
+        task=1.25,
     )
     journal.append_segments([segment(3, 4)], [facts])
     journal.append_reading("2020-01-01", "test", "test", (3, 4), {"accuracy": math.nan})

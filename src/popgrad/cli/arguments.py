@@ -16,6 +16,7 @@ from popgrad.gates.files import read_bytes
 from popgrad.gates.sizes import TEXT, parse_json, parse_toml
 from popgrad.record.check import check_record
 from popgrad.record.record import Record
+from popgrad.record.timings import Activity, Timings, controller_seconds, timings
 from popgrad.runs.status import Status, run_status
 from popgrad.store.directory import find_run
 
@@ -146,12 +147,19 @@ class RecordedRun:
         record: Its record.
         telemetry: Telemetry by segment.
         process: Number of the process that works on it; "" = none does.
+        controller_seconds: Seconds of the controller by activity, of all sessions that have ended.
     """
 
     directory: Path
     record: Record
     telemetry: Mapping[SegmentId, Telemetry]
     process: str
+    controller_seconds: Mapping[Activity, float]
+
+    @property
+    def timings(self) -> Timings:
+        """Time of the run, divided."""
+        return timings(self.telemetry, self.controller_seconds)
 
     @property
     def status(self) -> Status:
@@ -172,9 +180,10 @@ def read_run(directory: Path) -> RecordedRun:
     with opened.reading() as journal:
         record = journal.record()
         telemetry = journal.telemetry()
+        spent = controller_seconds(journal.about())
     check_record(replace(record, decisions=()))
     configuration.parse(record.config)
-    return RecordedRun(directory.absolute(), record, telemetry, process)
+    return RecordedRun(directory.absolute(), record, telemetry, process, spent)
 
 
 def open_run(directory: Path) -> "Result":

@@ -15,6 +15,7 @@ def show(
     directory: options.Run,
     every_row: options.All = False,
     tree: options.Ancestry = False,
+    timings: options.Timings = False,
     watch: options.Watch = False,
     as_json: options.Json = False,
 ) -> None:
@@ -22,10 +23,14 @@ def show(
 
     No code of the task is run.
     """
-    if watch and (as_json or tree):
-        raise UsageError(f"--watch, {'--json' if as_json else '--tree'}: given both; give one")
+    views = {"--watch": watch, "--tree": tree, "--timings": timings, "--json": watch and as_json}
+    given = [name for name, value in views.items() if value]
+    if len(given) > 1:
+        raise UsageError(f"{given[0]}, {given[1]}: given both; give one")
     if watch:
         follow(lambda: read_run(directory))
+    elif timings:
+        reports.show_timings(read_run(directory), as_json=as_json)
     elif tree:
         reports.show_tree(read_run(directory), every_branch=every_row, as_json=as_json)
     else:

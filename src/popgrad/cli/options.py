@@ -345,6 +345,9 @@ Ancestry = Annotated[
     bool,
     _option("--tree", None, "Show the ancestry of the members as a tree, in place of tables."),
 ]
+Timings = Annotated[
+    bool, _option("--timings", None, "Show where the time of the run went, in place of tables.")
+]
 Csv = Annotated[bool, _option("--csv", None, "Print CSV instead of a table.", _FILES)]
 Json = Annotated[bool, _option("--json", None, "Print JSON instead of tables.", _FILES)]
 Debug = Annotated[bool, _option("--debug", None, "Write no tables, figures and events.", _FILES)]

@@ -18,11 +18,13 @@ from popgrad.record.explanation import Explanation
 from popgrad.record.live import Curves
 from popgrad.record.record import Record
 from popgrad.reports.text import ROWS, lineage_line, schedule_table, summary, summary_data
+from popgrad.reports.timings import timings_table
 from popgrad.reports.tree import TreeTable, tree_data
 from popgrad.runs.advice import call, command, next_steps, shown_path
 from popgrad.runs.status import Status
 
-if TYPE_CHECKING:  # each of these needs torch, which takes seconds
+if TYPE_CHECKING:  # each of these but the first needs torch, which takes seconds
+    from popgrad.cli.arguments import RecordedRun
     from popgrad.doctor import Finding
     from popgrad.runs.evaluate import Evaluation
     from popgrad.runs.replay import Replay
@@ -145,6 +147,15 @@ def show_tree(run: Run, *, every_branch: bool, as_json: bool) -> None:
         return
     more = "" if directory is None else f"{command('show', directory)} --tree --all"
     out.print(TreeTable(run.record, every_branch=every_branch, more=more))
+
+
+def show_timings(run: "RecordedRun", *, as_json: bool) -> None:
+    """Print where the time of a run went."""
+    if as_json:
+        print_json({"directory": str(run.directory), **run.timings.data()})
+        return
+    print_folded(status_line(run))
+    out.print(timings_table(run.timings))
 
 
 def show_schedule(lineage: Sequence[Segment], record: Record, curves: Curves) -> None:

@@ -96,6 +96,8 @@ class Telemetry:
         path: Place of the final state, if a study was given it instead of the state; "" = it was not.
         began: Clock time at which training began, in seconds since 1970, by the clock of the worker's
             machine; None = unknown.
+        task: Seconds of them in the task: starting, training, evaluating; the rest is the executor's.
+            None = unknown.
     """
 
     seconds: float = 0.0
@@ -103,6 +105,7 @@ class Telemetry:
     curve: tuple[tuple[int, str, float], ...] = ()
     path: str = ""
     began: float | None = None
+    task: float | None = None
 
     @property
     def ended(self) -> float | None:

@@ -23,8 +23,10 @@ from popgrad.engine.outcomes import finished_segment
 from popgrad.engine.planning import make_plan
 from popgrad.engine.reporter import Reporter
 from popgrad.engine.states import StateSource
+from popgrad.engine.stopwatch import Stopwatch
 from popgrad.executors.base import Executor
 from popgrad.record.progress import PendingSegment, first_starts, progress_after
+from popgrad.record.timings import Activity, controller_seconds
 from popgrad.state import State
 from popgrad.store.checkpoints import Checkpoints
 from popgrad.store.journal import Journal
@@ -98,6 +100,8 @@ class Engine:
         self._checkpoint_every = checkpoint_every
         self._limits = Limits(1)  # replaced by `run`
         self._begin = time.perf_counter()
+        self._stopwatch = Stopwatch()
+        self._seconds_before = controller_seconds(journal.about())
 
         # The record so far.
         decisions = journal.decisions()
@@ -114,7 +118,8 @@ class Engine:
         self._decided = len(decisions)  # decisions made
         self._memory = decisions[-1].memory if decisions else strategy.init()
         self._progress = progress_after(first, decisions, self._segments)
-        self._states = StateSource(make_executor, checkpoints, journal, self._segments, task)
+        start_executor = self._stopwatch.timed("executor start", make_executor)
+        self._states = StateSource(start_executor, checkpoints, journal, self._segments, task)
         self._members = MemberTable.of(self._progress, self._segments, self._ranking)
         self._archive = decisions[-1].plan.keep if decisions else ()
         self._history = recorded_history(
@@ -176,7 +181,8 @@ class Engine:
             # Stop for that reason, or decide what the ready members do next.
             if reason is not None:
                 return self._finish(reason)
-            decision = self._decide()
+            with self._stopwatch.during("strategy"):
+                decision = self._decide()
             self._report(decision)
             self._apply(decision)
             if self._reporter.stop_requested:
@@ -187,6 +193,12 @@ class Engine:
     def state(self, segment: SegmentId) -> State:
         """Return the final state of a segment: from the executor, its checkpoint, or retrained."""
         return self._states.state(segment)
+
+    def controller_seconds(self) -> dict[Activity, float]:
+        """Return the seconds of the controller by activity, those of earlier sessions included."""
+        before = self._seconds_before
+        now = self._stopwatch.seconds()
+        return {each: before.get(each, 0.0) + now.get(each, 0.0) for each in before | now}
 
     def close(self) -> None:
         """Close the executor, if it was started."""
@@ -286,7 +298,8 @@ class Engine:
         """
         unfinished = self._pending or self._intervals_left
         if not self._synchronous and self._segments and unfinished:
-            self._states.executor(sorted(self._needed()))
+            with self._stopwatch.during("states"):
+                self._states.executor(sorted(self._needed()))
 
     def _submit(self) -> None:
         """Submit the pending segments, after the executor holds their sources."""
@@ -296,10 +309,9 @@ class Engine:
 
         # The executor is started here and not before: a finished run that is resumed needs none.
         assignments = [self._assign(start) for start in starts]
-        executor = self._states.executor(
-            [start.source for start in starts if start.source is not None]
-        )
-        executor.submit(assignments)
+        sources = [start.source for start in starts if start.source is not None]
+        with self._stopwatch.during("states"):
+            self._states.executor(sources).submit(assignments)
         for assignment in assignments:
             self._training[assignment.id] = assignment
             del self._pending[assignment.member]
@@ -326,7 +338,8 @@ class Engine:
     def _collect(self, *, all_members: bool) -> None:
         """Record finished segments: all that are in training, or as many as a decision needs."""
         while self._training and (all_members or not self._undecided):
-            outcome = self._states.executor().next()
+            with self._stopwatch.during("training"):
+                outcome = self._states.executor().next()
             segment = self._record(outcome)
             self._members.update(segment)
             self._best_interval.update(segment)
@@ -343,7 +356,8 @@ class Engine:
     def _release_states(self) -> None:
         """Drop the states that no member can start from; each member's best state stays on disk."""
         self._unreleased = 0
-        self._states.retain(self._needed(), self._members.best.values())
+        with self._stopwatch.during("states"):
+            self._states.retain(self._needed(), self._members.best.values())
 
     def _record(self, outcome: Outcome) -> Segment:
         """Append the segment of an outcome to the record, and report it."""
@@ -351,10 +365,12 @@ class Engine:
         assignment = self._training.pop(outcome.id)
         segment = finished_segment(start, assignment, outcome, self._ranking)
         # Recorded before it is used: after a kill, nothing builds on a segment that is lost.
-        self._journal.append_segments([segment], [outcome.telemetry])
+        with self._stopwatch.during("journal"):
+            self._journal.append_segments([segment], [outcome.telemetry])
         self._segments[segment.id] = segment
         self._unread.append(segment.id)
-        self._reporter.report_segment(segment, outcome.telemetry)
+        with self._stopwatch.during("callbacks"):
+            self._reporter.report_segment(segment, outcome.telemetry)
 
         error = self._failures.check(segment, outcome)
         if error is not None:
@@ -375,7 +391,8 @@ class Engine:
     def _finish(self, reason: StopReason) -> StopReason:
         """Report the last intervals, and write the last states as checkpoints."""
         self._report(None)
-        self._states.write_checkpoints(self._members.last.values())
+        with self._stopwatch.during("states"):
+            self._states.write_checkpoints(self._members.last.values())
         self._release_states()
         return reason
 
@@ -420,7 +437,8 @@ class Engine:
         }
         size = self._size if self._resizes else None
         decision = Decision(self._decided, plan, memory, starts, size, archived)
-        self._journal.append_decision(decision)
+        with self._stopwatch.during("journal"):
+            self._journal.append_decision(decision)
         return decision
 
     def _first_interval(self, member: int) -> int:
@@ -460,10 +478,11 @@ class Engine:
         if self._synchronous or decision is None:
             finished = 1 + max(segment.interval for segment in self._members.last.values())
 
-        self._reporter.report_intervals(
-            finished,
-            self._progress.newest,
-            self._segments,
-            decision,
-            seconds=time.perf_counter() - self._begin,
-        )
+        with self._stopwatch.during("callbacks"):
+            self._reporter.report_intervals(
+                finished,
+                self._progress.newest,
+                self._segments,
+                decision,
+                seconds=time.perf_counter() - self._begin,
+            )

@@ -173,12 +173,14 @@ def train_segment(
 
     began = time.time()
     begin = time.perf_counter()
+    in_task: float | None = None
     ctx = Context(
         assignment.member, assignment.interval, assignment.first_step, device, assignment.seed, log
     )
     try:
         with seeded(ctx):
             state, metrics, evaluations = _train(task, assignment, source, ctx)
+            in_task = time.perf_counter() - begin
         tree, leaves = flatten(state)
         leaves = [leaf.cpu() for leaf in leaves]
         outcome = Outcome(
@@ -198,7 +200,8 @@ def train_segment(
 
     if save is not None and assignment.checkpoint and not outcome.error:
         save(outcome.digest, tree, leaves)
-    telemetry = Telemetry(time.perf_counter() - begin, worker, tuple(curve), began=began)
+    seconds = time.perf_counter() - begin
+    telemetry = Telemetry(seconds, worker, tuple(curve), began=began, task=in_task)
     return replace(outcome, telemetry=telemetry), tree, leaves
 
 

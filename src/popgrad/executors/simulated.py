@@ -204,7 +204,7 @@ class Simulated:
             return None
 
         heapq.heappush(self._idle, event.slot)
-        telemetry = Telemetry(seconds, f"slot {event.slot}", began=event.start)
+        telemetry = Telemetry(seconds, f"slot {event.slot}", began=event.start, task=seconds)
         if event.kind == "done":
             self.busy += seconds
             self.steps += assignment.steps

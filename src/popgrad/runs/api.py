@@ -19,6 +19,7 @@ from popgrad.gates.code import recorded_code
 from popgrad.hardware import versions
 from popgrad.record.check import check_record
 from popgrad.record.record import Record
+from popgrad.record.timings import controller_seconds
 from popgrad.runs.build import CUSTOM, build
 from popgrad.runs.caller import Caller
 from popgrad.runs.check import check_task
@@ -416,6 +417,7 @@ def load(
     with opened.reading() as journal:
         record = journal.record()
         telemetry = journal.telemetry()
+        spent = controller_seconds(journal.about())
 
     check_record(replace(record, decisions=()))
     config = recorded_config(record, {"data_dir": data_dir})
@@ -435,4 +437,5 @@ def load(
         trained_task=task,
         allow_changed_task=allow_changed_task,
         process=process,
+        controller_seconds=spent,
     )

@@ -24,6 +24,7 @@ from popgrad.record.front import segment_front
 from popgrad.record.plain_table import text_table, value_text
 from popgrad.record.record import Record
 from popgrad.record.schedule import Schedule
+from popgrad.record.timings import Activity, Timings, timings
 from popgrad.reports.history import frame, rows
 from popgrad.runs.export import export as exported
 from popgrad.runs.export import write
@@ -64,6 +65,7 @@ class Result:
         journal: Journal of a run in memory, for readings of splits; None = that of the directory.
         allow_changed_task: Whether to make the task although its source has changed.
         process: Number of the process that worked on the run when it was opened; "" = none did.
+        controller_seconds: Seconds of the controller by activity, of all sessions that have ended.
 
     Example:
         >>> import popgrad
@@ -83,6 +85,7 @@ class Result:
     journal: Journal | None = field(default=None, repr=False)
     allow_changed_task: bool = field(default=False, repr=False)
     process: str = field(default="", repr=False)
+    controller_seconds: Mapping[Activity, float] = field(default_factory=dict, repr=False)
 
     def __repr__(self) -> str:
         """Return a short description: score, winner, hyperparameters, status, directory."""
@@ -227,6 +230,11 @@ class Result:
             >>> result.figure("schedule").savefig("schedule.pdf")
         """
         return self.plot.draw(name)
+
+    @property
+    def timings(self) -> Timings:
+        """Time of the run, divided: in the task, in popgrad, or waiting."""
+        return timings(self.telemetry, self.controller_seconds)
 
     @property
     def plot(self) -> Plot:

@@ -16,6 +16,7 @@ from popgrad.engine.limits import Limits
 from popgrad.engine.loop import Engine
 from popgrad.executors.base import Executor
 from popgrad.record.record import Record
+from popgrad.record.timings import controller_seconds
 from popgrad.runs.components import Components
 from popgrad.runs.display import Display
 from popgrad.runs.outline import outline
@@ -111,8 +112,10 @@ def _run(
             reason = engine.run(limits)
             winner = journal.record().winner.id
             final = {winner: engine.state(winner)}
-            journal.set_about(stopped=reason)
+            journal.set_about(stopped=reason, controller_seconds=engine.controller_seconds())
     except BaseException:
+        with suppress(PopgradError):  # the first error counts
+            journal.set_about(controller_seconds=engine.controller_seconds())
         _close(engine, directory, refresher)
         _write_partial_outputs(components, journal, directory)
         raise
@@ -245,6 +248,7 @@ def write_outputs(
         trained_task=components.task,
         final_states=final,
         journal=journal if directory is None else None,
+        controller_seconds=controller_seconds(journal.about()),
     )
     if directory is not None:
         if record.stopped != "unfinished" or _is_kept(record, directory, final):

@@ -36,7 +36,8 @@ _DECISIONS = (
 # A segment's row is written here in the same transaction, so that this numbers segments as they arrive.
 _TELEMETRY = """CREATE TABLE telemetry (
     arrival INTEGER PRIMARY KEY, interval INTEGER NOT NULL, member INTEGER NOT NULL, seconds REAL NOT NULL,
-    worker TEXT NOT NULL, curve TEXT NOT NULL, began REAL, UNIQUE (interval, member)
+    worker TEXT NOT NULL, curve TEXT NOT NULL, began REAL, task REAL,
+    UNIQUE (interval, member)
 )"""
 _READINGS = (
     "CREATE TABLE readings (at TEXT NOT NULL, reader TEXT NOT NULL, split TEXT NOT NULL, "

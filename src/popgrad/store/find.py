@@ -9,7 +9,9 @@ from popgrad.core.segment import Segment, Telemetry
 from popgrad.store import database, rows, snapshot
 
 _SEGMENT = f"SELECT {', '.join(rows.COLUMNS)} FROM segments WHERE member = ? AND interval = ?"
-_TELEMETRY = "SELECT seconds, worker, '[]', began FROM telemetry WHERE member = ? AND interval = ?"
+_TELEMETRY = (
+    "SELECT seconds, worker, '[]', began, task FROM telemetry WHERE member = ? AND interval = ?"
+)
 _PARTS = "SELECT parts FROM parts WHERE member = ? AND interval = ?"
 
 _LARGEST = 2**63 - 1
@@ -48,7 +50,7 @@ def find_segment(path: Path, segment: SegmentId) -> FoundSegment | None:
         parent = None if found.source is None else _segment(shared, found.source)
         known = shared.execute(_TELEMETRY, segment).fetchone()
         return FoundSegment(
-            found, Telemetry() if known is None else rows.telemetry_of(*known), parent
+            found, Telemetry() if known is None else rows.telemetry_of(known), parent
         )
 
     return snapshot.read(path, query)

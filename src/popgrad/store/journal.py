@@ -27,7 +27,7 @@ from popgrad.store.parts import segment_parts
 _INSERT = (
     f"INSERT INTO segments VALUES ({', '.join('?' * len(rows.COLUMNS))}) ON CONFLICT DO NOTHING"
 )
-_TELEMETRY = ("interval", "member", "seconds", "worker", "curve", "began")
+_TELEMETRY = ("interval", "member", *rows.TELEMETRY)
 _INSERT_TELEMETRY = (
     f"INSERT INTO telemetry ({', '.join(_TELEMETRY)}) VALUES ({', '.join('?' * len(_TELEMETRY))})"
 )
@@ -176,9 +176,7 @@ class Journal:
 
         # The insertion does nothing if the segment is recorded already.
         if self._db.execute(_INSERT, row).rowcount:
-            curve = rows.curve_text(telemetry)
-            telemetry_row = (*key, telemetry.seconds, telemetry.worker, curve, telemetry.began)
-            self._db.execute(_INSERT_TELEMETRY, telemetry_row)
+            self._db.execute(_INSERT_TELEMETRY, (*key, *rows.telemetry_row(telemetry)))
             if telemetry.path:
                 database.add(self._db, "paths", *key, telemetry.path)
             if parts:
@@ -270,10 +268,10 @@ class Journal:
     def telemetry(self) -> dict[SegmentId, Telemetry]:
         """Return the telemetry of each segment."""
         query = (
-            "SELECT member, interval, seconds, worker, curve, began FROM telemetry "
+            f"SELECT member, interval, {', '.join(rows.TELEMETRY)} FROM telemetry "
             "ORDER BY interval, member"
         )
-        telemetry = {(row[0], row[1]): rows.telemetry_of(*row[2:]) for row in self._rows(query)}
+        telemetry = {(row[0], row[1]): rows.telemetry_of(row[2:]) for row in self._rows(query)}
         for member, interval, path in self._optional("paths"):
             if (member, interval) in telemetry:
                 found = telemetry[member, interval]

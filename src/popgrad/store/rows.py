@@ -17,6 +17,12 @@ COLUMNS = (
 )
 """Columns of the table of segments, in order."""
 
+TELEMETRY = ("seconds", "worker", "curve", "began", "task")
+"""Columns of the table of telemetry that hold facts, in order."""
+
+NO_CURVE = "[]"
+"""Text of an empty training curve."""
+
 _DIGEST = re.compile(r"[0-9a-f]{0,64}")
 _LONGEST_ERROR = 100_000
 """Most characters of an error that are recorded."""
@@ -152,16 +158,22 @@ def curve_text(telemetry: Telemetry) -> str:
     return json.dumps([[step, name, _plain(value)] for step, name, value in points])
 
 
-def telemetry_of(seconds: Any, worker: Any, curve: Any, began: Any) -> Telemetry:
+def telemetry_row(telemetry: Telemetry) -> tuple[Any, ...]:
+    """Return the row of a segment's telemetry."""
+    curve = curve_text(telemetry)
+    return telemetry.seconds, telemetry.worker, curve, telemetry.began, telemetry.task
+
+
+def telemetry_of(row: Sequence[Any]) -> Telemetry:
     """Return the telemetry of a row. Raises `RunError` if the row holds none."""
-    return _read(_telemetry, (seconds, worker, curve, began))
+    return _read(_telemetry, row)
 
 
 def _telemetry(row: Sequence[Any]) -> Telemetry:
-    points = json.loads(row[2]) if row[2] != "[]" else ()
+    points = json.loads(row[2]) if row[2] != NO_CURVE else ()
     curve = tuple([(int(step), str(name), float(value)) for step, name, value in points])
-    began = None if row[3] is None else float(row[3])
-    return Telemetry(float(row[0]), str(row[1]), curve, began=began)
+    began, task = (None if value is None else float(value) for value in row[3:5])
+    return Telemetry(float(row[0]), str(row[1]), curve, began=began, task=task)
 
 
 def numbers_text(values: Mapping[str, float]) -> str:

@@ -22,7 +22,6 @@ _SETTLED = 1.0
 """Seconds after which the next change of a file gets another time than the last: some file systems note
 the time in steps of milliseconds."""
 
-_NO_CURVE = "[]"
 
 Row = tuple[Any, ...]
 _Given = TypeVar("_Given")
@@ -194,7 +193,7 @@ def _query(columns: Sequence[str], *, parts: bool) -> str:
 
 # --- whole segments -------------------------------------------------------------------------------
 
-_TELEMETRY = ("telemetry.seconds", "telemetry.worker", "telemetry.began")
+_TELEMETRY = ("telemetry.seconds", "telemetry.worker", "telemetry.began", "telemetry.task")
 _WHOLE = (*_TELEMETRY, *(f"segments.{name}" for name in rows.COLUMNS), "parts.parts")
 
 _LEFT_OUT = {
@@ -241,6 +240,6 @@ class Tail:
 
 def _whole(row: Row) -> tuple[Segment, Telemetry]:
     """Return the segment of a row, which may be that of a foreign file, and its telemetry."""
-    seconds, worker, began, *columns, parts = row
-    telemetry = rows.telemetry_of(seconds, worker, _NO_CURVE, began)
+    seconds, worker, began, task, *columns, parts = row
+    telemetry = rows.telemetry_of((seconds, worker, rows.NO_CURVE, began, task))
     return rows.segment_of(columns, parts or ""), telemetry

@@ -219,6 +219,7 @@ class Vectorised:
         width = self._width
         began = time.time()
         begin = time.perf_counter()
+        in_task = 0.0
         first = wave[0]
         device = self._devices[first.member // width % len(self._devices)]
         with seeded(self._context(first, device)):
@@ -235,8 +236,10 @@ class Vectorised:
 
             for part in parts_of(first):
                 stack = self._proven_stack([start.part(part) for start in rows], device)
+                training = time.perf_counter()
                 stack.train()
                 metrics = stack.evaluate()
+                in_task += time.perf_counter() - training
                 states = stack.states()
                 rows = [replace(start, state=own) for start, own in zip(rows, states, strict=True)]
                 for row in range(width):
@@ -252,7 +255,13 @@ class Vectorised:
                 assignment.id,
                 as_numbers(metrics[row]),
                 samples=states[row]["position"],
-                telemetry=Telemetry(seconds, "stack", points[row], began=began + place * seconds),
+                telemetry=Telemetry(
+                    seconds,
+                    "stack",
+                    points[row],
+                    began=began + place * seconds,
+                    task=in_task / len(wave),
+                ),
                 metric_samples=samples_of(metrics[row]),
                 evaluations=within,
             )
