@@ -180,7 +180,8 @@ def test_a_loop_that_swallows_finished_gets_it_again():
             except Finished as error:
                 caught.append(error)
 
-    assert Trainer(make(function)).after(1)["rounds"] == 1
+    with pytest.warns(UserWarning, match="the function has caught Finished"):
+        assert Trainer(make(function)).after(1)["rounds"] == 1
     assert len(caught) == 4  # twice in the setup of `init`, twice in the segment
 
 
