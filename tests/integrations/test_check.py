@@ -40,19 +40,22 @@ def findings(
     }
 
 
+CLEAN = {
+    "by step": lightning.task(lightning.by_step),
+    "by epoch": lightning.task(lightning.by_epoch),
+    "mixed": lightning.task(lightning.mixed),
+    "transformers": trainers.task(trainers.full, trainers.ALL),
+    **{name: sb3_loops.task(name) for name in ("ppo", "a2c", "dqn", "sac")},
+}
+RARE = {"by epoch", "a2c", "dqn"}
+"""Loops that are left to the long tests."""
+
+
 @pytest.mark.parametrize(
-    "task",
-    [
-        lightning.task(lightning.by_step),
-        lightning.task(lightning.by_epoch),
-        lightning.task(lightning.mixed),
-        trainers.task(trainers.full, trainers.ALL),
-        *(sb3_loops.task(name) for name in ("ppo", "a2c", "dqn", "sac")),
-    ],
-    ids=["by_step", "by_epoch", "mixed", "transformers", "ppo", "a2c", "dqn", "sac"],
+    "name", [pytest.param(name, marks=pytest.mark.long if name in RARE else ()) for name in CLEAN]
 )
-def test_nothing_is_found_in_a_clean_loop(task: Any) -> None:
-    assert popgrad.check(task) == []
+def test_nothing_is_found_in_a_clean_loop(name: str) -> None:
+    assert popgrad.check(CLEAN[name]) == []
 
 
 # --- faults in callbacks of a user's own -----------------------------------------------------------
