@@ -180,7 +180,8 @@ def test_a_loop_that_swallows_finished_gets_it_again():
             except Finished as error:
                 caught.append(error)
 
-    assert Trainer(make(function)).after(1)["rounds"] == 1
+    with pytest.warns(UserWarning, match="the function has caught Finished"):
+        assert Trainer(make(function)).after(1)["rounds"] == 1
     assert len(caught) == 4  # twice in the setup of `init`, twice in the segment
 
 
@@ -282,6 +283,21 @@ def test_a_name_of_its_own_is_an_alias_of_an_option():
     space = {"rate": popgrad.Uniform(0.0, 1.0)}
     Trainer(make(function, space=space), {"rate": 0.25}).after(1)
     assert rates == [0.25]
+
+
+def test_an_alias_that_is_overwritten_is_named_as_in_the_space():
+    def function(m):
+        model = network()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.3)
+        m.track(model=model, optimizer=optimizer).alias(rate="lr")
+        for _ in m:
+            optimizer.param_groups[0]["lr"] = 0.5
+            train_round(m, model, optimizer)
+
+    space = {"rate": popgrad.Uniform(0.0, 1.0)}
+    trainer = Trainer(make(function, space=space), {"rate": 0.25})
+    with pytest.raises(RunError, match=r"'rate' is 0\.5 at the end of the interval.*m\['rate'\]"):
+        trainer.after(1)
 
 
 def test_functions_write_and_are_read_back():

@@ -78,7 +78,8 @@ class LiveLoop:
         self.objects.note_options()
         # Without a load, the options are those that the loop has set in the interval before.
         set_before = set() if turn.source is not None else self._options_of(self.in_training.seen)
-        self._places.check(self._options(), "at the start of the interval", set_before)
+        moment = "at the start of the interval"
+        self._places.check(self._options(), moment, set_before, self.aliases)
 
     def serves(self, turn: Turn) -> bool:
         """Whether the objects, as they were set up, can train another segment.
@@ -109,7 +110,8 @@ class LiveLoop:
         assert self._places is not None
         self.objects.keep_groups()
         set_in_training = self._options_of(self.in_training.seen)
-        self._places.check(self._options(), "at the end of the interval", set_in_training)
+        moment = "at the end of the interval"
+        self._places.check(self._options(), moment, set_in_training, self.aliases)
 
         reached = self._places.reached | self._options_of(self.in_setup.seen) | set_in_training
         idle = [name for name in self.turn.hparams if self.aliases.get(name, name) not in reached]

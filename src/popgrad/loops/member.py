@@ -1,5 +1,6 @@
 """A member as a training loop sees it: its hyperparameters, its boundaries and its reports."""
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, Self
 
@@ -282,6 +283,7 @@ class Member:
             UsageError: It has returned before the segment was complete.
         """
         if self._ended:
+            _warn_of_caught_end()
             return
         if not self._live.has_started:
             raise UsageError(
@@ -305,6 +307,7 @@ class Member:
     def _check_open(self) -> None:
         """Raise `Finished` once more if the function has caught it."""
         if self._ended:
+            _warn_of_caught_end()
             raise Finished
 
     def _check_started(self, method: str) -> None:
@@ -367,3 +370,11 @@ class Member:
             raise Finished
         self._ended = False
         self._begin(following)
+
+
+def _warn_of_caught_end() -> None:
+    warnings.warn(
+        "the function has caught Finished, which ends it: what stands behind the loop runs in each "
+        "interval of each member; write `except Exception` in place of a bare `except`",
+        stacklevel=2,
+    )

@@ -105,21 +105,30 @@ class Places:
         for name, (write, _) in self._functions.items():
             write(hparams[name])
 
-    def check(self, hparams: Hparams, when: str, ignored: Collection[str] = ()) -> None:
+    def check(
+        self,
+        hparams: Hparams,
+        when: str,
+        ignored: Collection[str] = (),
+        aliases: Mapping[str, str] | None = None,
+    ) -> None:
         """Compare live values with the record.
 
         Args:
-            hparams: Recorded hyperparameters.
+            hparams: Recorded hyperparameters, by the names of their options.
             when: Moment, for the message.
             ignored: Names that the function reads while it trains, and so may set itself.
+            aliases: Options by the names of hyperparameters that are called otherwise, for the message.
 
         Raises:
             RunError: A live value differs.
         """
+        names = {option: name for name, option in (aliases or {}).items()}
         for value in self._bindings.live(hparams, _base):
             expected = value.name in ignored or self._is_scheduled(value)
             if not expected and value.live != value.expected:
-                raise _overwritten(value.name, value.expected, value.live, when)
+                name = names.get(value.name, value.name)
+                raise _overwritten(name, value.expected, value.live, when)
         for name, (_, read) in self._functions.items():
             if read is not None and not _equal(hparams[name], live := read()):
                 raise _overwritten(name, hparams[name], live, when)
