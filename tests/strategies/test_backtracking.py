@@ -185,7 +185,7 @@ def test_on_a_score_that_only_rises_nothing_is_turned_back() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"scope": "elite"}, "scope: expected lineage or best-ever, got 'elite'"),
+        ({"scope": "elite"}, "scope: expected 'lineage' or 'best-ever', got 'elite'"),
         ({"fraction": 0.6}, "fraction"),
         ({"factors": ()}, "factors"),
         ({"resample_probability": -1}, "resample_probability"),
