@@ -59,11 +59,13 @@ def role(member: int, number: int) -> str:
 
 
 def mean_gain(population: Population) -> float:
-    """A number that depends on all rows of the history, on samples and on curves."""
+    """A number that depends on all rows of the history, on curves, samples and metrics."""
     history = population.history
     gains = (history.scores - history.starts) * (1 + np.arange(len(history)))
     within = sum(float(curve.sum()) for curve in population.curves)
-    return float(np.nansum(gains)) + within + sum(map(len, population.samples))
+    samples = sum(float(own @ np.arange(1, len(own) + 1)) for own in population.samples)
+    metrics = sum(sum(own.values()) for own in population.metrics)
+    return float(np.nansum(gains)) + within + samples + metrics
 
 
 def _rest(entries: dict[int, Entry], since: int) -> None:

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 import popgrad
 from popgrad import Integer, LogUniform, Space, Splits, TorchTask, UsageError
+from popgrad.comparison.trial import read_trial
 from popgrad.core.score import Score
 from popgrad.runs.networks import LoopNetworks, MeanOutput, TorchNetworks
 from popgrad.runs.soup import Candidate, Soup
@@ -209,6 +210,13 @@ def test_the_test_split_is_read_on_request_and_that_is_recorded(result):
     ]
     assert soup.winner.test == result.test()
     assert "on the test split" in soup.verdict or not soup.helps
+
+
+def test_a_comparison_does_not_take_a_soup_for_the_winner(tmp_path):
+    result = popgrad.run(task(linear), directory=tmp_path / "run", score="-loss", **GIVEN)
+    soup = result.soup(test=True)
+    assert soup.ensemble.test["loss"] != soup.winner.test["loss"]
+    assert read_trial(tmp_path / "run").test == -soup.winner.test["loss"]
 
 
 def test_it_is_saved_as_a_network_that_loads(norm):

@@ -75,7 +75,7 @@ def test_an_elite_as_good_as_the_donor_is_not_loaded(scope: Any) -> None:
 
 
 @pytest.mark.parametrize("scope", SCOPES)
-def test_who_is_not_replaced_is_not_turned_back(scope: Any) -> None:
+def test_a_member_that_is_not_replaced_is_not_turned_back(scope: Any) -> None:
     archive = {(member, 0): 50.0 + member for member in range(4)}
     plan, _ = step(population([1, 2, 3, 4], archive), scope=scope, fraction=0.25)
     assert plan.sources[1:] == (1, 2, 3)
@@ -185,7 +185,7 @@ def test_on_a_score_that_only_rises_nothing_is_turned_back() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"scope": "elite"}, "scope: expected lineage or best-ever, got 'elite'"),
+        ({"scope": "elite"}, "scope: expected 'lineage' or 'best-ever', got 'elite'"),
         ({"fraction": 0.6}, "fraction"),
         ({"factors": ()}, "factors"),
         ({"resample_probability": -1}, "resample_probability"),

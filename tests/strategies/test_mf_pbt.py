@@ -304,7 +304,7 @@ def _searched(strategy: Any, **settings: Any) -> Any:
         ({"frequencies": (True,)}, "frequencies"),
         ({"frequencies": "10"}, "frequencies"),
         ({"frequencies": 3}, "frequencies: expected .*, got 3"),
-        ({"brackets": "halves"}, "brackets: expected paper or agilerl, got 'halves'"),
+        ({"brackets": "halves"}, "brackets: expected 'paper' or 'agilerl', got 'halves'"),
         ({"factors": (1.0,)}, "factors"),
         ({"resample_probability": 2}, "resample_probability"),
     ],

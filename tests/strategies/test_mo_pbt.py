@@ -55,7 +55,7 @@ def test_without_objectives_it_is_pbt():
         )
 
 
-def test_the_score_does_not_rank_but_tells_who_has_failed():
+def test_the_score_ranks_nothing_and_shows_which_members_have_failed():
     rows = [(0, 9), (1, 8), (2, 7), (3, 6)]
     assert outcomes(population(rows, scores=[4.0, 3.0, 2.0, 1.0])) == {0: {3}}
     assert outcomes(population(rows, scores=[4.0, 3.0, 2.0, math.nan])) == {3: {2}}

@@ -304,7 +304,7 @@ def test_a_quarter_is_replaced_by_default():
     ("settings", "message"),
     [
         ({"fraction": 0.6}, "fraction: expected .*, got 0.6"),
-        ({"window": 1}, "window: expected a number of segments, at least 2, got 1"),
+        ({"window": 1}, "window: expected a number of segments, 2 or more, got 1"),
         ({"window": 10.0}, "window: expected .*, got 10.0"),
         ({"window": True}, "window: expected .*, got True"),
     ],

@@ -117,5 +117,7 @@ def test_plans_are_in_the_space_with_and_without_data(categories):
 
 
 def test_other_uses_of_categories_are_refused():
-    with pytest.raises(UsageError, match="categories: expected one of mix, mult, random, got 'no'"):
+    with pytest.raises(
+        UsageError, match="categories: expected 'mix' or 'mult' or 'random', got 'no'"
+    ):
         pb2_mix(SPACE, categories="no")

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+import popgrad
+from popgrad.core.plan import Transform
 from popgrad.core.space import Space, Uniform
 from popgrad.state import clone
 from popgrad.strategies import pbt, random_search
@@ -202,3 +204,30 @@ def test_a_toy_takes_another_space(toy: Any) -> None:
     name = next(iter(toy().space))
     space = Space({name: Uniform(0.25, 0.5)})
     assert toy(space=space).space == space
+
+
+@pytest.mark.parametrize("toy", [ToyPlain, ToyTimeLinked, ToyDrifting, ToyTriangle])
+def test_a_restart_of_ipbt_shrinks_the_weight_if_there_is_one(toy: Any) -> None:
+    result = popgrad.run(
+        toy(),
+        strategy="ipbt",
+        stagnant_rounds=1,
+        slow_rounds=2,
+        population=4,
+        intervals=60,
+        interval=20,
+        executor="serial",
+        progress=False,
+    )
+    assert result.stopped == "finished"
+    assert any(segment.transform for segment in result.segments)
+
+
+@pytest.mark.parametrize("toy", [ToyPlain, ToyTimeLinked])
+def test_a_transform_changes_the_weight_and_nothing_else(toy: Any) -> None:
+    task, ctx, hparams = toy(), Context(), {"h": 1.0}
+    state = task.train(task.init(hparams, ctx), hparams, 30, ctx)
+    shrink = Transform("shrink-perturb", {"keep": 0.2, "noise": 0.1})
+    changed = task.transform(clone(state), task.init(hparams, ctx), shrink)
+    assert changed["theta"] == pytest.approx(0.2 * state["theta"] + 0.1 * 0.9, rel=1e-12)
+    assert {**changed, "theta": 0} == {**state, "theta": 0}

@@ -37,7 +37,7 @@ from popgrad.runs.status import Status, run_status
 from popgrad.runs.winner import Winner
 from popgrad.state import State
 from popgrad.store.directory import Directory
-from popgrad.store.journal import Journal
+from popgrad.store.journal import NO_SEGMENT, Journal
 from popgrad.tasks.base import Context, Split, Task, network_bytes, reads_test_split
 from popgrad.tasks.evaluation import evaluate
 
@@ -428,8 +428,12 @@ class Result:
         ranking = self.record.ranking
         soup = make_soup(self.task, last, self.state, ranking, ctx, test=test, batches=batches)
 
-        for what, metrics in soup.readings:
-            self._record_reading(f"{reader}: {what}", "test", best.id, metrics)
+        for candidate in soup.candidates:
+            if candidate.test is not None:
+                # An average or an ensemble is the final state of no segment.
+                segment = best.id if candidate is soup.winner else NO_SEGMENT
+                words = f"{reader}: {candidate.words}"
+                self._record_reading(words, "test", segment, candidate.test)
         soup.save(self.run_directory.soup, self.made_by)
         return soup
 

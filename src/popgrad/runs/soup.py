@@ -47,6 +47,11 @@ class Candidate:
     test: Mapping[str, float] | None = None
     state: State | None = field(default=None, repr=False, compare=False)
 
+    @property
+    def words(self) -> str:
+        """Its name and members: "greedy soup of members 0, 2"."""
+        return f"{self.name} of {_listed(self.members)}"
+
     def as_data(self) -> dict[str, Any]:
         """Return it as plain data for JSON; numbers that are not finite are None."""
         return {
@@ -113,15 +118,6 @@ class Soup:
         return self.chosen.state
 
     @property
-    def readings(self) -> list[tuple[str, Mapping[str, float]]]:
-        """Readings of the test split: what was evaluated, in words, and its metrics."""
-        return [
-            (f"{candidate.name} of {_listed(candidate.members)}", candidate.test)
-            for candidate in self.candidates
-            if candidate.test is not None
-        ]
-
-    @property
     def helps(self) -> bool:
         """Whether the chosen soup is better than the winner on the validation split."""
         return self.chosen.score > self.winner.score
@@ -138,7 +134,7 @@ class Soup:
 
         shown = self.ranking.shown(self.chosen.score)
         begin = (
-            f"The {self.chosen.name} of {_listed(self.chosen.members)} is better on the validation split: "
+            f"The {self.chosen.words} is better on the validation split: "
             f"{self.ranking.metric} {shown:.4g}, the winner's is {winner.split(' ', 1)[1]}"
         )
         gain = self._test_gain

@@ -24,6 +24,9 @@ from popgrad.store import database, rows
 from popgrad.store.facts import facts_of, record_of
 from popgrad.store.parts import segment_parts
 
+NO_SEGMENT: SegmentId = (-1, -1)
+"""Segment of a reading of a model that is made of several members."""
+
 _INSERT = (
     f"INSERT INTO segments VALUES ({', '.join('?' * len(rows.COLUMNS))}) ON CONFLICT DO NOTHING"
 )
@@ -228,7 +231,7 @@ class Journal:
             at: Time of the reading, in ISO 8601.
             reader: Command or function that read the split.
             split: "train", "validation" or "test".
-            segment: Segment whose final state was evaluated.
+            segment: Segment whose final state was evaluated, or `NO_SEGMENT`.
             metrics: Metrics by name.
         """
         row = (at, reader, split, *segment, rows.numbers_text(metrics))

@@ -2,17 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
-from popgrad.core.errors import UsageError
 from popgrad.core.exploit import check_fraction, replaced_count, truncation
 from popgrad.core.explore import FACTORS, perturbation
 from popgrad.core.generation import generation
 from popgrad.core.plan import Plan
 from popgrad.core.population import Population, SegmentId
 from popgrad.core.seeding import Index, Rng
+from popgrad.core.settings import check_option
 from popgrad.core.space import Space
 from popgrad.strategies.base import Memory, Strategy
 
@@ -70,8 +70,7 @@ def backtracking(
         >>> plan.sources, plan.hparams, memory
         ((0, 2), ({'lr': 0.1}, {'lr': 0.005}), {'elites': [[0, 0]]})
     """
-    if scope not in ("lineage", "best-ever"):
-        raise UsageError(f"scope: expected lineage or best-ever, got {scope!r}")
+    check_option("scope", scope, get_args(Scope))
     fraction = check_fraction(fraction)
     explore = perturbation(space, factors, resample_probability)
 

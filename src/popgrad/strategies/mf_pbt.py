@@ -1,7 +1,7 @@
 """Multiple-Frequencies PBT: Doulazmi et al. 2025 (RLC), arXiv 2506.03225."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from popgrad.core.generation import Explore
 from popgrad.core.plan import Entry, Plan, plan_of
 from popgrad.core.population import Changes, Hparams, Population, Value
 from popgrad.core.seeding import Index, Rng
+from popgrad.core.settings import check_option
 from popgrad.core.space import Space
 from popgrad.strategies.base import Memory, Start, Strategy
 
@@ -105,8 +106,7 @@ def mf_pbt(
         ((0, 1, 0, 3), ('every 1', 'every 10', 'every 1', 'every 10'))
     """
     checked = _check_frequencies(frequencies)
-    if brackets not in ("paper", "agilerl"):
-        raise UsageError(f"brackets: expected paper or agilerl, got {brackets!r}")
+    check_option("brackets", brackets, get_args(Brackets))
     explore = perturbation(space, factors, resample_probability)
 
     def step(rng: Rng, population: Population, ready: Index, memory: Memory) -> tuple[Plan, Memory]:

@@ -5,12 +5,12 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from popgrad.core.errors import UsageError
 from popgrad.core.exploit import check_fraction, truncation
 from popgrad.core.explore import explored
 from popgrad.core.plan import Plan
 from popgrad.core.population import Changes, Hparams, Population
 from popgrad.core.seeding import Index, Rng
+from popgrad.core.settings import check_count
 from popgrad.core.space import Choice, Space
 from popgrad.strategies.base import Memory, Start, Strategy
 from popgrad.strategies.improvements import Improvements, improvements
@@ -105,7 +105,7 @@ def bandits(
         UsageError: An argument is not in its range; the message starts with its name.
     """
     fraction = check_fraction(fraction)
-    _check_window(window)
+    window = check_count("window", window, "segments", low=2)
 
     def step(rng: Rng, population: Population, ready: Index, memory: Memory) -> tuple[Plan, Memory]:
         sources = truncation(rng, population, ready, fraction=fraction)
@@ -208,8 +208,3 @@ def _remember(population: Population, ready: Index, heirs: list[Running], memory
         return {}
     running = [*_remembered(population, ready, memory), *heirs]
     return {"running": [list(run) for run in running]} if running else {}
-
-
-def _check_window(window: object) -> None:
-    if isinstance(window, bool) or not isinstance(window, int) or window < 2:
-        raise UsageError(f"window: expected a number of segments, at least 2, got {window!r}")

@@ -4,9 +4,9 @@ from typing import Literal
 
 import numpy as np
 
-from popgrad.core.errors import UsageError
 from popgrad.core.population import Population
 from popgrad.core.seeding import Floats, Index, Rng
+from popgrad.core.settings import check_option
 from popgrad.core.space import Choice, Space
 from popgrad.strategies.bandit import Rates, draw_plays, probabilities
 from popgrad.strategies.base import Strategy
@@ -56,9 +56,7 @@ def pb2_mix(
         >>> plan.sources, plan.changes[1]
         ((0, 0), {'activation': 'modelled'})
     """
-    if categories not in _CATEGORIES:
-        allowed = ", ".join(_CATEGORIES)
-        raise UsageError(f"categories: expected one of {allowed}, got {categories!r}")
+    check_option("categories", categories, _CATEGORIES)
     if categories == "random":
         return pb2(space, fraction=fraction, window=window)
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from popgrad.core.errors import UsageError
 from popgrad.core.exploit import check_fraction, check_survivors, truncation
 from popgrad.core.explore import FACTORS, perturbation
 from popgrad.core.generation import generation
@@ -13,6 +12,7 @@ from popgrad.core.population import Population
 from popgrad.core.seeding import Index, Rng
 from popgrad.core.settings import check_count
 from popgrad.core.space import Space
+from popgrad.core.values import boolean
 from popgrad.strategies.base import Memory, Strategy
 
 
@@ -70,8 +70,7 @@ def pbt(
     explore = perturbation(space, factors, resample_probability)
     burn_in = check_count("burn_in", burn_in, "intervals")
     min_donor_steps = check_count("min_donor_steps", min_donor_steps, "steps")
-    if not isinstance(same_age, bool):
-        raise UsageError(f"same_age: expected true or false, got {same_age!r}")
+    boolean("same_age", same_age)
 
     def exploit(rng: Rng, population: Population, ready: Index) -> Index:
         check_survivors(population, ready)

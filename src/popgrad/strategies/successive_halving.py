@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from popgrad.core.errors import UsageError
 from popgrad.core.exploit import check_survivors
 from popgrad.core.plan import Plan
 from popgrad.core.population import Budget, Population
+from popgrad.core.ranking import rank_members
 from popgrad.core.seeding import Index, Rng
+from popgrad.core.settings import check_count
 from popgrad.core.space import Space
 from popgrad.strategies.base import Memory, Strategy
 
@@ -53,8 +54,7 @@ def successive_halving(space: Space, *, eta: int = 3) -> Strategy:
         {'rung': 1}
     """
     del space
-    if isinstance(eta, bool) or not isinstance(eta, int) or eta < 2:
-        raise UsageError(f"eta: expected an integer, at least 2, got {eta!r}")
+    eta = check_count("eta", eta, "members for each survivor", low=2)
 
     def step(rng: Rng, population: Population, ready: Index, memory: Memory) -> tuple[Plan, Memory]:
         check_survivors(population, ready)
@@ -131,11 +131,8 @@ def next_rung(sizes: Sequence[int], rung: int, budget: Budget) -> tuple[int, int
 
 def _candidates(rng: Rng, population: Population) -> list[int]:
     """Return the members that may survive, from the best on; equal scores in random order."""
-    members = np.arange(len(population))
-    finite = members[np.isfinite(population.scores)]
-    active = np.array([member for member in finite if member not in population.resting], np.int64)
+    ranked: list[int] = rank_members(rng, population).tolist()
+    finite = [member for member in ranked if np.isfinite(population.scores[member])]
+    active = [member for member in finite if member not in population.resting]
     # If all of a rung have failed, the best of those that rest take its place.
-    candidates = active if len(active) else finite
-    ties = rng.uniform("ties", candidates, population.intervals[candidates])
-    ranked: list[int] = candidates[np.lexsort((ties, -population.scores[candidates]))].tolist()
-    return ranked
+    return active or finite

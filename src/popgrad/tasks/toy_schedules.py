@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from popgrad.core.plan import Transform
 from popgrad.core.population import Hparams
 from popgrad.core.seeding import Rng
 from popgrad.core.space import Space, Uniform
@@ -64,6 +65,10 @@ class ToyPlain:
         """Return the score, which is equal on every split."""
         del hparams, split, ctx
         return {"q": HEIGHT - state["theta"] ** 2}
+
+    def transform(self, state: State, fresh: State, transform: Transform) -> State:
+        """Shrink the weight, and add a share of the first one."""
+        return {**state, "theta": _shrunk(state["theta"], fresh["theta"], transform)}
 
     def network_bytes(self, hparams: Hparams) -> int:
         """Return 0: there is no network."""
@@ -131,6 +136,10 @@ class ToyTimeLinked:
         del hparams, split, ctx
         return {"q": HEIGHT - state["theta"] ** 2}
 
+    def transform(self, state: State, fresh: State, transform: Transform) -> State:
+        """Shrink the weight, and add a share of the first one; the history stays."""
+        return {**state, "theta": _shrunk(state["theta"], fresh["theta"], transform)}
+
     def network_bytes(self, hparams: Hparams) -> int:
         """Return 0: there is no network."""
         del hparams
@@ -185,6 +194,11 @@ class ToyDrifting:
         """Return the score and the last step's regret, which are equal on every split."""
         del hparams, split, ctx
         return {"reward": state["reward"], "regret": state["regret"]}
+
+    def transform(self, state: State, fresh: State, transform: Transform) -> State:
+        """Return the inherited state: there is no weight to change."""
+        del fresh, transform
+        return state
 
     def network_bytes(self, hparams: Hparams) -> int:
         """Return 0: there is no network."""
@@ -248,6 +262,11 @@ class ToyTriangle:
         del hparams, split, ctx
         return {"accuracy": state["accuracy"], "ratio": state["ratio"]}
 
+    def transform(self, state: State, fresh: State, transform: Transform) -> State:
+        """Return the inherited state: there is no weight to change."""
+        del fresh, transform
+        return state
+
     def network_bytes(self, hparams: Hparams) -> int:
         """Return 0: there is no network."""
         del hparams
@@ -261,6 +280,11 @@ def _decay(theta: float, rate: float, steps: int) -> float:
     for _ in range(steps):
         theta *= factor
     return theta
+
+
+def _shrunk(inherited: float, fresh: float, transform: Transform) -> float:
+    """Return an inherited weight after "shrink-perturb"."""
+    return transform.settings["keep"] * inherited + transform.settings["noise"] * fresh
 
 
 def _target(block: int) -> float:
