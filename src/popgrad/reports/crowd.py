@@ -71,8 +71,8 @@ def over_steps(segments: Sequence[Segment]) -> list[tuple[float, float, list[Seg
     """Return groups of segments over training, each (first step, last step, segments): medians of them.
 
     A group is an interval. If members have started fresh, later intervals may have fewer steps
-    behind them; then the groups are of the same number, but equal in size and in order of their
-    steps.
+    behind them; then the groups are at most as many, about equal in size, and in order of their
+    steps. Segments with equal steps are in one group.
     """
     groups: dict[int, list[Segment]] = {}
     for segment in segments:
@@ -82,8 +82,10 @@ def over_steps(segments: Sequence[Segment]) -> list[tuple[float, float, list[Seg
         return found
 
     ordered = sorted(segments, key=lambda segment: segment.last_step)
-    ends = np.linspace(0, len(ordered), len(groups) + 1).round().astype(int).tolist()
-    return [_with_steps(ordered[begin:end]) for begin, end in pairwise(ends)]
+    steps = [segment.last_step for segment in ordered]
+    shares = len(ordered) * np.arange(1, len(groups) + 1) // len(groups)
+    ends = np.unique(np.searchsorted(steps, np.take(steps, shares - 1), side="right")).tolist()
+    return [_with_steps(ordered[begin:end]) for begin, end in pairwise([0, *ends])]
 
 
 def _with_steps(group: list[Segment]) -> tuple[float, float, list[Segment]]:

@@ -122,8 +122,8 @@
     if (!frame.heat) paintLinks(context, run, geometry, frame, theme, rows);
     else if (frame.allArcs) paintArcs(context, run, geometry, frame, theme, rows);
     paintBars(context, geometry, frame, rows, theme);
-    paintMarks(context, run, geometry, frame, theme, rows);
     paintLine(context, run, frame, run.winnerLineage, theme.winner, theme.background, frame.heat ? 2.5 : 3);
+    paintMarks(context, run, frame, theme, rows);
     context.restore();
     paintAxes(context, run, geometry, frame, theme);
   };
@@ -221,7 +221,7 @@
   }
 
   // Crosses on failures, rings on re-seedings, diamonds on transforms, a line under a role.
-  function paintMarks(context, run, geometry, frame, theme, rows) {
+  function paintMarks(context, run, frame, theme, rows) {
     if (frame.rowHeight < 4) return;
     const size = Math.min(5, frame.bar / 2 - 0.5);
     context.lineWidth = 2;
@@ -324,6 +324,7 @@
       context.stroke();
       context.setLineDash([]);
       ring(context, frame, row, theme.selected, 2.5, 2.5, theme.background);
+      paintMarks(context, run, frame, theme, line);
     }
     if (hover >= 0 && hover < run.n && hover !== row) ring(context, frame, hover, theme.hover, 2, 2, theme.background);
     context.restore();
@@ -379,8 +380,9 @@
   function axisLabel(run, axis) {
     if (axis === "steps") return "training steps along the lineage";
     if (axis === "time") return "time since the run began";
+    const each = run.intervalWords;
+    if (run.length.some((length) => length > 1)) return each ? "interval (" + each + ", or a multiple)" : "interval";
     const steps = new Set(run.steps.slice(0, 2000));
-    const each = run.header.interval ? popgrad.visible(run.header.interval) : "";
     const count = steps.size === 1 ? popgrad.integer(run.steps[0]) + " steps" : "";
     const words = each && count && !each.includes("step") ? each + " = " + count : count || each;
     return words ? "interval (" + words + " each)" : "interval";
