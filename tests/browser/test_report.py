@@ -154,6 +154,12 @@ def test_a_transform_is_marked_above_the_line_of_the_winner(
         assert ("weights transformed" in legend) == (name == "shrunk")
         found = opened.page.evaluate(PIXELS)
         pixels.append(np.reshape(found["all"], (-1, found["width"], 4)))
+        opened.page.evaluate(
+            "([member, interval]) => popgrad.selection.select(popgrad.current.run.rowOf(member, interval))",
+            changed.id,
+        )
+        card = opened.page.inner_text(".side")
+        assert ("shrink-perturb (keep 0.2)" in card) == (name == "shrunk")
         assert opened.errors == []
 
     plain, marked = pixels

@@ -98,13 +98,15 @@
     return frame;
   };
 
-  // Row at a point of the canvas; -1 = none.
+  // Row at a point of the canvas; -1 = none. Bars of a member that has started fresh may lie upon
+  // each other on the axis of steps: the one on top is found.
   popgrad.lineageHit = function (geometry, frame, x, y) {
     if (x < frame.innerLeft || x > frame.innerRight || y > frame.innerBottom) return -1;
     const rows = geometry.bySlot[frame.slotAt(y)];
     if (!rows) return -1;
     const at = frame.unitAt(x);
-    return rows.find((row) => geometry.from[row] <= at && at < geometry.to[row]) ?? -1;
+    const here = rows.filter((row) => geometry.from[row] <= at && at < geometry.to[row]);
+    return here.findLast((row) => geometry.living[row]) ?? here[here.length - 1] ?? -1;
   };
 
   // --- the base: all bars and arcs --------------------------------------------------------------
@@ -198,7 +200,8 @@
       else buckets.set(key, [row]);
     }
     const round = frame.heat ? 0 : Math.min(4, frame.bar / 3);
-    for (const [key, bucket] of buckets) {
+    // Extinct ones first: on the axis of steps others may lie upon them.
+    for (const [key, bucket] of [...buckets].sort((a, b) => a[0] - b[0])) {
       const shade = (key % 1000) - 1;
       context.globalAlpha = key >= 1000 ? 1 : frame.heat ? 0.38 : 0.3;
       context.fillStyle = shade < 0 ? (frame.heat ? theme.failed : theme.grid) : palette[shade];
