@@ -212,23 +212,26 @@
   /**
    * Return groups of the segments that have not failed, in order of their training steps: the intervals.
    * If members have started fresh, later intervals may have fewer steps behind them; then the groups are
-   * at most as many, about equal in size, and segments with equal steps are in one group.
+   * at most as many, none smaller than if they were equal in size, and segments with equal steps are in
+   * one group.
    */
   function overSteps(run, rows) {
     const groups = rows.map((group) => group.filter((row) => alive(run, row))).filter((group) => group.length);
     const ends = groups.map((group) => stepsOf(run, group));
     if (ends.every((end, i) => !i || ends[i - 1] < end)) return groups;
 
-    const ordered = groups.flat().sort((a, b) => run.lastStep(a) - run.lastStep(b) || a - b);
-    const found = [];
-    let begin = 0;
-    for (let i = 1; i <= groups.length; i++) {
-      let end = Math.floor((i * ordered.length) / groups.length);
-      while (end < ordered.length && run.lastStep(ordered[end]) === run.lastStep(ordered[end - 1])) end += 1;
-      if (end > begin) found.push(ordered.slice(begin, end));
-      begin = Math.max(begin, end);
+    const least = groups.flat().length / groups.length;
+    const bySteps = d3.group(groups.flat().sort((a, b) => run.lastStep(a) - run.lastStep(b)), (row) => run.lastStep(row));
+    const joined = [[]];
+    for (const equal of bySteps.values()) {
+      if (joined[joined.length - 1].length >= least) joined.push([]);
+      joined.push(joined.pop().concat(equal));
     }
-    return found;
+    if (joined.length > 1 && joined[joined.length - 1].length < least) {
+      const rest = joined.pop();
+      joined.push(joined.pop().concat(rest));
+    }
+    return joined;
   }
 
   /**

@@ -116,7 +116,7 @@
     context.clearRect(0, 0, frame.width, frame.height);
     context.save();
     context.beginPath();
-    context.rect(frame.innerLeft - 4, 0, frame.innerRight - frame.innerLeft + 8, frame.innerBottom);
+    context.rect(frame.innerLeft - 6, 0, frame.innerRight - frame.innerLeft + 12, frame.innerBottom);
     context.clip();
 
     paintTracks(context, geometry, frame, theme);
@@ -313,7 +313,7 @@
     context.clearRect(0, 0, frame.width, frame.height);
     context.save();
     context.beginPath();
-    context.rect(frame.innerLeft - 4, 0, frame.innerRight - frame.innerLeft + 8, frame.innerBottom);
+    context.rect(frame.innerLeft - 6, 0, frame.innerRight - frame.innerLeft + 12, frame.innerBottom);
     context.clip();
     if (row >= 0 && row < run.n) {
       const line = run.lineage(row);
