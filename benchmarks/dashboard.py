@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from clocked import folder
 from measure import SEED, Bench, Row, alternate, begin, finish, seconds
@@ -34,10 +36,14 @@ STEPS = 275
 MILLI = 1e3
 MEBI = 1 << 10
 """Kibibytes of a mebibyte, as the system counts memory."""
+PAINTED = 1.0
+"""Seconds until a small run is first seen."""
 OPENED = 5.0
 """Seconds that the largest run may take to open, with its page."""
 UPDATE = 100.0
 """Milliseconds that an update of a small run may take, with its page."""
+DRAWN = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+FIRST_PAINT = "() => performance.getEntriesByName('first-contentful-paint')[0].startTime"
 SLOWER = 1.01
 WATCHING = 10.0
 """Milliseconds of a second: a hundredth of a core."""
@@ -124,6 +130,44 @@ def read_rows(response: http.client.HTTPResponse, rows: int) -> None:
             received += len(json.loads(line[len("data: ") :])["member"])
 
 
+def browser_rows(
+    bench: Bench, port: int, directory: Path, members: int, intervals: int
+) -> list[Row]:
+    """What a browser waits for; nothing if there is no browser."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        return []
+    chromium = os.environ.get("POPGRAD_BROWSER") or shutil.which("chromium")
+    if chromium is None:
+        return []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        address = f"http://127.0.0.1:{port}/#run={run_id(directory)}"
+        found = [shown(browser, address, members * intervals) for _ in range(bench.repeat)]
+        browser.close()
+    painted, drawn = zip(*found, strict=True)
+    name = f"{members} x {intervals}"
+    goal = PAINTED if (members, intervals) == SIZES[0] else None
+    return [
+        Row(f"{name}: until a browser paints", "s", {"page": painted}, at_most=goal),
+        Row(f"{name}: until it has drawn all segments", "s", {"page": drawn}, at_most=OPENED),
+    ]
+
+
+def shown(browser: Any, address: str, rows: int) -> tuple[float, float]:
+    """Seconds until a browser paints something of a page, and until it has drawn all segments."""
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    start = time.perf_counter()
+    page.goto(address)
+    page.wait_for_function("(n) => popgrad.current?.run?.n === n", arg=rows, polling=20)
+    page.evaluate(DRAWN)
+    spent = time.perf_counter() - start
+    painted = page.evaluate(FIRST_PAINT) / MILLI
+    page.close()
+    return painted, spent
+
+
 def listed(port: int) -> float:
     """Seconds of the list of runs."""
     start = time.perf_counter()
@@ -152,8 +196,10 @@ def page_rows(bench: Bench, path: Path, members: int, intervals: int) -> list[Ro
         seconds_open = [opened(port, directory, members * intervals) for _ in range(bench.repeat)]
         after = memory(process)
         lists = [listed(port) * MILLI for _ in range(bench.repeat)]
+        browser = browser_rows(bench, port, directory, members, intervals)
     large = (members, intervals) == SIZES[-1]
     return [
+        *browser,
         Row(f"{name}: until a page has all segments", "s", {"stream": seconds_open},
             at_most=OPENED if large else None),
         Row(f"{name}: the list of runs, again", "ms", {"list": lists}),

@@ -3,12 +3,15 @@
 import itertools
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from dashboard.test_page import HOSTILE, data_of, hostile
+from popgrad.core.plan import Transform
 from popgrad.reports.page import write_page
 from toy_records import toy
 
@@ -126,6 +129,45 @@ def test_keys_move_along_lineages_and_between_members(
     # Every control can be reached by the tabulator, and shows that it is.
     page.keyboard.press("Tab")
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
+
+
+# The lineage as it is painted: its pixels, at one for each pixel of the page.
+PIXELS = """() => {
+  const canvas = document.querySelector("[data-view=lineage] canvas");
+  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  return { width: canvas.width, all: Array.from(data) };
+}"""
+
+
+def test_a_transform_is_marked_above_the_line_of_the_winner(
+    seen: Callable[..., Any], tmp_path: Path
+) -> None:
+    record, telemetry = toy(4, 6)
+    changed = next(each for each in record.lineage() if each.interval == 3)
+    shrunk = replace(changed, transform=Transform("shrink-perturb", {"keep": 0.2}))
+    segments = tuple(shrunk if each is changed else each for each in record.segments)
+    pixels = []
+    for name, given in (("plain", record), ("shrunk", replace(record, segments=segments))):
+        write_page(data_of(given, telemetry), tmp_path / f"{name}.html")
+        opened = seen((tmp_path / f"{name}.html").as_uri())
+        legend = opened.show("lineage").locator(".legend").inner_text()
+        assert ("weights transformed" in legend) == (name == "shrunk")
+        found = opened.page.evaluate(PIXELS)
+        pixels.append(np.reshape(found["all"], (-1, found["width"], 4)))
+        opened.page.evaluate(
+            "([member, interval]) => popgrad.selection.select(popgrad.current.run.rowOf(member, interval))",
+            changed.id,
+        )
+        card = opened.page.inner_text(".side")
+        assert ("shrink-perturb (keep 0.2)" in card) == (name == "shrunk")
+        assert opened.errors == []
+
+    plain, marked = pixels
+    rows, columns = np.nonzero((plain != marked).any(-1))
+    middle = (rows.min() + rows.max()) // 2, (columns.min() + columns.max()) // 2
+    background = opened.page.evaluate("d3.rgb(popgrad.theme().background)")
+    assert marked[middle][:3].tolist() == [background[part] for part in "rgb"]
+    assert max(np.ptp(rows), np.ptp(columns)) < 16
 
 
 def luminance(colour: str) -> float:

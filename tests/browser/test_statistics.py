@@ -2,24 +2,45 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from popgrad.core.population import SegmentId
 from popgrad.core.score import Score
+from popgrad.core.segment import Segment
 from popgrad.core.space import LogUniform, Space
 from popgrad.record.copies import copy_counts
 from popgrad.record.diversity import Diversity, diversity, warning
 from popgrad.record.timeline import timeline
+from popgrad.reports.crowd import over_steps
 from popgrad.reports.page import write_page
 from popgrad.views.run_data import run_data
 from toy_records import Toy, toy
 
 pytestmark = pytest.mark.slow
 
+
+def restarted() -> Toy:
+    """A population whose members start fresh after some intervals, not all in the same one."""
+    record, telemetry = toy(7, 9, failures=0.1, seed=6)
+    segments: dict[SegmentId, Segment] = {}
+    for each in record.segments:
+        begins = each.interval == 3 + each.member % 3
+        source = None if each.source is None or begins else segments[each.source]
+        segments[each.id] = replace(
+            each,
+            source=None if source is None else source.id,
+            first_step=0 if source is None else source.last_step,
+        )
+    return replace(record, segments=tuple(segments.values())), telemetry
+
+
 TOYS = {
     "plain": toy(),
+    "restarted": restarted(),
     "failures": toy(9, 12, failures=0.2, seed=1),
     "one founder early": toy(6, 40, seed=2),
     "pause": toy(4, 6, pause=3600.0, seed=3),
@@ -49,7 +70,8 @@ DERIVE = """(data) => {
       [each.name, each.busy, each.spans.map((span) => [...id(span.row), span.begin, span.end])]),
     clock: { seconds: clock.seconds, pauses: clock.pauses.map((each) => [each.at, each.length]),
              unknown: clock.unknown, waiting: clock.waiting },
-    lines: scoreLines(run),
+    lines: scoreLines(run, "interval").map((each) => ({ ...each, best: id(each.best) })),
+    steps: scoreLines(run, "steps").map((each) => ({ ...each, best: id(each.best) })),
     positions: data.header.space.map((each) => run.hparams[each.name].map((value) => encode(each, value))),
   };
 }"""
@@ -119,18 +141,28 @@ def check_positions(found: Any, record: Any) -> None:
         np.testing.assert_allclose(at, wanted, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["plain", "failures", "lowest loss"])
+@pytest.mark.parametrize("name", ["plain", "failures", "restarted", "lowest loss"])
 def test_lines_of_best_and_median_score(page: Any, name: str) -> None:
     record, _ = TOYS[name]
-    lines = page.evaluate(DERIVE, data_of(TOYS[name]))["lines"]
+    found = page.evaluate(DERIVE, data_of(TOYS[name]))
+    alive = [segment for segment in record.segments if not segment.failed]
+    intervals = sorted({segment.interval for segment in alive})
+    check_lines(
+        found["lines"],
+        record,
+        [(at, [each for each in alive if each.interval == at]) for at in intervals],
+    )
+    check_lines(found["steps"], record, [(end, group) for _, end, group in over_steps(alive)])
+
+
+def check_lines(found: Any, record: Any, groups: list[tuple[float, list[Segment]]]) -> None:
     ranking = Score.parse(record.score_name)
-    for at, interval in enumerate(lines["intervals"]):
-        alive = [s for s in record.segments if s.interval == interval and not s.failed]
-        best = max(alive, key=lambda segment: segment.score)
-        assert record.segments[lines["best"][at]].score == best.score
-        median = ranking.shown(float(np.median([segment.score for segment in alive])))
-        assert lines["median"][at] == pytest.approx(median)
-    assert lines["steps"] == sorted(lines["steps"])
+    by_id = {segment.id: segment for segment in record.segments}
+    assert [each["at"] for each in found] == [at for at, _ in groups]
+    for each, (_, group) in zip(found, groups, strict=True):
+        scores = [segment.score for segment in group]
+        assert by_id[tuple(each["best"])].score == max(scores)
+        assert each["median"] == pytest.approx(ranking.shown(float(np.median(scores))))
 
 
 def test_the_cases_above_have_both_warnings_and_none() -> None:

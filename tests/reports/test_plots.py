@@ -12,6 +12,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from popgrad.core.errors import AllMembersFailedError, UsageError
+from popgrad.core.plan import Transform
 from popgrad.core.segment import Telemetry
 from popgrad.core.space import Choice, Constant, Space
 from popgrad.reports import figures, lineage_map, style
@@ -99,8 +100,26 @@ def test_marks_of_the_lineage_are_explained(segments, make_record):
     fresh = [*segments, replace(segments[2], interval=2, first_step=0, score=0.2)]
     figure = figures.lineage(make_record(fresh))
     assert legend(figure) == [*labels[:3], "started fresh", "extinct"]
-    assert figure.axes[0].get_xlabel() == "intervals that the slot has trained"
+    assert figure.axes[0].get_xlabel() == "interval"
     assert drawn(figure)
+    changed = [
+        *fresh[:-1],
+        replace(fresh[-1], transform=Transform("shrink-perturb", {"keep": 0.2})),
+    ]
+    labels = legend(figures.lineage(make_record(changed)))
+    assert labels[-2:] == ["weights transformed", "extinct"]
+
+
+def test_no_curve_of_the_lineage_runs_back_after_a_rest(segments, make_record):
+    # Member 0 rests for three intervals, and restarts from the last segment of member 1.
+    restarted = [
+        *segments,
+        replace(segments[0], interval=5, source=(1, 2), first_step=0, score=0.9),
+    ]
+    axes = figures.lineage(make_record(restarted)).axes[0]
+    curves = [curve for kind in threads(axes) for curve in kind]
+    assert all(curve[0][0] < curve[-1][0] for curve in curves)
+    assert max(curve[-1][0] for curve in curves) > 4.5
 
 
 def test_rows_are_grouped_by_role(segments, make_record):
@@ -211,6 +230,9 @@ def test_no_line_of_scores_runs_back_in_time(segments, make_record):
     figure = figures.scores(make_record(restarted), (1, 2))
     for line in figure.axes[0].lines[1:5]:
         assert (np.diff(line.get_xdata()) >= 0).all()
+    best, median = figure.axes[0].lines[3:5]
+    for line in (best, median):
+        assert (np.diff(line.get_xdata()) > 0).all()
 
 
 def test_workers_are_rows_with_their_share_of_the_time(segments, make_record, clock):

@@ -132,11 +132,7 @@ class _Api:
         found = None
         if segment is not None:
             found = await asyncio.to_thread(segment_card, run.directory, segment)
-        return (
-            error_response("there is no such segment", 404)
-            if found is None
-            else json_response(found)
-        )
+        return _unknown_segment() if found is None else json_response(found)
 
     async def schedule(self, request: Request) -> Response:
         """Answer with the schedule of a lineage."""

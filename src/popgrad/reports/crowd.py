@@ -1,7 +1,8 @@
 """A population too large for a line each: bands of quantiles, and bars of shares, by interval."""
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import attrgetter
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -71,8 +72,8 @@ def over_steps(segments: Sequence[Segment]) -> list[tuple[float, float, list[Seg
     """Return groups of segments over training, each (first step, last step, segments): medians of them.
 
     A group is an interval. If members have started fresh, later intervals may have fewer steps
-    behind them; then the groups are of the same number, but equal in size and in order of their
-    steps.
+    behind them; then the groups are at most as many, none smaller than if they were equal in size,
+    and in order of their steps. Segments with equal steps are in one group.
     """
     groups: dict[int, list[Segment]] = {}
     for segment in segments:
@@ -81,9 +82,17 @@ def over_steps(segments: Sequence[Segment]) -> list[tuple[float, float, list[Seg
     if all(before[1] < after[1] for before, after in pairwise(found)):
         return found
 
-    ordered = sorted(segments, key=lambda segment: segment.last_step)
-    ends = np.linspace(0, len(ordered), len(groups) + 1).round().astype(int).tolist()
-    return [_with_steps(ordered[begin:end]) for begin, end in pairwise(ends)]
+    least = len(segments) / len(groups)
+    joined: list[list[Segment]] = [[]]
+    by_steps = attrgetter("last_step")
+    for _, equal in groupby(sorted(segments, key=by_steps), key=by_steps):
+        if len(joined[-1]) >= least:
+            joined.append([])
+        joined[-1] += equal
+    if len(joined) > 1 and len(joined[-1]) < least:
+        rest = joined.pop()
+        joined[-1] += rest
+    return [_with_steps(group) for group in joined]
 
 
 def _with_steps(group: list[Segment]) -> tuple[float, float, list[Segment]]:

@@ -71,27 +71,13 @@ def _times(segments: Sequence[Segment]) -> tuple[str, Times]:
     """Return the label of the horizontal axis, and begin and end of each segment along it.
 
     It counts training steps, unless bars of a member would overlap: an heir may take over fewer
-    steps than its slot had trained, and a fresh member has none.
+    steps than its slot had trained, and a fresh member has none. Then it counts intervals.
     """
-    ordered = sorted(segments, key=lambda segment: segment.interval)
     ends: dict[int, int] = {}
-    for segment in ordered:
+    for segment in sorted(segments, key=lambda segment: segment.interval):
         if segment.first_step < ends.get(segment.member, 0):
-            return "intervals that the slot has trained", _slot_times(ordered)
+            return "interval", {
+                each.id: (each.interval - 0.5, each.interval + 0.5) for each in segments
+            }
         ends[segment.member] = segment.last_step
     return "training steps", {each.id: (each.first_step, each.last_step) for each in segments}
-
-
-def _slot_times(segments: Sequence[Segment]) -> Times:
-    """Return begin and end of each segment in intervals that its slot has trained.
-
-    Args:
-        segments: Segments in order of their intervals.
-    """
-    ends: dict[int, int] = {}
-    times: dict[SegmentId, tuple[float, float]] = {}
-    for segment in segments:
-        begin = ends.get(segment.member, 0)
-        ends[segment.member] = begin + segment.length
-        times[segment.id] = begin, begin + segment.length
-    return times

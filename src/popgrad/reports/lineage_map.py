@@ -78,9 +78,9 @@ def lineage(
     Every member is a row, and each of its segments a bar; a curve leads from a donor to its heir.
     Rows are in an order that keeps the curves short, by roles if there are any. The winner's lineage
     is framed, branches without a living descendant are thin and faint, a cross marks a segment that
-    failed, a ring one that started fresh in place of another. The horizontal axis counts training
-    steps; if a member has returned to fewer steps, so that its bars would overlap, it counts the
-    intervals that the slot has trained.
+    failed, a ring one that started fresh in place of another, a diamond one whose weights were
+    transformed. The horizontal axis counts training steps; if a member has returned to fewer steps,
+    so that its bars would overlap, it counts intervals.
 
     Args:
         record: Record with at least one segment.
@@ -233,15 +233,18 @@ def _curve(x: float, y: float, to_x: float, to_y: float) -> Floats:
 def _draw_marks(
     axes: Axes, record: Record, begins: Floats, ends: Floats, rows: Floats
 ) -> list[Artist]:
-    """Mark failures and members that started fresh; return the entries of those that occur."""
+    """Mark failures, fresh members and transforms; return the entries of those that occur."""
     segments = record.segments
     failed = [i for i, segment in enumerate(segments) if segment.failed]
     fresh = [i for i, each in enumerate(segments) if each.source is None and each.interval > 0]
+    changed = [i for i, segment in enumerate(segments) if segment.transform is not None]
     size = min(7.0, max(2.5, 180 / len(set(rows.tolist()))))
     cross: dict[str, Any] = {**CROSS, "color": ink(), "markersize": size}
     ring: dict[str, Any] = {**ring_mark(), "markersize": size}
+    diamond: dict[str, Any] = {**ring, "marker": "D", "markersize": 0.8 * size}
     axes.plot(ends[failed], rows[failed], zorder=6, **cross)
     axes.plot(begins[fresh], rows[fresh], zorder=6, **ring)
+    axes.plot(begins[changed], rows[changed], zorder=6, **diamond)
 
     handles: list[Artist] = []
     if any(each.id in record.copied for each in segments):
@@ -250,6 +253,8 @@ def _draw_marks(
         handles.append(Line2D([], [], label="failed", **cross))
     if fresh:
         handles.append(Line2D([], [], label="started fresh", **ring))
+    if changed:
+        handles.append(Line2D([], [], label="weights transformed", **diamond))
     return handles
 
 

@@ -37,6 +37,9 @@ def card(
         "metric_samples": plain(segment.metric_samples),
         "evaluations": [[each.step, plain(each.metrics)] for each in segment.evaluations],
         "transform": None if segment.transform is None else segment.transform.name,
+        "transform_settings": {}
+        if segment.transform is None
+        else plain(segment.transform.settings),
         "role": segment.role,
         "status": segment.status,
         "error": segment.error,

@@ -33,7 +33,7 @@
 
   function facts(run) {
     const header = run.header;
-    const each = header.interval ? " × " + popgrad.visible(header.interval) : "";
+    const each = run.intervalWords ? " × " + run.intervalWords : "";
     return [
       ["Task", popgrad.visible(header.task)],
       ["Strategy", popgrad.visible(header.strategy)],

@@ -123,6 +123,12 @@
       return this.header.score.lower_is_better;
     }
 
+    // Length of an interval in words, as it was configured; "" = unknown.
+    get intervalWords() {
+      const each = popgrad.visible(this.header.interval || "");
+      return /^\d+$/.test(each) ? each + (each === "1" ? " step" : " steps") : each;
+    }
+
     // Names of the hyperparameters, in the order of the space.
     get names() {
       return this.header.space.map((each) => each.name);

@@ -13,7 +13,7 @@
   };
   const COLUMNS = [
     { name: "Run", key: (run) => run.name, text: (run) => popgrad.visible(run.name) },
-    { name: "Status", key: (run) => run.state || "", text: (run) => run.status || "" },
+    { name: "Status", key: (run) => run.state || "", text: (run) => run.state || "" },
     { name: "Task", key: (run) => run.task || "", text: (run) => popgrad.visible(run.task || "") },
     { name: "Strategy", key: (run) => run.strategy || "", text: (run) => popgrad.visible(run.strategy || "") },
     { name: "Members", key: (run) => run.members, text: (run) => popgrad.format(run.members), number: true },
@@ -65,7 +65,7 @@
         COLUMNS.map((column, i) =>
           make("td", { class: column.number ? "number" : "", title: i === 0 ? popgrad.visible(run.path || "") : null },
             i === 0 ? make("a", { href: "#run=" + run.id }, column.text(run))
-              : i === 1 ? make("span", { class: "state", "data-state": run.state || "" }, column.text(run))
+              : i === 1 ? make("span", { class: "state", "data-state": run.state || "", title: run.status || null }, column.text(run))
                 : column.text(run))));
     }
 

@@ -7,6 +7,9 @@
   const LONGEST_WAIT = 10;
   const LONGEST_SEGMENTS = 3;
 
+  /** Seconds by which times may seem to overlap, since those of a record are rounded to milliseconds. */
+  const CLOCK = 0.002;
+
   /** Share of the scores, from the worst, that a scale may leave out. */
   const LOWEST_SHOWN = 0.05;
 
@@ -125,7 +128,7 @@
   function setLanes(spans) {
     const free = [];
     for (const span of spans) {
-      let lane = free.findIndex((end) => end <= span.begin + 1e-9);
+      let lane = free.findIndex((end) => end <= span.begin + CLOCK);
       if (lane < 0) lane = free.length;
       free[lane] = span.end;
       span.lane = lane;
@@ -186,22 +189,49 @@
 
   // --- scores -------------------------------------------------------------------------------------
 
-  /** Return for each interval the row of the best score (-1 = all failed), and the median score. */
-  function scoreLines(run) {
+  /**
+   * Return the best and the median score of groups of segments, each {at, best, median}: its place on
+   * the axis, the row of the best score (-1 = all failed), and the median score. A group is an interval.
+   * `by` is "interval" or "steps": the median of its training steps.
+   */
+  function scoreLines(run, by) {
     const { intervals, rows } = byInterval(run);
-    const best = [];
-    const median = [];
-    const steps = [];
-    rows.forEach((group, at) => {
+    const groups = by === "steps" ? overSteps(run, rows) : rows;
+    return groups.map((group, i) => {
       const living = group.filter((row) => alive(run, row));
-      const scores = ascending(living.map((row) => run.score[row]));
-      best.push(living.reduce((a, b) => (a < 0 || run.better(run.score[b], run.score[a]) ? b : a), -1));
-      median.push(quantile(scores, 0.5));
-      const ends = ascending(group.map((row) => run.firstStep[row] + run.steps[row]));
-      // A population does not go back in time, even if young members replace old ones.
-      steps.push(Math.max(at ? steps[at - 1] : 0, quantile(ends, 0.5)));
+      return {
+        at: by === "steps" ? stepsOf(run, group) : intervals[i],
+        best: living.reduce((a, b) => (a < 0 || run.better(run.score[b], run.score[a]) ? b : a), -1),
+        median: quantile(ascending(living.map((row) => run.score[row])), 0.5),
+      };
     });
-    return { intervals, best, median, steps };
+  }
+
+  const stepsOf = (run, group) => quantile(ascending(group.map((row) => run.lastStep(row))), 0.5);
+
+  /**
+   * Return groups of the segments that have not failed, in order of their training steps: the intervals.
+   * If members have started fresh, later intervals may have fewer steps behind them; then the groups are
+   * at most as many, none smaller than if they were equal in size, and segments with equal steps are in
+   * one group.
+   */
+  function overSteps(run, rows) {
+    const groups = rows.map((group) => group.filter((row) => alive(run, row))).filter((group) => group.length);
+    const ends = groups.map((group) => stepsOf(run, group));
+    if (ends.every((end, i) => !i || ends[i - 1] < end)) return groups;
+
+    const least = groups.flat().length / groups.length;
+    const bySteps = d3.group(groups.flat().sort((a, b) => run.lastStep(a) - run.lastStep(b)), (row) => run.lastStep(row));
+    const joined = [[]];
+    for (const equal of bySteps.values()) {
+      if (joined[joined.length - 1].length >= least) joined.push([]);
+      joined.push(joined.pop().concat(equal));
+    }
+    if (joined.length > 1 && joined[joined.length - 1].length < least) {
+      const rest = joined.pop();
+      joined.push(joined.pop().concat(rest));
+    }
+    return joined;
   }
 
   /**

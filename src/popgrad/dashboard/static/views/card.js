@@ -69,8 +69,14 @@
       first_step: run.firstStep[row], last_step: run.lastStep(row), metrics: {}, metric_samples: {}, evaluations: [],
       length: run.length[row], seconds: run.seconds[row], worker: run.workers[run.worker[row]] || "",
       began: Number.isFinite(run.began[row]) ? run.began[row] : null,
-      role: run.roles[run.role[row]] || "", transform: run.transforms[run.transform[row]] || null,
+      role: run.roles[run.role[row]] || "", transform: run.transforms[run.transform[row]] || null, transform_settings: {},
     };
+  }
+
+  // "shrink-perturb (keep 0.2, noise 0.1)".
+  function transformOf(card) {
+    const settings = Object.entries(card.transform_settings).map(([name, value]) => popgrad.visible(name) + " " + popgrad.format(value));
+    return popgrad.visible(card.transform) + (settings.length ? " (" + settings.join(", ") + ")" : "");
   }
 
   function title(run, row) {
@@ -137,7 +143,7 @@
       card.samples ? ["Samples", popgrad.integer(card.samples) + " along the lineage"] : null,
       card.length > 1 ? ["Length", card.length + " intervals"] : null,
       card.role ? ["Role", popgrad.visible(card.role)] : null,
-      card.transform ? ["Transform", popgrad.visible(card.transform)] : null,
+      card.transform ? ["Transform", transformOf(card)] : null,
       ["Duration", popgrad.duration(card.seconds)],
       card.began ? ["Began", popgrad.clock(card.began)] : null,
       card.worker ? ["Worker", popgrad.visible(card.worker)] : null,

@@ -3,7 +3,7 @@
 (function () {
   const { chart, statistics, element: make } = popgrad;
   const LEAST = 5; // pixels of a cell below which members share cells
-  const LARGEST = 30; // pixels of a cell, and in the whole window
+  const LARGEST = 44; // pixels of a cell, and in the whole window
   const WHOLE = 60;
   const BARS = 44; // pixels of the sums beside the matrix
 

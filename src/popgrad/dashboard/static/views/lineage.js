@@ -174,8 +174,6 @@
         update,
         resize,
         destroy: unsubscribe,
-        rowAt: (x, y) => popgrad.lineageHit(state.geometry, state.frame, x, y),
-        pointOf: (row) => [(state.frame.x0(row) + state.frame.x1(row)) / 2, state.frame.y(row)],
       };
     },
   };

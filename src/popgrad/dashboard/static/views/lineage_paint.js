@@ -98,13 +98,15 @@
     return frame;
   };
 
-  // Row at a point of the canvas; -1 = none.
+  // Row at a point of the canvas; -1 = none. Bars of a member that has started fresh may lie upon
+  // each other on the axis of steps: the one on top is found.
   popgrad.lineageHit = function (geometry, frame, x, y) {
     if (x < frame.innerLeft || x > frame.innerRight || y > frame.innerBottom) return -1;
     const rows = geometry.bySlot[frame.slotAt(y)];
     if (!rows) return -1;
     const at = frame.unitAt(x);
-    return rows.find((row) => geometry.from[row] <= at && at < geometry.to[row]) ?? -1;
+    const here = rows.filter((row) => geometry.from[row] <= at && at < geometry.to[row]);
+    return here.findLast((row) => geometry.living[row]) ?? here[here.length - 1] ?? -1;
   };
 
   // --- the base: all bars and arcs --------------------------------------------------------------
@@ -114,7 +116,7 @@
     context.clearRect(0, 0, frame.width, frame.height);
     context.save();
     context.beginPath();
-    context.rect(frame.innerLeft - 4, 0, frame.innerRight - frame.innerLeft + 8, frame.innerBottom);
+    context.rect(frame.innerLeft - 6, 0, frame.innerRight - frame.innerLeft + 12, frame.innerBottom);
     context.clip();
 
     paintTracks(context, geometry, frame, theme);
@@ -122,8 +124,8 @@
     if (!frame.heat) paintLinks(context, run, geometry, frame, theme, rows);
     else if (frame.allArcs) paintArcs(context, run, geometry, frame, theme, rows);
     paintBars(context, geometry, frame, rows, theme);
-    paintMarks(context, run, geometry, frame, theme, rows);
     paintLine(context, run, frame, run.winnerLineage, theme.winner, theme.background, frame.heat ? 2.5 : 3);
+    paintMarks(context, run, frame, theme, rows);
     context.restore();
     paintAxes(context, run, geometry, frame, theme);
   };
@@ -198,7 +200,8 @@
       else buckets.set(key, [row]);
     }
     const round = frame.heat ? 0 : Math.min(4, frame.bar / 3);
-    for (const [key, bucket] of buckets) {
+    // Extinct ones first: on the axis of steps others may lie upon them.
+    for (const [key, bucket] of [...buckets].sort((a, b) => a[0] - b[0])) {
       const shade = (key % 1000) - 1;
       context.globalAlpha = key >= 1000 ? 1 : frame.heat ? 0.38 : 0.3;
       context.fillStyle = shade < 0 ? (frame.heat ? theme.failed : theme.grid) : palette[shade];
@@ -221,7 +224,7 @@
   }
 
   // Crosses on failures, rings on re-seedings, diamonds on transforms, a line under a role.
-  function paintMarks(context, run, geometry, frame, theme, rows) {
+  function paintMarks(context, run, frame, theme, rows) {
     if (frame.rowHeight < 4) return;
     const size = Math.min(5, frame.bar / 2 - 0.5);
     context.lineWidth = 2;
@@ -310,7 +313,7 @@
     context.clearRect(0, 0, frame.width, frame.height);
     context.save();
     context.beginPath();
-    context.rect(frame.innerLeft - 4, 0, frame.innerRight - frame.innerLeft + 8, frame.innerBottom);
+    context.rect(frame.innerLeft - 6, 0, frame.innerRight - frame.innerLeft + 12, frame.innerBottom);
     context.clip();
     if (row >= 0 && row < run.n) {
       const line = run.lineage(row);
@@ -324,6 +327,7 @@
       context.stroke();
       context.setLineDash([]);
       ring(context, frame, row, theme.selected, 2.5, 2.5, theme.background);
+      paintMarks(context, run, frame, theme, line);
     }
     if (hover >= 0 && hover < run.n && hover !== row) ring(context, frame, hover, theme.hover, 2, 2, theme.background);
     context.restore();
@@ -379,8 +383,9 @@
   function axisLabel(run, axis) {
     if (axis === "steps") return "training steps along the lineage";
     if (axis === "time") return "time since the run began";
+    const each = run.intervalWords;
+    if (run.length.some((length) => length > 1)) return each ? "interval (" + each + ", or a multiple)" : "interval";
     const steps = new Set(run.steps.slice(0, 2000));
-    const each = run.header.interval ? popgrad.visible(run.header.interval) : "";
     const count = steps.size === 1 ? popgrad.integer(run.steps[0]) + " steps" : "";
     const words = each && count && !each.includes("step") ? each + " = " + count : count || each;
     return words ? "interval (" + words + " each)" : "interval";

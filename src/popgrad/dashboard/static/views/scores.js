@@ -9,7 +9,8 @@
     help:
       "The metric that ranks, as each segment was evaluated at its end. Every thin line leads from a " +
       "segment to one that started from its state, so no line runs back in time. Best and median are " +
-      "those of the members in each interval. Crosses at the edge are failed segments.",
+      "those of the members in each interval; once members have started fresh, of those with about as many " +
+      "training steps. Crosses at the edge are failed segments.",
     create,
   };
 
@@ -140,10 +141,9 @@
 
   function lines(view, run, context, x, y) {
     const theme = popgrad.theme();
-    const found = statistics.scoreLines(run);
-    const at = (i) => x.at(view.by === "steps" ? found.steps[i] : found.intervals[i]);
-    const best = found.best.map((row, i) => (row < 0 ? null : [at(i), y.at(run.score[row])]));
-    const median = found.median.map((score, i) => (Number.isFinite(score) ? [at(i), y.at(score)] : null));
+    const found = statistics.scoreLines(run, view.by);
+    const best = found.map((each) => (each.best < 0 ? null : [x.at(each.at), y.at(run.score[each.best])]));
+    const median = found.map((each) => (each.best < 0 ? null : [x.at(each.at), y.at(each.median)]));
     join(context, median, theme.foreground, 1.6, [5, 3]);
     join(context, best, theme.accent, 1.8, []);
   }
