@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import random
-import resource
 import shutil
 import signal
 import sqlite3
@@ -28,6 +27,7 @@ import tomli_w
 import torch
 import typer
 
+import memory
 from popgrad import data, load_model
 from popgrad.cli.app import app
 from popgrad.cli.arguments import read_config, read_initial
@@ -624,7 +624,7 @@ def main() -> None:
             if box.mark.exists():
                 wrong.append(f"{kind} {seed} {number}: code was executed: {told!r:.500}")
                 box.mark.unlink()
-    print(json.dumps({"cases": len(cases), "wrong": wrong[:20], "peak": memory()}))
+    print(json.dumps({"cases": len(cases), "wrong": wrong[:20], "peak": memory.peak()}))
 
 
 def _counts(words: list[str]) -> Iterator[tuple[str, int]]:
@@ -632,11 +632,6 @@ def _counts(words: list[str]) -> Iterator[tuple[str, int]]:
     for word in words:
         kind, _, count = word.partition("=")
         yield kind, int(count)
-
-
-def memory() -> int:
-    """Return the largest memory that this process has had, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 
 
 if __name__ == "__main__":
